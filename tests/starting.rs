@@ -112,6 +112,78 @@ fn a_database_that_is_none_is_named_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_empty_or_lost_opens_nothing() {
+    let folder = Folder::new();
+    let refused = |origin: &str| {
+        format!(
+            "trunkline-control-plane: the admin token in {origin} must be at least 16 visible ASCII characters; generate one \
+             with `openssl rand -base64 32`, or remove it, and one is generated"
+        )
+    };
+    let mut command = control_plane(&folder, &[]);
+    command.env("TRUNKLINE_ADMIN_TOKEN", "");
+    assert_eq!(line(&command.output().unwrap()), refused("TRUNKLINE_ADMIN_TOKEN (--admin-token)"));
+    let file = folder.path().join("data/admin-token");
+    let write = "umask 077; : > \"$0\"";
+    assert!(Command::new("sh").args(["-c", write]).arg(&file).status().unwrap().success());
+    assert_eq!(line(&control_plane(&folder, &[]).output().unwrap()), refused(&file.display().to_string()));
+
+    let mut gateway = Gateway::start(Store::Sqlite, 0).await;
+    gateway.stop_control();
+    let key = gateway.folder().join("control/master.key");
+    std::fs::remove_file(&key).unwrap();
+    assert_eq!(
+        gateway.refused_control(),
+        format!(
+            "trunkline-control-plane: {} is missing, and the database is sealed with it; restore the file, or pass the key as \
+             TRUNKLINE_MASTER_KEY\n",
+            key.display()
+        )
+    );
+    assert!(!key.exists(), "a key was made that opens nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_says_why_it_reaches_no_control_plane() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    let folder = Folder::new();
+    let edge = |control_plane: &str| {
+        let mut edge = Command::new(binary("trunkline-edge-proxy"));
+        edge.args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--sibling-listen", "off"]);
+        edge.args(["--control-plane", control_plane, "--join-token", "tlj_none"]).env("NO_COLOR", "1");
+        edge.arg("--data-dir").arg(folder.path().join("edge"));
+        edge
+    };
+    let own = gateway.edge_address(0);
+    let address = own.rsplit('/').next().unwrap();
+    for (url, reason) in [
+        (
+            format!("https://{}", gateway.control_address()),
+            "it is unreachable: it does not speak TLS there; its URL begins with http://; check --control-plane",
+        ),
+        (format!("http://{address}"), "it cannot be spoken to: "),
+    ] {
+        let process = Process::start("edge", edge(&url), folder.path());
+        eventually("it says why", PATIENCE, || {
+            let text = process.output();
+            async move { if text.contains(reason) { Ok(()) } else { Err(text) } }
+        })
+        .await;
+    }
+    let rubbish = folder.path().join("ca.pem");
+    std::fs::write(&rubbish, "rubbish").unwrap();
+    let output = edge("https://127.0.0.1:1").arg("--control-plane-ca").arg(&rubbish).output().unwrap();
+    assert_eq!(
+        line(&output),
+        format!(
+            "trunkline-edge-proxy: --control-plane-ca {}: it contains no certificate; one begins with \
+             -----BEGIN CERTIFICATE-----",
+            rubbish.display()
+        )
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn postgres_that_comes_later_is_waited_for() {
     let folder = Folder::new();
     let url = fresh_schema();

@@ -36,7 +36,7 @@ use crate::discovery::usage_service::Usage;
 use crate::listener;
 use crate::snapshot::Publisher;
 use crate::store::edges::Edges;
-use crate::store::keys::Keys;
+use crate::store::keys::{Keys, Purpose};
 use crate::store::leases::Leases;
 use crate::store::usage::UsageTable;
 use crate::store::{self, Store};
@@ -46,6 +46,9 @@ use crate::sync::{CatalogueSync, Housekeeping, Notifications, Supervisor};
 const POLL: Duration = Duration::from_secs(2);
 /// The embedded database, within the data directory.
 const DATABASE: &str = "registry.db";
+
+/// The file of the master key in the data directory.
+const MASTER_KEY: &str = "master.key";
 
 /// A control plane that runs.
 pub struct Running {
@@ -177,12 +180,12 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
         create_private_file(&path).with_context(|| format!("cannot create {}", path.display()))?;
     }
     let store = store::open(database_url(config, &data_dir).expose_secret()).await?;
-    let master = MasterKey::load(config.keys.master_key.as_ref(), &data_dir)?;
+    let keys = Keys::new(&store);
+    let master = master_key(config, &keys, &data_dir).await?;
     let previous = config.keys.previous_master_key.as_ref();
     let previous = previous
         .map(|text| MasterKey::parse(text.expose_secret(), "TRUNKLINE_PREVIOUS_MASTER_KEY"))
         .transpose()?;
-    let keys = Keys::new(&store);
     let vault = Arc::new(Vault::open_keys(keys.clone(), master, previous.as_ref()).await?);
     let signer = Arc::new(Signer::open(keys, vault.clone(), config.keys.token_issuer.clone()).await?);
     let edges = Edges::new(&store);
@@ -248,6 +251,19 @@ fn background(
     tasks.spawn(Supervisor::new(parts.sync.clone(), leases).run());
     tasks.spawn(housekeeping.run());
     Ok(tasks)
+}
+
+async fn master_key(config: &Config, keys: &Keys, data_dir: &Path) -> anyhow::Result<MasterKey> {
+    let configured = config.keys.master_key.as_ref();
+    let is_sealed = !keys.list(Purpose::Data).await?.is_empty();
+    let path = data_dir.join(MASTER_KEY);
+    if !is_sealed && configured.is_none() && path.exists() {
+        tracing::warn!(
+            "the database is new, although {} is of an earlier one: if that was lost, stop and restore it",
+            path.display()
+        );
+    }
+    Ok(MasterKey::load(configured, &path, is_sealed)?)
 }
 
 fn database_url(config: &Config, data_dir: &Path) -> SecretString {

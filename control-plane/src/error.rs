@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::domain::{Kind, Violations};
-use crate::store::StoreError;
+use crate::store::{StoreError, is_unusable};
 use crate::sync::RefreshError;
 
 /// The domain of every `ErrorInfo`.
@@ -142,6 +142,13 @@ impl From<StoreError> for Error {
                     "STORE_UNAVAILABLE",
                     "the database does not respond; retry later",
                 )
+            }
+            StoreError::Database(sqlx::Error::Database(cause)) if is_unusable(&*cause) => {
+                if let Some(times) = FAILURES.count(cause.to_string()) {
+                    tracing::error!(error = %cause, times, "the database cannot be used");
+                }
+                let message = format!("the control plane cannot use its database: {}", cause.message());
+                Self::new(Code::Unavailable, "STORE_UNAVAILABLE", message)
             }
             error => Self::internal(error),
         }

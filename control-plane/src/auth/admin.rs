@@ -20,12 +20,16 @@ pub struct AdminToken {
 
 impl AdminToken {
     /// Loads the token from configuration where it is given, else from `<data_dir>/admin-token`, which is generated when missing.
-    pub fn load(configured: Option<&SecretString>, data_dir: &Path) -> Result<Self, MasterKeyError> {
-        let token = match configured {
-            Some(token) => token.clone(),
-            None => read_or_create(&data_dir.join("admin-token"), random_token)?.as_str().into(),
+    pub fn load(configured: Option<&SecretString>, data_dir: &Path) -> Result<Self, AdminTokenError> {
+        let path = data_dir.join("admin-token");
+        let (token, origin) = match configured {
+            Some(token) => (token.clone(), "TRUNKLINE_ADMIN_TOKEN (--admin-token)".to_owned()),
+            None => (read_or_create(&path, random_token)?.as_str().into(), path.display().to_string()),
         };
-        Ok(Self { token })
+        match is_strong(token.expose_secret()) {
+            true => Ok(Self { token }),
+            false => Err(AdminTokenError::Weak { origin }),
+        }
     }
 
     /// Compares a bearer with the token, in constant time.
@@ -39,6 +43,30 @@ impl AdminToken {
     pub fn expose(&self) -> &str {
         self.token.expose_secret()
     }
+}
+
+/// The admin token cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminTokenError {
+    /// Anybody could guess it, or no header can carry it.
+    #[error(
+        "the admin token in {origin} must be at least {MIN_CHARS} visible ASCII characters; generate one with \
+         `openssl rand -base64 32`, or remove it, and one is generated"
+    )]
+    Weak {
+        /// Where it came from.
+        origin: String,
+    },
+    /// Its file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] MasterKeyError),
+}
+
+/// The least length of an admin token.
+const MIN_CHARS: usize = 16;
+
+fn is_strong(token: &str) -> bool {
+    token.len() >= MIN_CHARS && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// 32 random bytes in a form that fits into a header.
@@ -71,5 +99,22 @@ mod tests {
         let again = AdminToken::load(None, folder.path()).unwrap();
         assert!(again.matches(token.expose()));
         assert!(!format!("{token:?}").contains(token.expose()));
+    }
+
+    #[test]
+    fn a_token_that_anybody_has_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for weak in ["", " ", "short", "sixteen spaces in", "a-token-with-an-é-in-it"] {
+            let error = AdminToken::load(Some(&weak.into()), folder.path()).unwrap_err().to_string();
+            assert!(
+                error.starts_with("the admin token in TRUNKLINE_ADMIN_TOKEN (--admin-token) must be"),
+                "{error}"
+            );
+        }
+        let path = folder.path().join("admin-token");
+        AdminToken::load(None, folder.path()).unwrap();
+        std::fs::write(&path, "\n").unwrap();
+        let error = AdminToken::load(None, folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("the admin token in {} must be", path.display())), "{error}");
     }
 }

@@ -32,6 +32,14 @@ pub enum MasterKeyError {
         /// Where it came from.
         origin: String,
     },
+    /// There is none, and something is sealed with it.
+    #[error(
+        "{path} is missing, and the database is sealed with it; restore the file, or pass the key as TRUNKLINE_MASTER_KEY"
+    )]
+    Lost {
+        /// The file.
+        path: String,
+    },
     /// Others can read the file.
     #[error(
         "{path} is readable by other users; run `chmod 600 {path}`, and rotate the key if someone may have read it"
@@ -58,13 +66,20 @@ impl MasterKey {
         Ok(Self::new(Key::new(&bytes).ok_or_else(form)?))
     }
 
-    /// Loads the key from configuration where it is given, else from `<data_dir>/master.key`, which is generated when missing.
-    pub fn load(configured: Option<&SecretString>, data_dir: &Path) -> Result<Self, MasterKeyError> {
+    /// Loads the key from configuration where it is given, else from the file `path`. That is generated when it is missing,
+    /// unless something `is_sealed` with it: then only the lost key is of use.
+    pub fn load(
+        configured: Option<&SecretString>,
+        path: &Path,
+        is_sealed: bool,
+    ) -> Result<Self, MasterKeyError> {
         match configured {
             Some(text) => Self::parse(text.expose_secret(), "TRUNKLINE_MASTER_KEY"),
             None => {
-                let path = data_dir.join("master.key");
-                let text = read_or_create(&path, || STANDARD.encode(Key::generate().expose()))?;
+                if is_sealed && !path.exists() {
+                    return Err(MasterKeyError::Lost { path: path.display().to_string() });
+                }
+                let text = read_or_create(path, || STANDARD.encode(Key::generate().expose()))?;
                 Self::parse(&text, &path.display().to_string())
             }
         }
@@ -101,10 +116,20 @@ pub fn read_or_create(
     }
 }
 
+/// Writes a file whole, or not at all: half of a secret would be taken for one at the next start.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()
+    let part = path.with_extension("part");
+    let write = || {
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        writeln!(file, "{text}")?;
+        file.sync_all()?;
+        // Never over another one.
+        std::fs::hard_link(&part, path)
+    };
+    let written = write();
+    let _ = std::fs::remove_file(&part);
+    written
 }
 
 #[cfg(test)]
@@ -114,18 +139,22 @@ mod tests {
     #[test]
     fn generates_once_and_privately() {
         let folder = tempfile::tempdir().unwrap();
-        let first = MasterKey::load(None, folder.path()).unwrap();
-        let again = MasterKey::load(None, folder.path()).unwrap();
-        assert_eq!(first.id, again.id);
         let path = folder.path().join("master.key");
+        let first = MasterKey::load(None, &path, false).unwrap();
+        let again = MasterKey::load(None, &path, false).unwrap();
+        assert_eq!(first.id, again.id);
+        let other = tempfile::tempdir().unwrap();
+        let lost = MasterKey::load(None, &other.path().join("master.key"), true);
+        assert!(matches!(lost, Err(MasterKeyError::Lost { .. })), "{lost:?}");
+        assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);
         // As an editor may write it.
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("\u{feff}{text}\r\n")).unwrap();
-        assert_eq!(MasterKey::load(None, folder.path()).unwrap().id, first.id);
+        assert_eq!(MasterKey::load(None, &path, false).unwrap().id, first.id);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(MasterKey::load(None, folder.path()), Err(MasterKeyError::Exposed { .. })));
+        assert!(matches!(MasterKey::load(None, &path, false), Err(MasterKeyError::Exposed { .. })));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use sqlx::{AnyPool, Executor};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 
 pub use apply_sets::{ApplySetRow, Membership};
-pub use open::{DatabaseError, open, sqlite_path};
+pub use open::{DatabaseError, is_unusable, open, sqlite_path};
 pub use resources::Page;
 pub use row::Row;
 pub use secrets::SecretRow;

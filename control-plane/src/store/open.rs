@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
 use sqlx::any::install_default_drivers;
-use sqlx::{AnyConnection, Connection as _};
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::{Store, StoreError, prepare_sqlite};
 
@@ -75,6 +75,9 @@ pub async fn open(url: &str) -> Result<Store, DatabaseError> {
         let explain = |error| explain_sqlite(path.clone(), error);
         let mut connection = AnyConnection::connect(url).await.map_err(|error| explain(error.into()))?;
         prepare_sqlite(&mut connection).await.map_err(|error| explain(error.into()))?;
+        // The first read is what needs the file of shared memory.
+        let read = connection.execute("select count(*) from sqlite_schema").await;
+        read.map_err(|error| explain(error.into()))?;
         connection.close().await.map_err(|error| explain(error.into()))?;
         return Store::open(url).await.map_err(explain);
     }
@@ -98,12 +101,24 @@ fn explain_sqlite(path: PathBuf, error: StoreError) -> DatabaseError {
     let StoreError::Database(cause) = &error else { return error.into() };
     let Some(database) = cause.as_database_error() else { return error.into() };
     let reason = database.message().to_owned();
-    // The higher bytes of an extended code say more than is needed.
-    match database.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
+    match primary_code(database) {
         Some(CORRUPT | NOT_A_DATABASE) => DatabaseError::Damaged { path, reason },
-        Some(code) if UNUSABLE.contains(&code) => DatabaseError::Unusable { path, reason },
+        _ if is_unusable(database) => DatabaseError::Unusable { path, reason },
         _ => error.into(),
     }
+}
+
+/// Whether it is the file or its disk that fails, and not what was asked: the disk is full, for one.
+pub fn is_unusable(error: &dyn sqlx::error::DatabaseError) -> bool {
+    primary_code(error).is_some_and(|code| UNUSABLE.contains(&code))
+        // PostgreSQL: its disk is full, it fails to read or write, it takes no writes.
+        || error.code().is_some_and(|code| ["53100", "58030", "25006"].contains(&&*code))
+}
+
+/// The result code of SQLite, without the higher bytes, which say more than is needed.
+fn primary_code(error: &dyn sqlx::error::DatabaseError) -> Option<i32> {
+    let code = error.code().filter(|code| code.len() < 5)?;
+    code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
 async fn wait_for_postgres(url: &str) -> Result<(), DatabaseError> {

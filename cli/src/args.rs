@@ -95,6 +95,8 @@ pub enum Command {
     Apply(commands::apply::Args),
     /// Show the changes that `apply` would make; exits with 0 (none), 1 (some) or 2 (error)
     Diff(commands::apply::DiffArgs),
+    /// Explain what files may hold: kinds, fields, types, defaults and limits
+    Explain(commands::explain::Args),
     /// Export resources as files for `apply`
     Export(commands::export::Args),
     /// Show call counts

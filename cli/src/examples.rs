@@ -120,6 +120,15 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("diff", &[("What apply would change", "mcpctl diff -f team/")]),
+    (
+        "explain",
+        &[
+            ("The kinds", "mcpctl explain"),
+            ("A part of one", "mcpctl explain upstream.credential"),
+            ("All fields of one", "mcpctl explain servers --recursive"),
+            ("A file to begin with", "mcpctl explain upstream --example > upstream.yaml"),
+        ],
+    ),
     ("export", &[("Everything, for apply elsewhere", "mcpctl export > all.yaml")]),
     ("usage", &[("The calls of a week", "mcpctl usage --since 7d")]),
     (

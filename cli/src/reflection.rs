@@ -1,30 +1,23 @@
 //! The descriptors of the API, and proto-JSON through them, so that one generic call serves every kind.
 
-use std::sync::LazyLock;
-
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, EnumDescriptor, Kind, MessageDescriptor, MethodDescriptor,
-    ReflectMessage as _,
+    DynamicMessage, EnumDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage as _,
 };
+use schema::contract::pool;
 use serde_json::Value;
 use serde_yaml_ng::{Mapping, Value as Document};
 
 use crate::error::{Error, Result};
 
-static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(trunkline::DESCRIPTORS)
-        .expect("the descriptors are compiled in, and were just built")
-});
-
 /// Returns the descriptor of a message by its full name.
 pub fn message(full_name: &str) -> MessageDescriptor {
-    POOL.get_message_by_name(full_name).expect("callers name types of the contract")
+    pool().get_message_by_name(full_name).expect("callers name types of the contract")
 }
 
 /// Returns the descriptor of the method `package.Service/Method`, if it exists.
 pub fn method(path: &str) -> Option<MethodDescriptor> {
     let (service, name) = path.split_once('/')?;
-    POOL.get_service_by_name(service)?.methods().find(|method| method.name() == name)
+    pool().get_service_by_name(service)?.methods().find(|method| method.name() == name)
 }
 
 /// Parses proto-JSON strictly: an unknown field is an error.

@@ -10,6 +10,7 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod dev;
+pub mod explain;
 pub mod export;
 pub mod expose;
 pub mod fields;
@@ -123,6 +124,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Lint(args) => lint::run(&invocation, args).await?,
         Command::Apply(args) => apply::run(&invocation, args).await?,
         Command::Diff(args) => return apply::diff(&invocation, args).await,
+        Command::Explain(args) => explain::run(&invocation, args)?,
         Command::Export(args) => export::run(&invocation, args).await?,
         Command::Usage(args) => usage::run(&invocation, args).await?,
         Command::Call(args) => return call::run(&invocation, args).await,

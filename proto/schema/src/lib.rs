@@ -1,2 +1,15 @@
 //! What resource files may hold, told from the contract: documentation, JSON Schema and the short words of enums.
 //! It reads descriptors and knows no files, no network and no terminal.
+//!
+//! Reading order: [`contract`] (the descriptors, and the kinds of files) -> [`fields`] (a field, as writers of files see it) ->
+//! [`topic`] (a place in a resource) -> [`explain`] (told as text and data). [`words`] is separate: enum values in JSON.
+
+pub mod contract;
+pub mod examples;
+pub mod explain;
+pub mod fields;
+pub mod prose;
+pub mod topic;
+pub mod words;
+
+mod layout;

@@ -218,6 +218,16 @@ impl Kind {
         KINDS.iter().find(same).expect("callers pass words of this table")
     }
 
+    /// Finds the kind that a person means: by singular, plural or alias, or as in files and names, whatever the capitals.
+    pub fn find(word: &str) -> Option<&'static Self> {
+        let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
+        let wanted = plain(word);
+        KINDS.iter().find(|kind| {
+            let mut words = [kind.singular, kind.plural].into_iter().chain(kind.aliases.iter().copied());
+            words.any(|known| plain(known) == wanted)
+        })
+    }
+
     /// Finds the kind of a resource by its full name.
     pub fn of_resource(name: &str) -> Option<&'static Self> {
         let collection = name.rsplit('/').nth(1)?;
@@ -234,8 +244,13 @@ impl Kind {
         self.plural.replace('-', "_")
     }
 
+    /// Returns its plural for people, such as `join tokens`.
+    pub fn words(&self) -> String {
+        self.plural.replace('-', " ")
+    }
+
     /// Returns its segment in names, such as `joinTokens`.
-    fn collection(&self) -> String {
+    pub fn collection(&self) -> String {
         let (first, rest) = self.name.split_at(1);
         format!("{}{rest}s", first.to_ascii_lowercase())
     }

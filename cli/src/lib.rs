@@ -20,6 +20,8 @@ pub mod manifest;
 pub mod output;
 pub mod parse;
 pub mod reflection;
+pub mod selection;
+pub mod selector;
 pub mod suggest;
 
 #[global_allocator]

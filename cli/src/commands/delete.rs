@@ -1,10 +1,11 @@
-//! `mcpctl delete KIND NAME…` and `mcpctl delete -f FILE`: deletes resources, all of them or none.
+//! `mcpctl delete KIND NAME…`, `delete KIND --all` and `delete -f FILE`: deletes resources, all of them or none.
 
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
 use crate::commands::Invocation;
+use crate::commands::get::{self, Query};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
@@ -12,19 +13,26 @@ use crate::kinds::{Kind, short_name};
 use crate::manifest;
 use crate::output;
 use crate::reflection;
+use crate::selection::Selection;
+use crate::selector::Selector;
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token
-    #[arg(value_parser = Kind::parser(), hide_possible_values = true, required_unless_present = "files")]
-    kind: Option<&'static Kind>,
+    /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token; or KIND/NAME
+    #[arg(value_name = "KIND|KIND/NAME", required_unless_present = "files")]
+    kind: Option<String>,
     /// Names of the resources; where one does not exist, none is deleted
-    #[arg(required_unless_present = "files")]
     names: Vec<String>,
     /// Delete the resources that are in a file, a folder (recursive), or stdin (-); repeatable
-    #[arg(short, long = "filename", value_name = "FILE|DIR|-", conflicts_with_all = ["kind", "names", "etag"])]
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-", conflicts_with_all = ["kind", "names", "etag", "all", "selector"])]
     files: Vec<PathBuf>,
+    /// Delete all that have these labels, such as 'team=core,env!=x,!y,k in (a,b)'; asks first
+    #[arg(short = 'l', long, value_parser = Selector::parse, conflicts_with_all = ["all", "etag"])]
+    selector: Option<Selector>,
+    /// Delete all of the kind; for tools, resources and prompts of an upstream, if it is named; asks first
+    #[arg(long, conflicts_with = "etag")]
+    all: bool,
     /// Delete even if other resources refer to it
     #[arg(long)]
     force: bool,
@@ -34,7 +42,7 @@ pub struct Args {
     /// Validate without deleting anything
     #[arg(long)]
     dry_run: bool,
-    /// Delete what is in files without a question
+    /// Delete what is in files or selected without a question
     #[arg(short, long)]
     yes: bool,
 }
@@ -42,18 +50,42 @@ pub struct Args {
 /// A resource that is to be deleted.
 type Named = (&'static Kind, String);
 
+impl Args {
+    /// Whether the command line says what is deleted without naming it.
+    fn is_sweeping(&self) -> bool {
+        !self.files.is_empty() || self.all || self.selector.is_some()
+    }
+}
+
 /// Runs `delete`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let targets = targets(&args)?;
+    let selection = args.kind.as_deref().map(|kind| Selection::parse(kind, &args.names)).transpose()?;
+    let named = named(selection.as_ref(), &args)?;
     let client = invocation.client().await?;
-    if !args.files.is_empty() && !args.dry_run {
+    let targets = match named {
+        Some(named) => named,
+        None => selected(&client, &selection.unwrap_or_default(), &args).await?,
+    };
+    if targets.is_empty() {
+        output::eprint("nothing is selected; nothing was deleted");
+        return Ok(());
+    }
+    if args.is_sweeping() && !args.dry_run {
         // Whoever is asked should be asked about what can be deleted.
         send(&client, &targets, &args, true).await?;
-        confirm_files(&targets, &args)?;
+        confirm_all(&targets, &args)?;
     }
     let revision = send(&client, &targets, &args, args.dry_run).await?;
-    for (kind, name) in &targets {
-        if args.dry_run {
+    report(invocation, &targets, args.dry_run)?;
+    if revision > 0 && !args.dry_run {
+        output::eprint(format!("revision {revision}"));
+    }
+    Ok(())
+}
+
+fn report(invocation: &Invocation, targets: &[Named], dry_run: bool) -> Result {
+    for (kind, name) in targets {
+        if dry_run {
             output::print(&format!("{name} deleted (dry run)"))?;
             continue;
         }
@@ -62,34 +94,48 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         }
         output::print(&format!("{name} deleted"))?;
     }
-    if revision > 0 && !args.dry_run {
-        output::eprint(format!("revision {revision}"));
-    }
     Ok(())
 }
 
-fn targets(args: &Args) -> Result<Vec<Named>> {
-    let Some(kind) = args.kind else {
+/// Returns what is named on the command line or in files; `None` if that is to be found out.
+fn named(selection: Option<&Selection>, args: &Args) -> Result<Option<Vec<Named>>> {
+    let Some(selection) = selection else {
         let resources = manifest::load(&args.files)?;
         if resources.is_empty() {
             return Err(Error::usage("the files contain no resources"));
         }
-        return Ok(resources.into_iter().map(|resource| (resource.kind, resource.name)).collect());
+        return Ok(Some(resources.into_iter().map(|resource| (resource.kind, resource.name)).collect()));
     };
-    if args.etag.is_some() && args.names.len() > 1 {
+    if args.all || args.selector.is_some() {
+        let flag = if args.all { "--all" } else { "--selector" };
+        return match selection.names_resources() {
+            true => Err(Error::usage(format!("{flag} selects among all; omit the names, or {flag}"))),
+            false => Ok(None),
+        };
+    }
+    if let Some(group) = selection.groups().iter().find(|group| group.names.is_empty()) {
+        let words = group.kind.words();
+        return Err(Error::usage(format!(
+            "name the {words} to delete, or select them by --selector or --all"
+        )));
+    }
+    let resources = selection.resources()?;
+    if args.etag.is_some() && resources.len() > 1 {
         return Err(Error::usage("--etag is the state of one resource; delete one at a time with it"));
     }
-    let mut targets: Vec<Named> = Vec::new();
-    for word in &args.names {
-        let name = kind.full_name(word)?;
-        if !targets.iter().any(|(_, known)| *known == name) {
-            targets.push((kind, name));
-        }
-    }
-    Ok(targets)
+    Ok(Some(resources))
 }
 
-fn confirm_files(targets: &[Named], args: &Args) -> Result {
+async fn selected(client: &ControlClient, selection: &Selection, args: &Args) -> Result<Vec<Named>> {
+    let query = Query { selector: args.selector.clone(), ..Query::default() };
+    let found = get::select(client, selection, &query).await?;
+    let names = found
+        .iter()
+        .flat_map(|group| group.items.iter().map(|item| (group.kind, reflection::text(item, "name"))));
+    Ok(names.collect())
+}
+
+fn confirm_all(targets: &[Named], args: &Args) -> Result {
     let what = format!("this deletes {}", confirm::resources(targets.len()));
     if !args.yes {
         targets.iter().for_each(|(_, name)| output::eprint(format!("- {name}")));
@@ -102,10 +148,39 @@ fn confirm_files(targets: &[Named], args: &Args) -> Result {
 
 /// Deletes all of them, or only checks that this is possible. Returns the revision, if it took one.
 async fn send(client: &ControlClient, targets: &[Named], args: &Args, validate_only: bool) -> Result<i64> {
-    // Files hold only kinds that have a field in a manifest.
-    if let Some(kind) = args.kind.filter(|kind| kind.manifest.is_none()) {
-        return send_each(client, kind, targets, args, validate_only).await.map(|()| 0);
+    let (registered, others): (Vec<_>, Vec<_>) =
+        targets.iter().partition(|(kind, _)| kind.manifest.is_some());
+    if !others.is_empty() {
+        refuse_flags(others[0].0, args)?;
+        // What could fail is looked at before the first is deleted.
+        send_each(client, &others, true).await?;
     }
+    let mut revision = 0;
+    if !registered.is_empty() {
+        revision = send_at_once(client, &registered, args, validate_only).await?;
+    }
+    if !validate_only {
+        send_each(client, &others, false).await?;
+    }
+    Ok(revision)
+}
+
+/// Edges and join tokens are no resources of the registry.
+fn refuse_flags(kind: &Kind, args: &Args) -> Result {
+    for (flag, given) in [("--force", args.force), ("--etag", args.etag.is_some())] {
+        if given {
+            return Err(Error::usage(format!("{flag} has no meaning for {}; leave it out", kind.words())));
+        }
+    }
+    Ok(())
+}
+
+async fn send_at_once(
+    client: &ControlClient,
+    targets: &[&Named],
+    args: &Args,
+    validate_only: bool,
+) -> Result<i64> {
     let names: Vec<&str> = targets.iter().map(|(_, name)| name.as_str()).collect();
     let etags: Map<String, Value> = args
         .etag
@@ -118,26 +193,10 @@ async fn send(client: &ControlClient, targets: &[Named], args: &Args, validate_o
     Ok(reflection::number(&answer, "revision"))
 }
 
-/// Edges and join tokens are no resources of the registry: what could fail is looked at before the first is deleted.
-async fn send_each(
-    client: &ControlClient,
-    kind: &Kind,
-    targets: &[Named],
-    args: &Args,
-    validate_only: bool,
-) -> Result {
-    for (flag, given) in [("--force", args.force), ("--etag", args.etag.is_some())] {
-        if given {
-            let plural = kind.plural.replace('-', " ");
-            return Err(Error::usage(format!("{flag} has no meaning for {plural}; leave it out")));
-        }
-    }
-    let rounds: &[bool] = if validate_only { &[true] } else { &[true, false] };
-    for validate_only in rounds {
-        for (_, name) in targets {
-            let request = json!({ "name": name, "validateOnly": validate_only });
-            client.call(&kind.method("Delete"), request).await?;
-        }
+async fn send_each(client: &ControlClient, targets: &[&Named], validate_only: bool) -> Result {
+    for (kind, name) in targets {
+        let request = json!({ "name": name, "validateOnly": validate_only });
+        client.call(&kind.method("Delete"), request).await?;
     }
     Ok(())
 }

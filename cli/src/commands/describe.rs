@@ -8,27 +8,28 @@ use crate::error::Result;
 use crate::kinds::{Kind, short_name};
 use crate::output::{self, Format, table};
 use crate::reflection;
+use crate::selection::Selection;
 
 /// Arguments of `describe`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token
-    #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
-    kind: &'static Kind,
+    /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token; or KIND/NAME
+    #[arg(value_name = "KIND|KIND/NAME")]
+    kind: String,
     /// Name of the resource
-    name: String,
+    name: Option<String>,
 }
 
 /// Runs `describe`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let (kind, name) = Selection::parse(&args.kind, args.name.as_slice())?.one()?;
     let client = invocation.client().await?;
-    let item = get::one(&client, args.kind, &args.name).await?;
+    let item = get::one(&client, kind, &name).await?;
     if let Some(format) = invocation.format.filter(|format| *format != Format::Table) {
-        return output::print(&output::resources(args.kind, &[item], true, format)?);
+        return output::print(&output::resources(kind, &[item], true, format)?);
     }
-    output::print(&output::yaml(&reflection::readable_document(args.kind.name, &item))?)?;
-    let name = reflection::text(&item, "name");
-    match args.kind.name {
+    output::print(&output::yaml(&reflection::readable_document(kind.name, &item))?)?;
+    match kind.name {
         "Server" => entries(&client, &name).await,
         "Upstream" => catalogue(&client, &name).await,
         _ => Ok(()),

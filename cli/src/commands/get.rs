@@ -1,5 +1,6 @@
 //! `mcpctl get KIND [NAME…]`: lists resources.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost_reflect::DynamicMessage;
@@ -9,8 +10,10 @@ use crate::commands::Invocation;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
-use crate::output::{self, Format};
+use crate::output::{self, Format, Found};
 use crate::reflection;
+use crate::selection::{Selected, Selection, is_upstream};
+use crate::selector::Selector;
 
 const PAGE: i32 = 1_000;
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -18,14 +21,18 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: upstreams, servers, tools, resources, prompts, tokens, edges or join-tokens
-    #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
-    kind: &'static Kind,
+    /// Kind of resource: upstreams, servers, tools, resources, prompts, tokens, edges or join-tokens; several, separated by
+    /// commas; all; or KIND/NAME
+    #[arg(value_name = "KIND|KIND/NAME")]
+    kind: String,
     /// Names [default: all]; for tools, resources and prompts UPSTREAM/NAME, or UPSTREAM for its whole catalogue
     names: Vec<String>,
     /// Filter expression, such as 'labels.team = "core" AND NOT disabled'
     #[arg(long)]
     filter: Option<String>,
+    /// Labels to select by, such as 'team=core,env!=x,!y,k in (a,b)'
+    #[arg(short = 'l', long, value_parser = Selector::parse)]
+    selector: Option<Selector>,
     /// Field to sort by: name, revision or create_time, optionally followed by " desc"
     #[arg(long)]
     order_by: Option<String>,
@@ -34,17 +41,27 @@ pub struct Args {
     watch: bool,
 }
 
+/// What lists are narrowed to.
+#[derive(Debug, Default)]
+pub struct Query {
+    pub filter: Option<String>,
+    pub selector: Option<Selector>,
+    pub order_by: Option<String>,
+}
+
 /// Runs `get`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let selection = Selection::parse(&args.kind, &args.names)?;
+    let query = Query { filter: args.filter, selector: args.selector, order_by: args.order_by };
     let client = invocation.client().await?;
-    let single = args.names.len() == 1 && !is_upstream(args.kind, &args.names[0]);
-    let items = fetch(&client, &args).await?;
-    output::print(&output::resources(args.kind, &items, single, invocation.format())?)?;
+    let found = select(&client, &selection, &query).await?;
+    output::print(&output::found(&found, selection.is_single(), invocation.format())?)?;
     if args.watch {
-        return watch(invocation, &client, &args, items).await;
+        return watch(invocation, &client, (&selection, &query), found).await;
     }
-    if items.is_empty() && invocation.format() == Format::Table {
-        output::eprint(format!("no {} found", args.kind.plural.replace('-', " ")));
+    if found.iter().all(|group| group.items.is_empty()) && invocation.format() == Format::Table {
+        let kinds: Vec<_> = found.iter().map(|group| group.kind.words()).collect();
+        output::eprint(format!("no {} found", kinds.join(", ")));
     }
     Ok(())
 }
@@ -53,19 +70,22 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 async fn watch(
     invocation: &Invocation,
     client: &ControlClient,
-    args: &Args,
-    mut seen: Vec<DynamicMessage>,
+    (selection, query): (&Selection, &Query),
+    mut seen: Vec<Found>,
 ) -> Result {
     loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
-        let now = fetch(client, args).await?;
-        let changed: Vec<_> = now.iter().filter(|item| !seen.contains(item)).cloned().collect();
-        for gone in seen.iter().filter(|old| !now.iter().any(|item| name(item) == name(old))) {
-            output::eprint(format!("{} is no longer listed", name(gone)));
-        }
-        if !changed.is_empty() {
-            let text = output::resources(args.kind, &changed, false, invocation.format())?;
-            output::print(&without_titles(text, invocation))?;
+        let now = select(client, selection, query).await?;
+        for (old, new) in seen.iter().zip(&now) {
+            let changed: Vec<_> =
+                new.items.iter().filter(|item| !old.items.contains(item)).cloned().collect();
+            for gone in old.items.iter().filter(|old| !new.items.iter().any(|item| name(item) == name(old))) {
+                output::eprint(format!("{} is no longer listed", name(gone)));
+            }
+            if !changed.is_empty() {
+                let text = output::resources(new.kind, &changed, false, invocation.format())?;
+                output::print(&without_titles(text, invocation))?;
+            }
         }
         seen = now;
     }
@@ -82,43 +102,97 @@ fn without_titles(text: String, invocation: &Invocation) -> String {
     text.lines().skip(1).map(|line| format!("{line}\n")).collect()
 }
 
-/// Returns whether a word names an upstream, and so its whole catalogue.
-fn is_upstream(kind: &Kind, word: &str) -> bool {
-    kind.catalogued && !word.strip_prefix("upstreams/").unwrap_or(word).contains('/')
+/// Fetches what is selected, by kind.
+pub async fn select(client: &ControlClient, selection: &Selection, query: &Query) -> Result<Vec<Found>> {
+    query.check(selection)?;
+    let mut found = Vec::new();
+    for group in selection.groups() {
+        found.push(Found { kind: group.kind, items: fetch(client, group, query).await? });
+    }
+    Ok(found)
 }
 
-async fn fetch(client: &ControlClient, args: &Args) -> Result<Vec<DynamicMessage>> {
-    if args.names.is_empty() {
-        return list(client, args, "-").await;
+impl Query {
+    /// Refuses what would have no effect.
+    fn check(&self, selection: &Selection) -> Result {
+        let listed = [
+            ("--filter", self.filter.is_some()),
+            ("--order-by", self.order_by.is_some()),
+            ("--selector", self.selector.is_some()),
+        ];
+        for (flag, _) in listed.into_iter().filter(|(_, given)| *given) {
+            if selection.names_resources() {
+                return Err(Error::usage(format!("{flag} applies to lists; omit the name")));
+            }
+            let mut without =
+                selection.groups().iter().map(|group| group.kind).filter(|kind| !has_filter(kind));
+            let refuses = match flag {
+                // What has no labels passes `!team`, and nothing else.
+                "--selector" if selection.groups().len() > 1 => None,
+                _ => without.next(),
+            };
+            if let Some(kind) = refuses {
+                return Err(Error::usage(format!("{flag} does not apply to {}; leave it out", kind.words())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the server filters by.
+    fn filter(&self) -> Option<String> {
+        let selector = self.selector.as_ref().map(Selector::filter);
+        match (&self.filter, selector) {
+            (Some(filter), Some(selector)) => Some(format!("({filter}) AND {selector}")),
+            (filter, selector) => filter.clone().or(selector),
+        }
+    }
+}
+
+/// Whether the list of a kind takes a filter.
+fn has_filter(kind: &Kind) -> bool {
+    let list = reflection::method(&kind.method("List"));
+    list.is_some_and(|method| method.input().get_field_by_name("filter").is_some())
+}
+
+async fn fetch(client: &ControlClient, group: &Selected, query: &Query) -> Result<Vec<DynamicMessage>> {
+    if group.names.is_empty() {
+        return list(client, group.kind, query, "-").await;
     }
     let mut items = Vec::new();
-    for word in &args.names {
-        if is_upstream(args.kind, word) {
-            let upstream = word.strip_prefix("upstreams/").unwrap_or(word);
-            let listed = list(client, args, upstream).await?;
-            if listed.is_empty() && upstream != "-" {
-                // An upstream without entries and one that does not exist are not the same.
-                one(client, Kind::from_word("upstream"), upstream).await?;
-            }
-            items.extend(listed);
-        } else if args.filter.is_some() || args.order_by.is_some() {
-            return Err(Error::usage("--filter and --order-by apply to lists; omit the name"));
-        } else {
-            items.push(one(client, args.kind, word).await?);
+    for word in &group.names {
+        if !is_upstream(group.kind, word) {
+            items.push(one(client, group.kind, word).await?);
+            continue;
         }
+        let upstream = word.strip_prefix("upstreams/").unwrap_or(word);
+        let listed = list(client, group.kind, query, upstream).await?;
+        if listed.is_empty() && upstream != "-" {
+            // An upstream without entries and one that does not exist are not the same.
+            one(client, Kind::from_word("upstream"), upstream).await?;
+        }
+        items.extend(listed);
     }
     Ok(items)
 }
 
-async fn list(client: &ControlClient, args: &Args, upstream: &str) -> Result<Vec<DynamicMessage>> {
+async fn list(
+    client: &ControlClient,
+    kind: &Kind,
+    query: &Query,
+    upstream: &str,
+) -> Result<Vec<DynamicMessage>> {
     let mut request = Map::new();
     request.insert("pageSize".into(), PAGE.into());
-    request.extend(args.filter.iter().map(|filter| ("filter".to_owned(), filter.clone().into())));
-    request.extend(args.order_by.iter().map(|order| ("orderBy".to_owned(), order.clone().into())));
-    if args.kind.catalogued {
+    if kind.catalogued {
         request.insert("parent".into(), format!("upstreams/{upstream}").into());
     }
-    all_pages(client, args.kind, request).await
+    if !has_filter(kind) {
+        let passes = query.selector.as_ref().is_none_or(|selector| selector.matches(&BTreeMap::new()));
+        return if passes { all_pages(client, kind, request).await } else { Ok(Vec::new()) };
+    }
+    request.extend(query.filter().map(|filter| ("filter".to_owned(), filter.into())));
+    request.extend(query.order_by.iter().map(|order| ("orderBy".to_owned(), order.clone().into())));
+    all_pages(client, kind, request).await
 }
 
 /// Fetches all pages of a list.

@@ -65,11 +65,45 @@ fn message_lines(text: &str) -> String {
     printable::text(text).trim_end().replace('\n', "\n  ")
 }
 
+/// Resources of one kind.
+#[derive(Debug)]
+pub struct Found {
+    pub kind: &'static Kind,
+    pub items: Vec<DynamicMessage>,
+}
+
+/// Renders resources of one kind or several. `single` is true if exactly one was requested by name.
+pub fn found(groups: &[Found], single: bool, format: Format) -> Result<String> {
+    let [Found { kind, items }] = groups else { return several(groups, format) };
+    resources(kind, items, single, format)
+}
+
+/// Where there are several kinds, names are full.
+fn several(groups: &[Found], format: Format) -> Result<String> {
+    let groups = groups.iter().filter(|group| !group.items.is_empty());
+    match format {
+        Format::Table => {
+            let now = time::OffsetDateTime::now_utc();
+            let tables = groups.map(|group| table::render(group.kind.columns, &group.items, true, now));
+            Ok(tables.collect::<Vec<_>>().join("\n"))
+        }
+        Format::Name => {
+            groups.map(|group| resources(group.kind, &group.items, false, format)).collect::<Result<String>>()
+        }
+        _ => {
+            let of = |group: &Found| {
+                group.items.iter().map(|item| reflection::document(group.kind.name, item)).collect()
+            };
+            documents(groups.flat_map(|group| -> Vec<_> { of(group) }).collect(), false, format)
+        }
+    }
+}
+
 /// Renders resources. `single` is true if exactly one was requested by name.
 pub fn resources(kind: &Kind, items: &[DynamicMessage], single: bool, format: Format) -> Result<String> {
     let documents = || items.iter().map(|item| reflection::document(kind.name, item)).collect::<Vec<_>>();
     match format {
-        Format::Table => Ok(table::render(kind.columns, items, time::OffsetDateTime::now_utc())),
+        Format::Table => Ok(table::render(kind.columns, items, false, time::OffsetDateTime::now_utc())),
         Format::Name => Ok(items.iter().map(|item| name_line(&reflection::text(item, "name"))).collect()),
         _ => self::documents(documents(), single, format),
     }

@@ -53,12 +53,16 @@ pub enum Cell {
 
 const MAX_LINE: usize = 60;
 
-/// Renders messages as a table. Ages are relative to `now`.
-pub fn render(columns: &[Column], items: &[DynamicMessage], now: OffsetDateTime) -> String {
+/// Renders messages as a table, with full names or without their collection. Ages are relative to `now`.
+pub fn render(columns: &[Column], items: &[DynamicMessage], full: bool, now: OffsetDateTime) -> String {
     let titles = columns.iter().map(|column| column.0.to_owned()).collect();
     let rows = items.iter().map(|item| {
         let item = reflection::to_json(item);
-        columns.iter().map(|Column(_, path, cell)| cell.write(field_at(&item, path), now)).collect()
+        let write = |Column(title, path, cell): &Column| match (full, *title) {
+            (true, "NAME") => text(field_at(&item, path)),
+            _ => cell.write(field_at(&item, path), now),
+        };
+        columns.iter().map(write).collect()
     });
     render_rows(titles, rows)
 }
@@ -203,7 +207,7 @@ mod tests {
         let read =
             |item: &Value| reflection::from_json(reflection::message(kind.message), item.clone()).unwrap();
         let items: Vec<_> = items.as_array().unwrap().iter().map(read).collect();
-        render(kind.columns, &items, OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap())
+        render(kind.columns, &items, false, OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap())
     }
 
     #[test]

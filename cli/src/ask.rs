@@ -1,6 +1,6 @@
-//! Asks on the terminal for what must not be seen there. Whoever calls knows that stdin is one.
+//! Asks on the terminal, also for what must not be seen there. Whoever calls knows that stdin is one.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -24,6 +24,18 @@ pub fn secret(question: &str) -> Result<String> {
     let typed = read();
     let _ = writeln!(std::io::stderr());
     typed?.ok_or_else(|| Error::failure("cancelled; nothing was changed"))
+}
+
+/// Asks for a line, which is shown while it is typed.
+pub fn line(question: &str) -> Result<String> {
+    let mut stderr = std::io::stderr().lock();
+    write!(stderr, "{question}")?;
+    stderr.flush()?;
+    let mut typed = String::new();
+    match std::io::stdin().lock().read_line(&mut typed)? {
+        0 => Err(Error::failure("cancelled; nothing was changed")),
+        _ => Ok(typed.trim_end_matches(['\r', '\n']).to_owned()),
+    }
 }
 
 /// Returns what is typed before Enter; `None` if it is cancelled.

@@ -130,9 +130,11 @@ fn what_cannot_be_imported_is_named_and_what_can_is_told() {
         .flat_map(u16::to_le_bytes)
         .collect();
     write("d.json", &utf16);
-    assert_eq!(check(folder.path(), "import d.json --dry-run").1, "a imported (dry run)");
+    assert_eq!(check(folder.path(), "import d.json --dry-run").1, "upstreams/a imported (dry run)");
+    write("e.toml", b"[mcp_servers.a]\nurl = \"http://a\"\n");
+    assert_eq!(check(folder.path(), "import e.toml --dry-run").1, "upstreams/a imported (dry run)");
     for (name, text, said) in [
-        ("e.toml", "[mcp_servers.a]\nurl = \"http://a\"\n", "it is TOML, which is not read"),
+        ("e.toml", "[mcp_servers.a\nurl = \"http://a\"\n", "invalid TOML: "),
         ("f.json", r#"{"a": 1}"#, "it has no servers at `mcpServers`, `servers`, "),
     ] {
         write(name, text.as_bytes());

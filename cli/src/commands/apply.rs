@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
+use crate::commands::difference::difference;
 use crate::commands::{Invocation, create, rollout};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
@@ -229,27 +230,13 @@ fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bo
 /// Renders a change as a unified diff of YAML; empty if nothing changes.
 fn unified_diff_of(change: &DynamicMessage) -> Result<String> {
     let name = reflection::text(change, "name");
-    let (before, after) = (manifest_text(change, "before", &name)?, manifest_text(change, "after", &name)?);
-    if before == after {
-        return Ok(String::new());
-    }
-    let heads = [("current", &before), ("desired", &after)].map(|(head, text)| match text.is_empty() {
-        true => "/dev/null".to_owned(),
-        false => format!("{head}/{name}"),
-    });
-    let diff = similar::TextDiff::from_lines(&before, &after);
-    Ok(diff.unified_diff().context_radius(3).header(&heads[0], &heads[1]).to_string())
-}
-
-fn manifest_text(change: &DynamicMessage, field: &str, name: &str) -> Result<String> {
     let kind =
-        Kind::of_resource(name).ok_or_else(|| Error::failure(format!("{name} is of an unknown kind")))?;
-    let resource = reflection::submessage(change, field)
-        .and_then(|manifest| reflection::submessage(&manifest, kind.manifest.unwrap_or_default()));
-    match resource {
-        Some(resource) => output::yaml(&manifest::desired(kind, &resource)),
-        None => Ok(String::new()),
-    }
+        Kind::of_resource(&name).ok_or_else(|| Error::failure(format!("{name} is of an unknown kind")))?;
+    let [before, after] = ["before", "after"].map(|field| {
+        let manifest = reflection::submessage(change, field)?;
+        reflection::submessage(&manifest, kind.manifest.unwrap_or_default())
+    });
+    difference(kind, &name, before.as_ref(), after.as_ref())
 }
 
 #[cfg(test)]

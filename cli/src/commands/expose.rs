@@ -4,19 +4,17 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bridge::child::Program;
 use crate::bridge::expose::instances::EnvFromHeader;
 use crate::bridge::expose::{self, Eras, Running, Settings};
 use crate::commands::Invocation;
+use crate::commands::register::{Consent, register};
 use crate::commands::tunnel::Tunnels;
 use crate::error::{Error, Result};
-use crate::kinds::Kind;
 use crate::output::{self, eprint};
 use crate::parse;
-use crate::reflection;
 
 /// Arguments of `expose`.
 #[derive(Debug, clap::Args)]
@@ -30,9 +28,15 @@ pub struct Args {
         value_name = "ADDR"
     )]
     listen: SocketAddr,
-    /// Register it as this upstream, or update the URL of an existing upstream
+    /// Register it as this upstream; one that exists and points elsewhere needs --replace
     #[arg(long, value_name = "NAME")]
     register: Option<String>,
+    /// Point an upstream here that exists and points elsewhere
+    #[arg(long, requires = "register")]
+    replace: bool,
+    /// Do that without a question
+    #[arg(short, long, requires = "replace")]
+    yes: bool,
     /// URL under which the gateway reaches it [default: the listening address]
     #[arg(long, value_name = "URL", requires = "register")]
     advertise: Option<String>,
@@ -93,6 +97,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
             "command {word} not found; check that it is installed and in PATH"
         )));
     }
+    let consent = Consent { replace: args.replace, yes: args.yes, is_asked: true };
     let tunnels = match (args.connect, &args.register) {
         (Some(control), Some(name)) => Some(Tunnels::new(invocation, name, control, &args.edges)?),
         _ => None,
@@ -107,10 +112,11 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         env_from_headers: args.env_from_headers,
     };
     let label = program.label.clone();
+    let to = Registration { invocation, name: args.register, url: args.advertise, consent };
     let running = expose::start(program, settings).await?;
     let mut stop = StopSignal::new()?;
     let served = tokio::select! {
-        served = serve(invocation, &running, &label, tunnels, args.register.as_deref(), args.advertise) => served,
+        served = serve(&running, &label, tunnels, to) => served,
         () = stop.wait() => Ok(()),
     };
     eprint(format!("[{label}] stopping"));
@@ -118,14 +124,15 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     served
 }
 
-async fn serve(
-    invocation: &Invocation,
-    running: &Running,
-    label: &str,
-    tunnels: Option<Tunnels>,
-    register: Option<&str>,
-    advertise: Option<String>,
-) -> Result {
+/// What it is registered as.
+struct Registration<'a> {
+    invocation: &'a Invocation,
+    name: Option<String>,
+    url: Option<String>,
+    consent: Consent,
+}
+
+async fn serve(running: &Running, label: &str, tunnels: Option<Tunnels>, to: Registration<'_>) -> Result {
     let who = running.ready().await?;
     let ended = async {
         running.ended().await;
@@ -134,36 +141,19 @@ async fn serve(
     if let Some(tunnels) = tunnels {
         eprint(format!("[{label}] {who}"));
         return tokio::select! {
-            ended = tunnels.run(running, label) => ended,
+            ended = tunnels.run(running, label, to.consent) => ended,
             ended = ended => ended,
         };
     }
     let url = running.url().unwrap_or_default();
     eprint(format!("[{label}] {who}; listening at {url}"));
     output::print(&url)?;
-    if let Some(name) = register {
-        register_as(invocation, name, &advertise.unwrap_or(url)).await?;
+    if let Some(name) = to.name {
+        let client = to.invocation.client().await?;
+        let upstream = register(&client, &name, &to.url.unwrap_or(url), to.consent).await?;
+        super::upstream::report_state(&upstream);
     }
     ended.await
-}
-
-/// Creates the upstream, or updates its URL.
-pub async fn register_as(invocation: &Invocation, name: &str, url: &str) -> Result {
-    let kind = Kind::from_word("upstream");
-    let request = json!({
-        "upstream": { "name": kind.full_name(name)?, "http": { "url": url } },
-        "updateMask": "http.url",
-        "allowMissing": true,
-    });
-    let client = invocation.client().await?;
-    client.call(&kind.method("Update"), request).await?;
-    // The update only stores the URL. The refresh probes it and waits for the outcome.
-    let answer = client.call(&kind.method("Refresh"), json!({ "name": kind.full_name(name)? })).await?;
-    let upstream = reflection::submessage(&answer, kind.singular)
-        .ok_or_else(|| Error::failure("the response contains no upstream"))?;
-    eprint(format!("registered as upstream {name}; it stays registered when this process ends"));
-    super::upstream::report_state(&upstream);
-    Ok(())
 }
 
 /// The signals that stop the program: SIGINT, SIGTERM and SIGHUP.

@@ -13,6 +13,7 @@ use url::Url;
 use crate::bridge::expose::Running;
 use crate::bridge::expose::tunnel_client::TunnelClient;
 use crate::commands::Invocation;
+use crate::commands::register::{Consent, claim};
 use crate::context::{Context, Secret};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
@@ -69,14 +70,9 @@ impl Tunnels {
     }
 
     /// Registers the upstream, opens the tunnels, reports the outcome and keeps the tunnels open.
-    pub async fn run(self, running: &Running, label: &str) -> Result {
+    pub async fn run(self, running: &Running, label: &str, consent: Consent) -> Result {
         let client = self.client().await?;
-        let upstream = json!({
-            "upstream": { "name": self.name, "tunnel": {} },
-            "updateMask": "tunnel",
-            "allowMissing": true,
-        });
-        client.call(&self.kind.method("Update"), upstream).await?;
+        claim(&client, &self.name, None, consent).await?;
         let first = self.credential(&client).await?;
         let (sender, credential) = watch::channel(first.bearer.clone());
         let refused = Arc::new(Notify::new());

@@ -189,12 +189,19 @@ fn check_ready(status: &Value, name: &str, credential: &Credential) -> Result {
     }
 }
 
+/// Returns why an upstream does not work, if it does not.
+pub fn check_works(upstream: &DynamicMessage) -> Result {
+    let json = reflection::to_json(upstream);
+    let name = reflection::text(upstream, "name");
+    check_ready(&json["status"], name.trim_start_matches("upstreams/"), &Credential::of(&json))
+}
+
 /// Reports the state of an upstream on stderr, and what to do next.
 pub fn report_state(upstream: &DynamicMessage) {
     let json = reflection::to_json(upstream);
     let (status, name) = (&json["status"], reflection::text(upstream, "name"));
     let id = name.trim_start_matches("upstreams/");
-    match check_ready(status, id, &Credential::of(&json)) {
+    match check_works(upstream) {
         Ok(()) => {
             let count = |key: &str| status[key].as_i64().unwrap_or_default();
             let (tools, resources, prompts) =

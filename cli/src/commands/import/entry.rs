@@ -1,6 +1,8 @@
 //! One entry of a host's file: a server, in the spellings of all hosts. Pure; it must not know where the entry stood. What it
 //! says of a value is its type, since the value may be a secret.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::mcp_remote;
@@ -11,7 +13,7 @@ use super::variables::{Dialect, is_like_a_variable};
 type Pairs = Vec<(String, String)>;
 
 /// Members that change what a server does, and are not taken along.
-const NOT_TAKEN: [&str; 11] = [
+const NOT_TAKEN: [&str; 9] = [
     "cwd",
     "envFile",
     "env_file",
@@ -20,8 +22,6 @@ const NOT_TAKEN: [&str; 11] = [
     "oauth",
     "auth",
     "authProviderType",
-    "bearer_token_env_var",
-    "env_http_headers",
     "requestOptions",
 ];
 
@@ -94,11 +94,25 @@ impl<'a> Members<'a> {
         // With both, Gemini CLI means the first.
         if let Some((name, url)) = self.first(&["httpUrl", "url", "serverUrl", "uri"]) {
             let url = url.as_str().ok_or_else(|| format!("`{name}` is {}", kind(url)))?;
-            let headers = self.pairs(&["headers", "http_headers"])?.into_iter().collect();
+            let mut headers: BTreeMap<_, _> = self.pairs(&["headers", "http_headers"])?.into_iter().collect();
+            headers.extend(self.headers_of_variables()?);
             return Ok(Transport::Http { url: self.dialect.common(url.trim()), headers });
         }
         let (command, env) = self.command()?;
         Ok(mcp_remote::unwrapped(&command, &env).unwrap_or(Transport::Stdio { command, env }))
+    }
+
+    /// The headers whose values Codex takes from the environment.
+    fn headers_of_variables(self) -> Result<Pairs, String> {
+        let mut headers: Pairs = self.pairs(&["env_http_headers"])?;
+        for (_, variable) in &mut headers {
+            *variable = format!("${{{variable}}}");
+        }
+        if let Some((name, variable)) = self.first(&["bearer_token_env_var"]) {
+            let variable = variable.as_str().ok_or_else(|| format!("`{name}` is {}", kind(variable)))?;
+            headers.push(("Authorization".to_owned(), format!("Bearer ${{{variable}}}")));
+        }
+        Ok(headers)
     }
 
     /// The command with its arguments, and its variables.
@@ -203,8 +217,6 @@ fn kind(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::*;
@@ -243,6 +255,10 @@ mod tests {
                 http("http://a", &[]),
             ),
             (json!({"url": "http://a", "enabled": true, "disabled": "False"}), http("http://a", &[])),
+            (
+                json!({"url": "http://a", "bearer_token_env_var": "T", "env_http_headers": {"X-K": "K"}}),
+                http("http://a", &[("Authorization", "Bearer ${T}"), ("X-K", "${K}")]),
+            ),
             (json!({"url": "", "command": "x", "args": []}), stdio(&["x"], &[])),
             (
                 json!({"command": "x y", "args": ["-p", 8080, true]}),
@@ -291,6 +307,7 @@ mod tests {
             (json!({"url": "http://a", "headers": "s3cret"}), "`headers` is a text"),
             (json!({"url": "http://a", "headers": {"X-K": ["s3cret"]}}), "`headers` has a list as X-K"),
             (json!({"url": "http://a", "disabled": "s3cret"}), "`disabled` is a text"),
+            (json!({"url": "http://a", "bearer_token_env_var": 5}), "`bearer_token_env_var` is a number"),
             (json!({"command": "x", "args": "s3cret"}), "`args` is a text"),
             (json!({"command": "x", "args": [{"a": "s3cret"}]}), "`args` holds an object"),
             (json!({"command": "x", "env": ["s3cret"]}), "`env` is a list"),

@@ -15,7 +15,7 @@ const PLACES: [&[&str]; 9] = [
     &["context_servers"],
     // Claude Code, for what belongs to one project: ~/.claude.json.
     &["projects", "*", "mcpServers"],
-    // Codex, written as JSON.
+    // Codex.
     &["mcp_servers"],
     // Amp.
     &["amp.mcpServers"],
@@ -59,8 +59,10 @@ pub(super) fn candidates(file: &Value) -> Result<Vec<Candidate<'_>>, String> {
         holders.push((String::new(), file));
     }
     if holders.is_empty() {
-        let places = PLACES.iter().chain(&SHARED_PLACES).map(|place| name(place));
-        return Err(format!("it has no servers at {}", places.collect::<Vec<_>>().join(", ")));
+        let mut places: Vec<_> = PLACES.iter().chain(&SHARED_PLACES).map(|place| name(place)).collect();
+        // Visual Studio Code has two that are written alike.
+        places.dedup();
+        return Err(format!("it has no servers at {}", places.join(", ")));
     }
     Ok(holders.into_iter().flat_map(|(place, holder)| held(place, holder)).collect())
 }
@@ -177,6 +179,7 @@ mod tests {
         {
             let error = candidates(&file).unwrap_err();
             assert!(error.starts_with("it has no servers at `mcpServers`, `servers`, "), "{error}");
+            assert_eq!(error.matches("`mcp.servers`").count(), 1, "{error}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! A host's file as a value: JSON as editors write it, or YAML. Pure; it must not know what the value is about.
+//! A host's file as a value: JSON as editors write it, YAML or TOML. Pure; it must not know what the value is about.
 
 use mcp::border::without_mark;
 use serde_json::Value;
 
-use super::jsonc;
+use super::{jsonc, toml};
 
 /// Decodes a file: UTF-8, or UTF-16 with its mark, as PowerShell writes it.
 ///
@@ -29,7 +29,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
     }
 }
 
-/// Reads a text: JSON where it begins as such, else YAML.
+/// Reads a text: JSON where it begins as such, else YAML; or TOML, where it is neither and looks like it.
 ///
 /// # Errors
 /// What it is instead, or where it is broken.
@@ -37,24 +37,22 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
     let json = jsonc::to_json(text);
     if json.trim_start().starts_with(['{', '[']) {
         let read = serde_json::from_str(&json);
-        return read.map_err(|error| or_toml(text, format!("invalid JSON: {error}")));
+        return read.or_else(|error| or_toml(text, format!("invalid JSON: {error}")));
     }
-    let mut document: serde_yaml_ng::Value =
-        serde_yaml_ng::from_str(text).map_err(|error| or_toml(text, format!("invalid YAML: {error}")))?;
+    let mut document: serde_yaml_ng::Value = match serde_yaml_ng::from_str(text) {
+        Ok(document) => document,
+        Err(error) => return or_toml(text, format!("invalid YAML: {error}")),
+    };
     let merged = document.apply_merge();
     let value = merged.ok().and_then(|()| serde_json::to_value(document).ok());
     match value {
         Some(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
-        _ => Err(or_toml(text, "it is neither JSON nor YAML that has members".to_owned())),
+        _ => or_toml(text, "it is neither JSON, YAML nor TOML that has members".to_owned()),
     }
 }
 
-fn or_toml(text: &str, otherwise: String) -> String {
-    if text.lines().any(is_toml) {
-        "it is TOML, which is not read; write its servers under `mcpServers`, as JSON or YAML".to_owned()
-    } else {
-        otherwise
-    }
+fn or_toml(text: &str, otherwise: String) -> Result<Value, String> {
+    if text.lines().any(is_toml) { toml::parse(text) } else { Err(otherwise) }
 }
 
 /// Whether a line is the head of a table or the beginning of a pair in TOML, which mean nothing in JSON and YAML.
@@ -105,16 +103,19 @@ mod tests {
             value.as_object_mut().unwrap().remove("x");
             assert_eq!(value, read, "{text}");
         }
-        let toml = "it is TOML, which is not read; write its servers under `mcpServers`, as JSON or YAML";
+        let toml = json!({"mcp_servers": {"a": {"url": "http://a"}}});
+        assert_eq!(parse("[mcp_servers.a]\nurl = \"http://a\"").unwrap(), toml);
+        assert_eq!(parse("mcp_servers.a = { url = \"http://a\" } # mine").unwrap(), toml);
+        let neither = "it is neither JSON, YAML nor TOML that has members";
         for (text, error) in [
-            ("", "it is neither JSON nor YAML that has members"),
-            ("hello", "it is neither JSON nor YAML that has members"),
+            ("", neither),
+            ("hello", neither),
             ("{\"a\": }", "invalid JSON: expected value at line 1 column 7"),
             ("a: b: c", "invalid YAML: mapping values are not allowed in this context at line 1 column 5"),
-            ("model = \"s3cret\"\n[mcp_servers.a]\nurl = \"http://a\"", toml),
-            ("[mcp_servers.a]\ncommand = \"x\"", toml),
         ] {
             assert_eq!(parse(text).unwrap_err(), error, "{text}");
         }
+        let error = parse("model = \"s3cret\"\n[mcp_servers.a\nurl = \"http://a\"").unwrap_err();
+        assert!(error.starts_with("invalid TOML: ") && error.ends_with(" at line 2 column 15"), "{error}");
     }
 }

@@ -10,6 +10,13 @@ use std::collections::BTreeSet;
 #[error("{}", said(.0))]
 pub(super) struct Unresolved(BTreeSet<String>);
 
+impl Unresolved {
+    /// Their names; `input:id` is one that the host asks for.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
+    }
+}
+
 /// Values of variables, by name.
 pub(super) struct Variables<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
@@ -25,7 +32,7 @@ enum Part<'a> {
         name: &'a str,
         default: Option<&'a str>,
     },
-    /// A value that only the host has.
+    /// A value that the host has: `input:id`, which it asks for, or `command:id`.
     OfHost(&'a str),
 }
 
@@ -51,7 +58,7 @@ impl<'a> Variables<'a> {
                     (None, None) => self.missing(name),
                 }
             }
-            Part::OfHost(name) => self.missing(name),
+            Part::OfHost(name) => (self.lookup)(name).map_or_else(|| self.missing(name), Cow::Owned),
         }
     }
 
@@ -137,18 +144,24 @@ pub(super) fn with_values(text: &str, values: &[(String, String)]) -> String {
 }
 
 fn said(names: &BTreeSet<String>) -> String {
-    let (inputs, variables): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.contains(':'));
+    let (of_host, variables): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.contains(':'));
+    let (inputs, of_host): (Vec<_>, Vec<_>) =
+        of_host.into_iter().partition(|name| name.starts_with("input:"));
     let list =
         |names: &[&String]| names.iter().map(|name| format!("${{{name}}}")).collect::<Vec<_>>().join(", ");
+    let instead = "write ${env:NAME} in its place, and set that variable";
     let mut said = Vec::new();
     if !variables.is_empty() {
         said.push(format!("{} is not set in the environment", list(&variables)));
     }
     if !inputs.is_empty() {
         said.push(format!(
-            "{} is known to its host only: write ${{env:NAME}} in its place, and set that variable",
+            "{} is asked for on a terminal, where the file says how; else {instead}",
             list(&inputs)
         ));
+    }
+    if !of_host.is_empty() {
+        said.push(format!("{} is known to its host only: {instead}", list(&of_host)));
     }
     said.join("; ")
 }
@@ -303,7 +316,7 @@ mod tests {
         let error = expand("${B} ${A} ${input:tok} ${KEY}").unwrap_err().to_string();
         assert_eq!(
             error,
-            "${A}, ${B} is not set in the environment; ${input:tok} is known to its host only: write ${env:NAME} in its place, and set that variable"
+            "${A}, ${B} is not set in the environment; ${input:tok} is asked for on a terminal, where the file says how; else write ${env:NAME} in its place, and set that variable"
         );
         assert!(expand("${command:x}").is_err() && expand("${workspaceFolder}").is_err());
     }

@@ -1,0 +1,99 @@
+//! Registers what this process offers as an upstream. One that points elsewhere is not taken over without consent, except
+//! from this host: what is exposed again may listen on another port.
+
+use prost_reflect::DynamicMessage;
+use serde_json::{Map, Value, json};
+
+use crate::confirm::{confirm, needs_yes};
+use crate::control_client::ControlClient;
+use crate::error::{Error, Exit, Result};
+use crate::kinds::Kind;
+use crate::output::eprint;
+use crate::reflection;
+
+/// The annotation of an upstream with the name of the host that exposes it.
+const EXPOSED: &str = "trunkline.dev/exposed";
+
+/// The answer to the question whether an upstream that points elsewhere is to point here.
+#[derive(Debug, Clone, Copy)]
+pub struct Consent {
+    /// It may be asked, or `yes` is the answer.
+    pub replace: bool,
+    /// It was given with the command.
+    pub yes: bool,
+    /// Whether somebody can answer: stdin is not the file.
+    pub is_asked: bool,
+}
+
+/// Registers a URL, and waits until it is probed. Returns the upstream.
+pub async fn register(
+    client: &ControlClient,
+    id: &str,
+    url: &str,
+    consent: Consent,
+) -> Result<DynamicMessage> {
+    let kind = Kind::from_word("upstream");
+    let name = kind.full_name(id)?;
+    claim(client, &name, Some(url), consent).await?;
+    // The update only stores the URL. The refresh probes it and waits for the outcome.
+    let answer = client.call(&kind.method("Refresh"), json!({ "name": name })).await?;
+    let upstream = reflection::submessage(&answer, kind.singular)
+        .ok_or_else(|| Error::failure("the response contains no upstream"))?;
+    eprint(format!("registered as upstream {id}; it stays registered when this process ends"));
+    Ok(upstream)
+}
+
+/// Makes an upstream point here: to a URL, or without one to a tunnel that this process opens.
+pub async fn claim(client: &ControlClient, name: &str, url: Option<&str>, consent: Consent) -> Result {
+    let kind = Kind::from_word("upstream");
+    let existing = match client.call(&kind.method("Get"), json!({ "name": name })).await {
+        Err(error) if error.exit == Exit::NotFound => None,
+        answer => {
+            reflection::submessage(&answer?, kind.singular).map(|upstream| reflection::to_json(&upstream))
+        }
+    };
+    let host = host();
+    let (mut upstream, mut mask) = match url {
+        Some(url) => (json!({ "name": name, "http": { "url": url } }), "http.url".to_owned()),
+        None => (json!({ "name": name, "tunnel": {} }), "tunnel".to_owned()),
+    };
+    let annotations = existing.as_ref().map(annotations).unwrap_or_default();
+    let is_here = |existing: &Value| existing["http"]["url"].as_str() == url;
+    if !existing.as_ref().is_some_and(is_here) {
+        if let Some(existing) = existing.filter(|_| annotations.get(EXPOSED) != Some(&host)) {
+            agree(name, existing["http"]["url"].as_str(), url, consent).await?;
+        }
+        upstream["meta"] = json!({ "annotations": annotations });
+        upstream["meta"]["annotations"][EXPOSED] = host;
+        mask.push_str(",meta.annotations");
+    }
+    let request = json!({ "upstream": upstream, "updateMask": mask, "allowMissing": true });
+    client.call(&kind.method("Update"), request).await?;
+    Ok(())
+}
+
+fn annotations(upstream: &Value) -> Map<String, Value> {
+    upstream["meta"]["annotations"].as_object().cloned().unwrap_or_default()
+}
+
+/// The name of this host, as it is annotated.
+fn host() -> Value {
+    let said = std::process::Command::new("uname").arg("-n").output();
+    let name = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned()).into()
+}
+
+async fn agree(name: &str, from: Option<&str>, to: Option<&str>, consent: Consent) -> Result {
+    let [from, to] = [from, to].map(|url| url.unwrap_or("a tunnel"));
+    if !consent.replace {
+        let text = format!("{name} exists and points to {from}; add --replace to point it to {to}");
+        return Err(Error::new(Exit::Conflict, text));
+    }
+    let what = format!("this points {name} to {to}, away from {from}");
+    if !consent.is_asked && !consent.yes {
+        return Err(needs_yes(&what));
+    }
+    // Ctrl-C ends the program while somebody is asked.
+    let asked = tokio::task::spawn_blocking(move || confirm(&what, consent.yes)).await;
+    asked.map_err(|error| Error::failure(error.to_string()))?
+}

@@ -109,6 +109,11 @@ fn a_database_that_is_none_is_named_at_once() {
         line(&control_plane(&folder, &["--database-url", "mysql://host/registry"]).output().unwrap()),
         "trunkline-control-plane: --database-url must begin with `sqlite:` or `postgres://`"
     );
+    let folder = Folder::new();
+    assert_eq!(
+        line(&control_plane(&folder, &["--redis-url", "nonsense"]).output().unwrap()),
+        "trunkline-control-plane: --redis-url (TRUNKLINE_REDIS_URL) must be a URL such as redis://HOST:6379"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -217,7 +217,13 @@ impl ContextFile {
     /// Returns the context to use; an empty one if no context is configured.
     pub fn current(&self) -> Result<Context> {
         let contexts = self.read()?;
-        let Some(name) = self.current_name(&contexts) else { return Ok(Context::default()) };
+        let Some(name) = self.current_name(&contexts) else {
+            return if contexts.contexts.is_empty() {
+                Ok(Context::default())
+            } else {
+                Err(self.none_current(&contexts))
+            };
+        };
         contexts.contexts.get(&name).cloned().ok_or_else(|| {
             Error::new(
                 Exit::NotFound,
@@ -228,6 +234,15 @@ impl ContextFile {
                 ),
             )
         })
+    }
+
+    fn none_current(&self, contexts: &Contexts) -> Error {
+        let names: Vec<_> = contexts.contexts.keys().map(String::as_str).collect();
+        Error::usage(format!(
+            "no context of {} is the current one; run `mcpctl config use-context NAME` ({})",
+            self.path.display(),
+            names.join(", ")
+        ))
     }
 
     /// Changes the file under a lock, and replaces it atomically.

@@ -230,7 +230,7 @@ fn background(
     publisher: Publisher,
     leases: Leases,
 ) -> anyhow::Result<JoinSet<()>> {
-    let notifications = notifications(config, &config.data_dir()?);
+    let notifications = notifications(config, &config.data_dir()?)?;
     let housekeeping = Housekeeping {
         store: parts.store.clone(),
         leases: leases.clone(),
@@ -271,12 +271,15 @@ fn database_url(config: &Config, data_dir: &Path) -> SecretString {
     config.database_url.clone().unwrap_or_else(embedded)
 }
 
-fn notifications(config: &Config, data_dir: &Path) -> Notifications {
+fn notifications(config: &Config, data_dir: &Path) -> anyhow::Result<Notifications> {
     let database = database_url(config, data_dir);
     match &config.redis_url {
-        Some(url) => Notifications::Redis(url.clone()),
-        None if database.expose_secret().starts_with("postgres") => Notifications::Postgres(database),
-        None => Notifications::None,
+        Some(url) if redis::Client::open(url.expose_secret()).is_err() => {
+            anyhow::bail!("--redis-url (TRUNKLINE_REDIS_URL) must be a URL such as redis://HOST:6379")
+        }
+        Some(url) => Ok(Notifications::Redis(url.clone())),
+        None if database.expose_secret().starts_with("postgres") => Ok(Notifications::Postgres(database)),
+        None => Ok(Notifications::None),
     }
 }
 

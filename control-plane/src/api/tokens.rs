@@ -25,6 +25,7 @@ impl Rpc for CreateTokenRequest {
             validate_only: self.validate_only,
         };
         let (mut write, row) = registry.prepare_create(&create).await?;
+        check_expiry(&row.message()?, clock::now_us())?;
         if create.validate_only {
             write.finish().await?;
             let token = Some(registry.present(&row).await?);
@@ -33,6 +34,17 @@ impl Rpc for CreateTokenRequest {
         let (row, bearer) = write.sign(&row).await?;
         write.finish().await?.commit().await?;
         Ok(CreateTokenResponse { token: Some(registry.present(&row).await?), bearer })
+    }
+}
+
+/// A token that is over when it begins was meant otherwise. An update may end one: that is a way to do it.
+fn check_expiry(token: &Token, now_us: i64) -> Result<(), Error> {
+    let end = token.expire_time.as_ref().map(|end| end.seconds);
+    match end.is_some_and(|end| end <= now_us / 1_000_000) {
+        true => {
+            Err(Error::field("token.expire_time", "is in the past; a token needs an end that comes, or none"))
+        }
+        false => Ok(()),
     }
 }
 
@@ -79,5 +91,22 @@ impl Write<'_> {
             self.registry.inner.signer.sign_token(&row.name, &row.uid).map_err(Error::internal)?;
         let token = Token { key_id, ..row.message()? };
         Ok((self.tx.put_status(row, &token).await?, bearer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_token_ends_later_or_never() {
+        let token = |seconds: Option<i64>| Token {
+            expire_time: seconds.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+            ..Token::default()
+        };
+        check_expiry(&token(None), 100_000_000).unwrap();
+        check_expiry(&token(Some(101)), 100_000_000).unwrap();
+        let error = check_expiry(&token(Some(100)), 100_000_000).unwrap_err().to_string();
+        assert_eq!(error, "token.expire_time is in the past; a token needs an end that comes, or none");
     }
 }

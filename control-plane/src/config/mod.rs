@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, ValueEnum};
 use inbound::names::HostOptions;
 use inbound::{ConnectionOptions, at_least, parse_seconds};
@@ -115,7 +116,7 @@ pub struct KeyOptions {
     #[arg(long, env = "TRUNKLINE_PREVIOUS_MASTER_KEY", value_name = "KEY", hide_env_values = true)]
     pub previous_master_key: Option<SecretString>,
     /// Value of `iss` in bearers. Changing it invalidates all bearers.
-    #[arg(long, env = "TRUNKLINE_TOKEN_ISSUER", default_value = "trunkline")]
+    #[arg(long, env = "TRUNKLINE_TOKEN_ISSUER", default_value = "trunkline", value_parser = NonEmptyStringValueParser::new())]
     pub token_issuer: String,
     /// Age at which the signing key is replaced [days].
     #[arg(long, env = "TRUNKLINE_SIGNING_KEY_ROTATION", value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]

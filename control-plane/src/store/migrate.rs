@@ -48,6 +48,8 @@ pub(super) async fn run(pool: &AnyPool, sqlite: bool) -> Result<(), StoreError> 
     let mut transaction = connection.begin_with(begin).await?;
     if !sqlite {
         sqlx::raw_sql(LOCK).execute(&mut *transaction).await?;
+        // That it exists already is no news.
+        sqlx::raw_sql("set local client_min_messages = warning").execute(&mut *transaction).await?;
         sqlx::raw_sql(COLLATION).execute(&mut *transaction).await?;
     }
     sqlx::raw_sql(

@@ -63,6 +63,28 @@ pub enum DatabaseError {
         /// What it says.
         reason: String,
     },
+    /// The user may not do what it must.
+    #[error(
+        "PostgreSQL at {server} does not let this user make tables ({reason}); grant it CREATE on the schema, or name another \
+         database or schema in --database-url"
+    )]
+    NotAllowed {
+        /// Host and port.
+        server: String,
+        /// What it says.
+        reason: String,
+    },
+    /// Something else has tables of these names.
+    #[error(
+        "the database at {server} holds tables of another program ({reason}); name another database or schema in \
+         --database-url"
+    )]
+    Foreign {
+        /// Host and port.
+        server: String,
+        /// What it says.
+        reason: String,
+    },
     /// Any other failure.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -83,6 +105,7 @@ pub async fn open(url: &str) -> Result<Store, DatabaseError> {
     }
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
         wait_for_postgres(url).await?;
+        return Store::open(url).await.map_err(|error| explain_postgres(url, error));
     } else if !url.starts_with("sqlite:") {
         return Err(DatabaseError::UnknownDatabase);
     }
@@ -104,6 +127,17 @@ fn explain_sqlite(path: PathBuf, error: StoreError) -> DatabaseError {
     match primary_code(database) {
         Some(CORRUPT | NOT_A_DATABASE) => DatabaseError::Damaged { path, reason },
         _ if is_unusable(database) => DatabaseError::Unusable { path, reason },
+        _ => error.into(),
+    }
+}
+
+fn explain_postgres(url: &str, error: StoreError) -> DatabaseError {
+    let StoreError::Database(sqlx::Error::Database(cause)) = &error else { return error.into() };
+    let (server, reason) = (server(url), cause.message().to_owned());
+    match cause.code().as_deref() {
+        Some("42501") => DatabaseError::NotAllowed { server, reason },
+        // A table or a column that there should not be, or should be.
+        Some("42P07" | "42703" | "42P01") => DatabaseError::Foreign { server, reason },
         _ => error.into(),
     }
 }

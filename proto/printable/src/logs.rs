@@ -18,6 +18,8 @@ const SILENT: &str = "h2=off,hyper=off,hyper_util=off,rustls=off,tokio_rustls=of
 /// Why a text is no log filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilterError {
+    /// It says nothing: every target would be silent.
+    Empty,
     /// A word is neither a level nor part of `target=level`: by itself it would silence all targets but one.
     NoLevel(String),
     /// A part cannot be read.
@@ -29,6 +31,7 @@ impl std::error::Error for FilterError {}
 impl Display for FilterError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Empty => f.write_str("it is empty: use info, or leave it out; off silences everything"),
             Self::NoLevel(word) => write!(
                 f,
                 "`{word}` is no level: use off, error, warn, info, debug or trace; a target has one too, as in `{word}=debug`"
@@ -46,6 +49,9 @@ impl Display for FilterError {
 /// # Errors
 /// When it is not a filter; the error names the part that is wrong.
 pub fn filter(directives: &str) -> Result<EnvFilter, FilterError> {
+    if directives.trim().is_empty() {
+        return Err(FilterError::Empty);
+    }
     let parts: Vec<&str> = directives.split(',').map(str::trim).collect();
     if let Some(word) = parts.iter().find(|part| is_bare_target(part)) {
         return Err(FilterError::NoLevel(crate::line(word).into_owned()));

@@ -30,3 +30,4 @@ mod terminal;
 mod tidy;
 mod transports;
 mod tunnels;
+mod verbs;

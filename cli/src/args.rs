@@ -79,8 +79,12 @@ pub enum Command {
     Describe(commands::describe::Args),
     /// Create a resource
     Create(commands::create::Args),
+    /// Change a resource in an editor
+    Edit(commands::edit::Args),
     /// Update fields of a resource
     Update(commands::update::Args),
+    /// Wait until resources are as they should be
+    Wait(commands::wait::Args),
     /// Delete resources
     Delete(commands::delete::Args),
     /// Revoke a token permanently

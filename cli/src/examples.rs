@@ -90,6 +90,13 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("For any number of edges", "mcpctl create join-token --max-uses 0 --ttl 30d"),
         ],
     ),
+    (
+        "edit",
+        &[
+            ("In the editor of VISUAL or EDITOR, or else vi", "mcpctl edit server dev"),
+            ("An upstream; secrets are not shown, and stay", "mcpctl edit upstream time"),
+        ],
+    ),
     ("update", &[("Another URL", "mcpctl update upstream docs --url https://docs2.example/mcp")]),
     ("update upstream", &[("Another URL", "mcpctl update upstream docs --url https://docs2.example/mcp")]),
     ("update server", &[("Other members", "mcpctl update server dev --tool 'time/*'")]),
@@ -97,6 +104,15 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("update tool", &[("Another description", "mcpctl update tool time/get_current_time --disabled")]),
     ("update resource", &[("Out of service", "mcpctl update resource files/file:///a --disabled")]),
     ("update prompt", &[("Out of service", "mcpctl update prompt docs/review --disabled")]),
+    (
+        "wait",
+        &[
+            ("Until an upstream answers", "mcpctl wait upstream time --for state=ready --timeout 2m"),
+            ("Until every edge has a server", "mcpctl wait server dev --for synced"),
+            ("Until a field has a value", "mcpctl wait upstream time --for jsonpath='{.status.toolCount}'=2"),
+            ("Until tokens are gone", "mcpctl wait token laptop ci --for deleted"),
+        ],
+    ),
     (
         "delete",
         &[

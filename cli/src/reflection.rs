@@ -78,6 +78,11 @@ pub fn word(prefix: &str, name: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_lowercase().replace('_', "-")
 }
 
+/// Returns the words for the values of an enum, without the unspecified one.
+pub fn words(kind: &EnumDescriptor) -> Vec<String> {
+    kind.values().filter(|value| value.number() != 0).map(|value| word(&prefix(kind), value.name())).collect()
+}
+
 /// Returns the prefix of an enum's values. Every enum has a value `…_UNSPECIFIED`.
 fn prefix(kind: &EnumDescriptor) -> String {
     kind.default_value().name().trim_end_matches("UNSPECIFIED").to_owned()

@@ -359,6 +359,14 @@ impl Gateway {
         tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap()
     }
 
+    /// The same, with more in its environment.
+    pub(crate) async fn try_ctl_in(&self, arguments: &[&str], environment: &[(&str, String)]) -> Output {
+        let mut command = self.ctl_command(arguments);
+        command.stdin(Stdio::null()).env_remove("VISUAL").env_remove("EDITOR");
+        command.envs(environment.iter().map(|(name, value)| (*name, value)));
+        tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap()
+    }
+
     /// `mcpctl` with its standard input and output at hand, until it is dropped.
     pub(crate) fn spawn_ctl(&self, arguments: &[&str]) -> Child {
         let mut command = self.ctl_command(arguments);

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod call;
+pub mod changes;
 pub mod client_config;
 pub mod completion;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod describe;
 pub mod dev;
 pub mod difference;
 pub mod explain;
+pub mod edit;
 pub mod export;
 pub mod expose;
 pub mod fields;
@@ -29,6 +31,7 @@ pub mod tunnel;
 pub mod update;
 pub mod upstream;
 pub mod usage;
+pub mod wait;
 
 use std::time::Duration;
 
@@ -118,7 +121,9 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Get(args) => get::run(&invocation, args).await?,
         Command::Describe(args) => describe::run(&invocation, args).await?,
         Command::Create(args) => create::run(&invocation, args).await?,
+        Command::Edit(args) => edit::run(&invocation, args).await?,
         Command::Update(args) => update::run(&invocation, args).await?,
+        Command::Wait(args) => wait::run(&invocation, args).await?,
         Command::Delete(args) => delete::run(&invocation, args).await?,
         Command::Revoke(args) => revoke::run(&invocation, args).await?,
         Command::Refresh(args) => upstream::refresh(&invocation, args).await?,

@@ -67,6 +67,16 @@ pub async fn wait_briefly(invocation: &Invocation, client: &ControlClient, revis
     }
 }
 
+/// Looks for a while whether every connected edge has acknowledged the revision. Returns what is missing; `None`: nothing.
+pub async fn missing(client: &ControlClient, revision: i64, limit: Duration) -> Result<Option<String>> {
+    let mut rollout = Rollout::default();
+    let follow = follow(client, revision, &mut rollout, |_| ());
+    if let Ok(ended) = tokio::time::timeout(limit, follow).await {
+        ended?;
+    }
+    Ok(rollout.shortfall("it").map(|shortfall| format!("is not on every edge: {shortfall}")))
+}
+
 fn start_spinner(revision: i64) -> Spinner {
     Spinner::start(format!("waiting for the edges to acknowledge revision {revision}"))
 }

@@ -1,10 +1,13 @@
 //! `mcpctl update KIND NAME …`: changes the fields that flags name, and no others.
 
 use clap::Subcommand;
-use serde_json::json;
+use prost_reflect::DynamicMessage;
+use serde_json::{Value, json};
 
-use crate::commands::Invocation;
+use crate::commands::changes::changes;
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
+use crate::commands::{Invocation, get};
+use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
 use crate::output;
@@ -92,12 +95,34 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         meta["etag"] = etag.into();
     }
     let request = json!({ kind.singular: body, "updateMask": mask.join(","), "validateOnly": args.dry_run });
-    let answer = invocation.client().await?.call(&kind.method("Update"), request).await?;
-    let item = reflection::submessage(&answer, kind.singular)
-        .ok_or_else(|| Error::failure(format!("the response contains no {}", kind.singular)))?;
-    let done = if args.dry_run { "updated (dry run)" } else { "updated" };
+    let client = invocation.client().await?;
+    let before = get::one(&client, kind, &name).await?;
+    let after = send(&client, kind, request).await?;
+    report(invocation, kind, [&before, &after], if args.dry_run { "updated (dry run)" } else { "updated" })
+}
+
+/// Sends an update. Returns the resource as it is then.
+pub async fn send(client: &ControlClient, kind: &Kind, request: Value) -> Result<DynamicMessage> {
+    let answer = client.call(&kind.method("Update"), request).await?;
+    reflection::submessage(&answer, kind.singular)
+        .ok_or_else(|| Error::failure(format!("the response contains no {}", kind.singular)))
+}
+
+/// Prints the resource in the requested format, or else a line with its name; and what changed.
+pub fn report(
+    invocation: &Invocation,
+    kind: &Kind,
+    [before, after]: [&DynamicMessage; 2],
+    done: &str,
+) -> Result {
     match invocation.format {
-        Some(format) => output::print(&output::resources(kind, &[item], true, format)?),
-        None => output::print(&format!("{} {done}", reflection::text(&item, "name"))),
+        Some(format) => output::print(&output::resources(kind, std::slice::from_ref(after), true, format)?)?,
+        None => output::print(&format!("{} {done}", reflection::text(after, "name")))?,
     }
+    let changes = changes(kind, before, after);
+    if changes.is_empty() {
+        output::eprint("nothing changed: it was so before");
+    }
+    changes.iter().for_each(|change| output::eprint(format!("  {change}")));
+    Ok(())
 }

@@ -35,6 +35,11 @@ impl Spinner {
         self.text(format!("{done}/{total} {text}"));
     }
 
+    /// Takes the line away while something else is printed.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
+    }
+
     /// Prints a line above the progress line.
     pub fn println(&self, text: &str) {
         if self.0.is_hidden() { super::eprint(text) } else { self.0.println(printable::text(text)) }

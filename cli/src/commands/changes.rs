@@ -1,0 +1,123 @@
+//! What an update changed, field by field. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost_reflect::DynamicMessage;
+use serde_json::Value;
+
+use crate::kinds::{Kind, is_observed};
+use crate::reflection;
+
+/// The longest value that is written out.
+const MAX_VALUE: usize = 60;
+
+/// More changes than this are counted.
+const MAX_CHANGES: usize = 20;
+
+/// Tells whether a secret is another one.
+const CREDENTIAL_VERSION: &str = "credential.version";
+
+/// Lists the fields in which two states of a resource differ, such as `title: Old -> New`.
+pub fn changes(kind: &Kind, before: &DynamicMessage, after: &DynamicMessage) -> Vec<String> {
+    let [before, after] = [before, after].map(|message| {
+        let mut fields = BTreeMap::new();
+        flatten(kind, &reflection::to_json(message), "", &mut fields);
+        fields
+    });
+    let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+    let mut lines: Vec<_> = changed.map(|path| line(path, before.get(path), after.get(path))).collect();
+    if lines.len() > MAX_CHANGES {
+        let rest = lines.split_off(MAX_CHANGES);
+        lines.push(format!("and {} more", rest.len()));
+    }
+    lines
+}
+
+fn line(path: &str, before: Option<&String>, after: Option<&String>) -> String {
+    let text = match (before, after) {
+        (Some(_), Some(_)) if path == CREDENTIAL_VERSION => return "credential: another secret".to_owned(),
+        (Some(before), Some(after)) => format!("{} -> {}", short(before), short(after)),
+        (_, Some(after)) => format!("{} (new)", short(after)),
+        (before, None) => format!("{} (removed)", short(before.map_or("", String::as_str))),
+    };
+    printable::line(&format!("{path}: {text}")).into_owned()
+}
+
+/// Collects the values that somebody wrote, by their paths.
+fn flatten(kind: &Kind, value: &Value, path: &str, fields: &mut BTreeMap<String, String>) {
+    if is_observed(kind, path) && path != CREDENTIAL_VERSION || path == "name" {
+        return;
+    }
+    let separator = if path.is_empty() { "" } else { "." };
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (key, value) in members {
+                flatten(kind, value, &format!("{path}{separator}{key}"), fields);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (index, value) in items.iter().enumerate() {
+                flatten(kind, value, &format!("{path}[{index}]"), fields);
+            }
+        }
+        Value::String(text) => drop(fields.insert(path.to_owned(), text.clone())),
+        other => drop(fields.insert(path.to_owned(), other.to_string())),
+    }
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(MAX_VALUE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None if text.is_empty() => "\"\"".to_owned(),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(kind: &str, before: Value, after: Value) -> Vec<String> {
+        let kind = Kind::from_word(kind);
+        let read = |json| reflection::from_json(reflection::message(kind.message), json).unwrap();
+        changes(kind, &read(before), &read(after))
+    }
+
+    #[test]
+    fn only_what_somebody_wrote_is_a_change() {
+        let before = json!({"name": "upstreams/a", "title": "Old", "http": {"url": "http://a"},
+            "meta": {"revision": 1, "labels": {"team": "core", "x": "1"}},
+            "credential": {"bearer": {}, "version": "1"}, "status": {"toolCount": 1}});
+        let after = json!({"name": "upstreams/a", "title": "New\u{1b}[2J", "http": {"url": "http://a"},
+            "meta": {"revision": 2, "labels": {"team": "core", "y": "1"}}, "disabled": true,
+            "credential": {"bearer": {}, "version": "2"}, "status": {"toolCount": 2}});
+        assert_eq!(
+            check("upstream", before.clone(), after),
+            [
+                "credential: another secret",
+                "disabled: true (new)",
+                "meta.labels.x: 1 (removed)",
+                "meta.labels.y: 1 (new)",
+                "title: Old -> New\\u{1b}[2J",
+            ]
+        );
+        assert_eq!(check("upstream", before.clone(), before), Vec::<String>::new());
+    }
+
+    #[test]
+    fn lists_are_compared_by_place_and_long_ones_counted() {
+        let server = |names: &[String]| {
+            let members: Vec<_> = names.iter().map(|name| json!({ "match": name })).collect();
+            json!({ "name": "servers/a", "tools": members })
+        };
+        let short = [server(&["a/*".into()]), server(&["a/*".into(), "b/*".into()])];
+        let [one, two] = short;
+        assert_eq!(check("server", one.clone(), two), ["tools[1].match: b/* (new)"]);
+        let many: Vec<String> = (0..30).map(|number| format!("n{number}/*")).collect();
+        let listed = check("server", one, server(&many));
+        assert_eq!((listed.len(), listed.last().unwrap().as_str()), (21, "and 10 more"));
+    }
+}

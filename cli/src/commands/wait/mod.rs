@@ -1,0 +1,154 @@
+//! `mcpctl wait KIND NAME… --for CONDITION`: waits until something is true of resources.
+
+mod condition;
+
+use std::time::{Duration, Instant};
+
+use prost_reflect::DynamicMessage;
+
+use self::condition::Condition;
+use crate::commands::{Invocation, get, rollout};
+use crate::control_client::ControlClient;
+use crate::error::{Error, Exit, Result};
+use crate::kinds::Kind;
+use crate::output::{self, Format, progress::Spinner};
+use crate::parse;
+
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long one look may take, whatever is left of the time.
+const ONE_LOOK: Duration = Duration::from_secs(5);
+
+/// How long edges are listened to in one look.
+const ROLLOUT: Duration = Duration::from_secs(2);
+
+/// Arguments of `wait`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Waits for at most --timeout [default: 60s], and exits with 7 after that.")]
+pub struct Args {
+    /// Kind of resource: upstreams, servers, tools, resources, prompts, tokens, edges or join-tokens
+    #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
+    kind: &'static Kind,
+    /// Names of resources; those that do not exist yet are waited for
+    #[arg(required = true)]
+    names: Vec<String>,
+    /// What to wait for: state=STATE, deleted, synced (every edge has it), revision=N or jsonpath='{.PATH}'=VALUE
+    #[arg(long = "for", value_name = "CONDITION", value_parser = Condition::parse)]
+    condition: Condition,
+}
+
+/// Runs `wait`.
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    args.condition.check(args.kind)?;
+    let names: Result<Vec<_>> = args.names.iter().map(|name| args.kind.full_name(name)).collect();
+    let pending = names?.into_iter().map(|name| Pending { name, last: String::new() }).collect();
+    let limit = invocation.timeout.unwrap_or(DEFAULT_WAIT);
+    let client = ControlClient::connect(&invocation.context()?, limit.max(ONE_LOOK)).await?;
+    let mut watch =
+        Watch { client, kind: args.kind, condition: args.condition, pending, has_answered: false };
+    let (started, spinner) = (Instant::now(), Spinner::start(format!("waiting for {}", watch.condition)));
+    loop {
+        for (name, item) in watch.look().await? {
+            spinner.suspend(|| watch.print(invocation, &name, item.as_ref()))?;
+        }
+        if watch.pending.is_empty() {
+            return Ok(());
+        }
+        let left = limit.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            let shortfall = watch.shortfall();
+            return Err(Error::new(
+                Exit::Unavailable,
+                format!("not {} within {}: {shortfall}", watch.condition, parse::proto_duration(limit)),
+            ));
+        }
+        spinner.text(format!("waiting for {}: {}", watch.condition, watch.shortfall()));
+        tokio::time::sleep(INTERVAL.min(left)).await;
+    }
+}
+
+/// A resource that is waited for, and what was there instead when it was last looked at.
+struct Pending {
+    name: String,
+    last: String,
+}
+
+/// What is seen of a resource.
+enum Look {
+    /// What is waited for. A resource that is gone has nothing to show.
+    Holds(Option<DynamicMessage>),
+    /// Something else.
+    Not(String),
+}
+
+struct Watch {
+    client: ControlClient,
+    kind: &'static Kind,
+    condition: Condition,
+    pending: Vec<Pending>,
+    /// A control plane that has answered may be away for a while.
+    has_answered: bool,
+}
+
+impl Watch {
+    /// Looks at everything that is waited for. Returns what is as it should be.
+    async fn look(&mut self) -> Result<Vec<(String, Option<DynamicMessage>)>> {
+        let mut held = Vec::new();
+        for Pending { name, .. } in std::mem::take(&mut self.pending) {
+            match self.look_at(&name).await {
+                Ok(Look::Holds(item)) => held.push((name, item)),
+                Ok(Look::Not(last)) => self.pending.push(Pending { name, last }),
+                Err(error) if self.has_answered && error.exit == Exit::Unavailable => {
+                    self.pending.push(Pending { name, last: format!("cannot be read: {error}") });
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            self.has_answered = true;
+        }
+        Ok(held)
+    }
+
+    async fn look_at(&self, name: &str) -> Result<Look> {
+        let item = match get::one(&self.client, self.kind, name).await {
+            Err(error) if error.exit == Exit::NotFound => {
+                return Ok(match self.condition {
+                    Condition::Deleted => Look::Holds(None),
+                    _ => Look::Not("does not exist".to_owned()),
+                });
+            }
+            item => item?,
+        };
+        let missing = match self.condition {
+            Condition::Synced => self.not_synced(&item).await?,
+            _ => self.condition.missing(self.kind, &item),
+        };
+        Ok(missing.map_or(Look::Holds(Some(item)), Look::Not))
+    }
+
+    /// Tells which edges do not have the resource as it is.
+    async fn not_synced(&self, item: &DynamicMessage) -> Result<Option<String>> {
+        let revision = condition::revision(self.kind, item);
+        match self.kind.name {
+            "Edge" => Ok(condition::edge_behind(item)),
+            _ => rollout::missing(&self.client, revision, ROLLOUT).await,
+        }
+    }
+
+    fn shortfall(&self) -> String {
+        let all: Vec<_> =
+            self.pending.iter().map(|pending| format!("{} {}", pending.name, pending.last)).collect();
+        all.join("; ")
+    }
+
+    fn print(&self, invocation: &Invocation, name: &str, item: Option<&DynamicMessage>) -> Result {
+        match (invocation.format(), item) {
+            (Format::Table, _) => output::print(&format!("{name} {}", self.condition)),
+            (Format::Name, _) | (_, None) => output::print(&output::name_line(name)),
+            (format, Some(item)) => {
+                output::print(&output::resources(self.kind, std::slice::from_ref(item), true, format)?)
+            }
+        }
+    }
+}

@@ -38,6 +38,16 @@ async fn clients_with_the_same_ids_share_one_child() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_may_take_its_time_on_a_connection_of_its_own() {
+    let running = expose(&[]).await;
+    let client = McpClient::open(&running.url().unwrap(), json!({})).await;
+    let fresh = McpClient { http: reqwest::Client::new(), ..client };
+    let response = fresh.call(json!(1), "slow", json!({})).await.text().await.unwrap();
+    assert!(response.contains("at last"), "{response}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_begin_and_end() {
     let running = expose(&[]).await;
     let client = McpClient::open(&running.url().unwrap(), json!({})).await;

@@ -60,6 +60,12 @@ def sleep(request, meta):
     return text("slept")
 
 
+def slow(request, meta):
+    # Longer than a connection may stay on which nothing was asked.
+    time.sleep(13)
+    return text("at last")
+
+
 def ask(request, meta):
     answer = ASKED["ask"] = threading.Event()
     send({"id": "ask", "method": "elicitation/create", "params": {"message": "sure?"}})
@@ -71,7 +77,7 @@ def die(request, meta):
     os._exit(3)
 
 
-TOOLS = {"count": count, "cafe": lambda *_: text("café"), "sleep": sleep, "ask": ask, "die": die, "pid": lambda *_: text(str(os.getpid())), "env": lambda *_: text(os.environ.get("SECRET", "none"))}
+TOOLS = {"count": count, "cafe": lambda *_: text("café"), "sleep": sleep, "slow": slow, "ask": ask, "die": die, "pid": lambda *_: text(str(os.getpid())), "env": lambda *_: text(os.environ.get("SECRET", "none"))}
 LIST = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}
 INFO = {"name": "fixture", "version": "1"}
 

@@ -76,21 +76,34 @@ async fn know_served(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let is_served = response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if let Some(connection) = connection.filter(|_| is_served) {
-        // Where its address holds too many, it is told to close after this response.
-        let _ = connection.set_authenticated(ConnectionHolder::new(connection.subscriber()));
+        keep(&connection);
     }
     response
 }
 
+/// Notes that whoever opened a connection speaks the protocol.
+fn keep(connection: &ConnectionHandle) {
+    // Where its address holds too many, it is told to close after this response.
+    let _ = connection.set_authenticated(ConnectionHolder::new(connection.subscriber()));
+}
+
 /// Reads the whole body, within the limits of size, time and memory.
 async fn read_body(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let address = request.extensions().get::<ConnectionHandle>().map(ConnectionHandle::subscriber);
+    let connection = request.extensions().get::<ConnectionHandle>().cloned();
+    let address = connection.as_ref().map(ConnectionHandle::subscriber);
     // The memory counts until there is a response.
     let reservation = Arc::new(shared.bodies.reservation(address));
     let limits = BodyLimits { framing: Framing::Whole, max_bytes: MAX_BODY_BYTES, timeout: BODY_TIMEOUT };
     let (head, body) = request.into_parts();
     match BoundedBody::new(body, limits, reservation.clone()).collect().await {
-        Ok(body) => next.run(Request::from_parts(head, Body::from(body.to_bytes()))).await,
+        Ok(body) => {
+            let body = body.to_bytes();
+            // Before it is answered: a call may take longer than one may stay who says nothing.
+            if let Some(connection) = connection.filter(|_| Envelope::parse(&body).is_ok()) {
+                keep(&connection);
+            }
+            next.run(Request::from_parts(head, Body::from(body))).await
+        }
         Err(error) => unread(&error),
     }
 }

@@ -24,6 +24,7 @@ mod secure;
 mod sessions;
 mod sources;
 mod starting;
+mod states;
 mod support;
 mod tasks;
 mod terminal;

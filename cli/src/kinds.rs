@@ -39,7 +39,7 @@ const META: [&str; 5] = ["meta.uid", "meta.etag", "meta.revision", "meta.createT
 /// The columns of a catalogue entry.
 const ENTRY: [Column; 4] = [
     Column("NAME", "name", Cell::Id),
-    Column("STATE", "", Cell::EntryState),
+    Column("STATE", "state", Cell::Enum("ENTRY_STATE_")),
     Column("TITLE", "title", Cell::Text),
     Column("DESCRIPTION", "description", Cell::Line),
 ];
@@ -79,6 +79,7 @@ pub static KINDS: [Kind; 8] = [
         observed: &["status"],
         columns: &[
             Column("NAME", "name", Cell::Id),
+            Column("STATE", "status.state", Cell::Enum("SERVER_STATE_")),
             Column("TITLE", "title", Cell::Text),
             Column("TOOLS", "status.toolCount", Cell::Number),
             Column("RESOURCES", "status.resourceCount", Cell::Number),
@@ -86,6 +87,7 @@ pub static KINDS: [Kind; 8] = [
             Column("UNRESOLVED", "status.unresolved", Cell::List),
             Column("CONFLICTS", "status.conflicts", Cell::List),
             Column("AGE", "meta.createTime", Cell::Age),
+            Column("REASON", "status.reason", Cell::Text),
         ],
     },
     Kind {
@@ -136,7 +138,7 @@ pub static KINDS: [Kind; 8] = [
         observed: &["revokeTime", "keyId", "state", "reason"],
         columns: &[
             Column("NAME", "name", Cell::Id),
-            Column("STATE", "", Cell::TokenState),
+            Column("STATE", "state", Cell::Enum("TOKEN_STATE_")),
             Column("SERVERS", "scope.servers", Cell::List),
             Column("TOOLS", "scope.tools", Cell::List),
             Column("RESOURCES", "scope.resources", Cell::List),
@@ -157,7 +159,7 @@ pub static KINDS: [Kind; 8] = [
         observed: &[],
         columns: &[
             Column("NAME", "name", Cell::Id),
-            Column("STATE", "connected", Cell::Connected),
+            Column("STATE", "state", Cell::Enum("EDGE_STATE_")),
             Column("SINCE", "stateTime", Cell::Age),
             Column("ADDRESS", "clientAddress", Cell::Text),
             Column("SIBLING ADDRESS", "siblingAddress", Cell::Text),
@@ -181,7 +183,7 @@ pub static KINDS: [Kind; 8] = [
         observed: &[],
         columns: &[
             Column("NAME", "name", Cell::Id),
-            Column("STATE", "", Cell::JoinTokenState),
+            Column("STATE", "state", Cell::Enum("JOIN_TOKEN_STATE_")),
             Column("USES", "", Cell::Uses),
             Column("FOR EDGE", "edge", Cell::Id),
             Column("ENROLLED EDGES", "enrolledEdges", Cell::List),

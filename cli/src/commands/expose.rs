@@ -10,7 +10,7 @@ use crate::bridge::child::Program;
 use crate::bridge::expose::instances::EnvFromHeader;
 use crate::bridge::expose::{self, Eras, Running, Settings};
 use crate::commands::Invocation;
-use crate::commands::register::{Consent, register};
+use crate::commands::register::{Consent, register, tell_end};
 use crate::commands::tunnel::Tunnels;
 use crate::error::{Error, Result};
 use crate::output::{self, eprint};
@@ -111,6 +111,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         eras: args.era,
         env_from_headers: args.env_from_headers,
     };
+    // Of the end of a tunnel the control plane hears by itself.
+    let ends_unheard: Vec<_> = args.register.iter().filter(|_| tunnels.is_none()).cloned().collect();
     let label = program.label.clone();
     let to = Registration { invocation, name: args.register, url: args.advertise, consent };
     let running = expose::start(program, settings).await?;
@@ -121,6 +123,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     };
     eprint(format!("[{label}] stopping"));
     running.stop().await;
+    tell_end(invocation, &ends_unheard).await;
     served
 }
 

@@ -1,9 +1,12 @@
 //! Registers what this process offers as an upstream. One that points elsewhere is not taken over without consent, except
 //! from this host: what is exposed again may listen on another port.
 
+use std::time::Duration;
+
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
+use crate::commands::Invocation;
 use crate::confirm::{confirm, needs_yes};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
@@ -11,8 +14,11 @@ use crate::kinds::Kind;
 use crate::output::eprint;
 use crate::reflection;
 
-/// The annotation of an upstream with the name of the host that exposes it.
+/// The annotation of an upstream with the name of the host that exposes it. The control plane looks after it closely, since it ends
+/// with a process of ours.
 const EXPOSED: &str = "trunkline.dev/exposed";
+/// The time to tell the control plane that it has ended.
+const TELLING: Duration = Duration::from_secs(2);
 
 /// The answer to the question whether an upstream that points elsewhere is to point here.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +47,25 @@ pub async fn register(
         .ok_or_else(|| Error::failure("the response contains no upstream"))?;
     eprint(format!("registered as upstream {id}; it stays registered when this process ends"));
     Ok(upstream)
+}
+
+/// Tells the control plane that these upstreams have ended, so that it says so at once. One that cannot be told finds out by
+/// itself.
+pub async fn tell_end(invocation: &Invocation, ids: &[String]) {
+    if ids.is_empty() {
+        return;
+    }
+    let kind = Kind::from_word("upstream");
+    let told = async {
+        let client = invocation.client().await?;
+        for id in ids {
+            let request = json!({ "name": kind.full_name(id)?, "noWait": true });
+            client.call(&kind.method("Refresh"), request).await?;
+        }
+        Result::Ok(())
+    };
+    // Who stops a program does not wait for a gateway that has ended before it.
+    let _ = tokio::time::timeout(TELLING, told).await;
 }
 
 /// Makes an upstream point here: to a URL, or without one to a tunnel that this process opens.

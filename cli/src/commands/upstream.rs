@@ -185,6 +185,10 @@ fn check_ready(status: &Value, name: &str, credential: &Credential) -> Result {
         Some("UPSTREAM_STATE_INCOMPATIBLE") => {
             Err(Error::failure(format!("{name} is not a usable MCP server: {reason}")))
         }
+        Some("UPSTREAM_STATE_DISABLED") => Err(Error::failure(format!("{name} is disabled"))),
+        Some("UPSTREAM_STATE_PENDING") => {
+            Err(Error::new(Exit::Unavailable, format!("{name} has not answered yet")))
+        }
         _ => Err(Error::new(Exit::Unavailable, format!("{name} is unreachable: {reason}"))),
     }
 }

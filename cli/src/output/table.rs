@@ -35,18 +35,10 @@ pub enum Cell {
     List,
     /// The revisions that a probe found.
     Eras,
-    /// The state of a catalogue entry.
-    EntryState,
-    /// The state of a token.
-    TokenState,
     /// The address of an upstream.
     Address,
-    /// The connection state of an edge.
-    Connected,
     /// The resources that an edge refuses.
     Refusals,
-    /// The state of a join token.
-    JoinTokenState,
     /// The uses of a join token, and how many it is good for.
     Uses,
 }
@@ -111,12 +103,8 @@ impl Cell {
             },
             Self::List => list(value, |item| short_name(&text(item))),
             Self::Eras => eras(value),
-            Self::EntryState => entry_state(value).into(),
-            Self::TokenState => token_state(value, now).into(),
             Self::Address => address(value),
-            Self::Connected => if value == true { "connected" } else { "disconnected" }.into(),
             Self::Refusals => list(value, |item| text(&item["refusal"]["name"])),
-            Self::JoinTokenState => join_token_state(value, now).into(),
             Self::Uses => match value["maxUses"].as_u64().unwrap_or_default() {
                 0 => format!("{} of any number", uses(value)),
                 most => format!("{} of {most}", uses(value)),
@@ -158,14 +146,6 @@ fn eras(probe: &Value) -> String {
     [legacy, modern].into_iter().flatten().collect::<Vec<_>>().join(",")
 }
 
-fn entry_state(entry: &Value) -> &'static str {
-    match (entry["disabled"] == true, entry["staleTime"].is_string()) {
-        (_, true) => "stale",
-        (true, false) => "disabled",
-        (false, false) => "ready",
-    }
-}
-
 /// Returns the URL of an upstream, or `tunnel` for one that dials in.
 fn address(upstream: &Value) -> String {
     if upstream["tunnel"].is_object() {
@@ -175,25 +155,8 @@ fn address(upstream: &Value) -> String {
     }
 }
 
-fn token_state(token: &Value, now: OffsetDateTime) -> &'static str {
-    match (timestamp(&token["revokeTime"]), timestamp(&token["expireTime"])) {
-        (Some(_), _) => "revoked",
-        (None, Some(end)) if end <= now => "expired",
-        _ => "valid",
-    }
-}
-
 fn uses(join_token: &Value) -> u64 {
     join_token["uses"].as_u64().unwrap_or_default()
-}
-
-fn join_token_state(join_token: &Value, now: OffsetDateTime) -> &'static str {
-    let most = join_token["maxUses"].as_u64().unwrap_or_default();
-    match timestamp(&join_token["expireTime"]) {
-        Some(end) if end <= now => "expired",
-        _ if most > 0 && uses(join_token) >= most => "used up",
-        _ => "valid",
-    }
 }
 
 #[cfg(test)]
@@ -215,10 +178,10 @@ mod tests {
         let table = check(
             "join-tokens",
             json!([
-                {"name": "joinTokens/a1", "maxUses": 1, "uses": 1, "enrolledEdges": ["edges/e1"],
+                {"name": "joinTokens/a1", "state": "JOIN_TOKEN_STATE_USED_UP", "maxUses": 1, "uses": 1, "enrolledEdges": ["edges/e1"],
                  "expireTime": "2027-01-15T09:00:00Z", "createTime": "2027-01-15T07:00:00Z"},
-                {"name": "joinTokens/b2", "uses": 2, "expireTime": "2027-01-15T07:00:00Z"},
-                {"name": "joinTokens/c3", "maxUses": 3, "edge": "edges/e9", "expireTime": "2027-01-15T09:00:00Z"},
+                {"name": "joinTokens/b2", "state": "JOIN_TOKEN_STATE_EXPIRED", "uses": 2, "expireTime": "2027-01-15T07:00:00Z"},
+                {"name": "joinTokens/c3", "state": "JOIN_TOKEN_STATE_VALID", "maxUses": 3, "edge": "edges/e9", "expireTime": "2027-01-15T09:00:00Z"},
             ]),
         );
         let rows: Vec<Vec<&str>> = table
@@ -226,7 +189,7 @@ mod tests {
             .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
             .collect();
         assert_eq!(rows[0], ["NAME", "STATE", "USES", "FOR EDGE", "ENROLLED EDGES", "EXPIRES", "AGE"]);
-        assert_eq!(rows[1], ["a1", "used up", "1 of 1", "e1", "in 60m", "60m"]);
+        assert_eq!(rows[1], ["a1", "used-up", "1 of 1", "e1", "in 60m", "60m"]);
         assert_eq!(rows[2], ["b2", "expired", "2 of any number", "60m ago"]);
         assert_eq!(rows[3], ["c3", "valid", "0 of 3", "e9", "in 60m"]);
     }
@@ -251,9 +214,9 @@ mod tests {
         insta::assert_snapshot!(check(
             "tokens",
             json!([
-                {"name": "tokens/laptop", "scope": {"servers": ["servers/dev"], "tools": ["*"]},
+                {"name": "tokens/laptop", "state": "TOKEN_STATE_VALID", "scope": {"servers": ["servers/dev"], "tools": ["*"]},
                  "expireTime": "2027-02-15T05:00:00Z", "meta": {"createTime": "2027-01-15T07:59:00Z"}},
-                {"name": "tokens/old", "scope": {"servers": ["*"], "tools": ["time_*", "git_*"]},
+                {"name": "tokens/old", "state": "TOKEN_STATE_REVOKED", "scope": {"servers": ["*"], "tools": ["time_*", "git_*"]},
                  "revokeTime": "2027-01-01T00:00:00Z"},
             ])
         ));
@@ -264,14 +227,14 @@ mod tests {
         insta::assert_snapshot!(check(
             "tools",
             json!([
-                {"name": "upstreams/time/tools/now", "title": "Now", "description": "Tells the time.\nIn UTC."},
-                {"name": "upstreams/time/tools/a%2Fb", "staleTime": "2027-01-01T00:00:00Z", "disabled": true},
+                {"name": "upstreams/time/tools/now", "state": "ENTRY_STATE_READY", "title": "Now", "description": "Tells the time.\nIn UTC."},
+                {"name": "upstreams/time/tools/a%2Fb", "state": "ENTRY_STATE_STALE", "staleTime": "2027-01-01T00:00:00Z", "disabled": true},
             ])
         ));
         insta::assert_snapshot!(check(
             "edges",
             json!([
-                {"name": "edges/e1", "connected": true, "stateTime": "2027-01-15T07:00:00Z", "sentRevision": "12",
+                {"name": "edges/e1", "state": "EDGE_STATE_CONNECTED", "stateTime": "2027-01-15T07:00:00Z", "sentRevision": "12",
                  "ackedRevision": "11", "lag": "0.250s", "clientAddress": "http://127.0.0.1:4444",
                  "siblingAddress": "127.0.0.1:4447", "version": "0.1.0",
                  "refusals": [{"refusal": {"name": "servers/dev", "reason": "bad"}}]},

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::Registry;
-use crate::domain::Catalogue;
+use crate::domain::{Catalogue, Kind};
 use crate::error::Error;
 use crate::store::{Row, StoreError, Tx};
 
@@ -79,5 +79,5 @@ impl Registry {
 }
 
 fn touches_catalogue(row: &Row) -> bool {
-    row.kind.in_catalogue() || row.kind == crate::domain::Kind::Upstream
+    row.kind.in_catalogue() || matches!(row.kind, Kind::Upstream | Kind::Server)
 }

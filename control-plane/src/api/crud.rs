@@ -116,12 +116,10 @@ impl Registry {
         Ok(revision)
     }
 
-    /// The message of a row, with what follows from the catalogue.
+    /// The message of a row, with what follows from its surroundings.
     pub(super) async fn present<K: KindRules>(&self, row: &Row) -> Result<K, Error> {
         let mut message: K = row.message()?;
-        if K::EVALUATED {
-            message.evaluate(&self.catalogue().await?.catalogue);
-        }
+        message.evaluate(&self.known::<K>().await?.around());
         Ok(message)
     }
 }

@@ -39,18 +39,23 @@ impl Registry {
     /// A page, and the token of the next one; empty at the end.
     pub(super) async fn list<K: KindRules>(&self, list: &List<'_>) -> Result<(Vec<K>, String), Error> {
         let mut plan = self.plan::<K>(list)?;
-        let known = if K::EVALUATED { Some(self.catalogue().await?) } else { None };
+        let known = self.known::<K>().await?;
+        // It costs more than most filters, so that it is left to what passes them.
+        let evaluate_first = plan.filter.mentions(K::COMPUTED);
         let (mut found, mut bytes) = (Vec::new(), 0);
         let mut last: Option<(i64, String)> = None;
         loop {
             let rows = self.store().page(&plan.page).await?;
             for row in &rows {
                 let mut message: K = row.message()?;
-                if let Some(known) = &known {
-                    message.evaluate(&known.catalogue);
+                if evaluate_first {
+                    message.evaluate(&known.around());
                 }
                 if !passes(&plan.filter, &message) {
                     continue;
+                }
+                if !evaluate_first {
+                    message.evaluate(&known.around());
                 }
                 let size = message.encoded_len();
                 if let Some((value, name)) = &last

@@ -18,6 +18,7 @@ mod secrets;
 mod servers;
 mod signing_keys;
 mod standard;
+mod surroundings;
 mod system;
 mod tokens;
 mod upstreams;
@@ -53,6 +54,7 @@ struct Inner {
     tunnels: TunnelCredentials,
     sync: CatalogueSync,
     catalogue: Mutex<Arc<catalogue::CatalogueAtRevision>>,
+    upstream_states: surroundings::SeenStates,
     run: ReplicaRun,
 }
 
@@ -74,8 +76,17 @@ impl Registry {
         replica: String,
     ) -> Self {
         let tunnels = TunnelCredentials::new(signer.clone());
-        let (catalogue, run) = (Mutex::default(), ReplicaRun { replica, start_us: clock::now_us() });
-        Self { inner: Arc::new(Inner { store, vault, signer, tunnels, sync, catalogue, run }) }
+        let inner = Inner {
+            store,
+            vault,
+            signer,
+            tunnels,
+            sync,
+            catalogue: Mutex::default(),
+            upstream_states: surroundings::SeenStates::default(),
+            run: ReplicaRun { replica, start_us: clock::now_us() },
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Adds the services to those of others.

@@ -89,7 +89,9 @@ impl Rpc for ProbeUpstreamRequest {
             }
             Some(Target::Upstream(upstream)) => unregistered(upstream, registry.egress_rule())?,
         };
-        let status = registry.inner.sync.probe(&upstream, credential.as_ref()).await;
+        let mut status = registry.inner.sync.probe(&upstream, credential.as_ref()).await;
+        // It is one look, and nothing became of it.
+        status.events.clear();
         Ok(ProbeUpstreamResponse { status: Some(status) })
     }
 }
@@ -129,7 +131,10 @@ impl Registry {
         }
         // Somebody may have deleted it meanwhile; it was created all the same.
         let row = self.store().get(Kind::Upstream, &upstream.name).await?;
-        row.map_or(Ok(upstream), |row| Ok(row.message()?))
+        match row {
+            Some(row) => self.present(&row).await,
+            None => Ok(upstream),
+        }
     }
 }
 

@@ -73,6 +73,9 @@ impl<'a> Write<'a> {
         let moved = Moved::between(before.as_ref().and_then(KindRules::destination), message.destination());
         let change = self.split_secret(&mut message, old, moved.as_ref(), &mut violations).await?;
         self.violations.extend_under(prefix, violations);
+        if let Some(before) = &before {
+            message.note_write(before, self.tx.now_us());
+        }
 
         self.remember(&message, before, prefix);
         let row = self.tx.put(&message, old, set).await?;

@@ -1,7 +1,7 @@
 //! The entries of upstreams, as far as the members of virtual servers select by them: names, labels, hints, and
 //! whether it is there. Kept current resource by resource; it knows nothing of where they come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 
 use trunkline::common::v1::Meta;
@@ -10,10 +10,12 @@ use trunkline::registry::v1::{Prompt, Resource, Tool, Upstream};
 use super::{Kind, KindRules, glob, names};
 use crate::clock;
 
-/// All upstreams with their entries.
+/// All upstreams with their entries, and the names of the servers.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     upstreams: BTreeMap<String, UpstreamEntry>,
+    /// The names of the virtual servers.
+    servers: BTreeSet<String>,
 }
 
 /// An upstream.
@@ -109,8 +111,21 @@ impl Catalogue {
         self.put(prompt, Entry { available, position: prompt.position, ..Entry::default() });
     }
 
-    /// Forgets an upstream with its entries, or an entry. Other names are nothing to it.
+    /// Takes the name of a virtual server in.
+    pub fn put_server(&mut self, name: &str) {
+        self.servers.insert(name.to_owned());
+    }
+
+    /// Tells whether there is a virtual server of this name; with `*`, whether there is any.
+    pub fn has_server(&self, name: &str) -> bool {
+        if name == "*" { !self.servers.is_empty() } else { self.servers.contains(name) }
+    }
+
+    /// Forgets a server, an upstream with its entries, or an entry. Other names are nothing to it.
     pub fn remove(&mut self, kind: Kind, name: &str) {
+        if kind == Kind::Server {
+            self.servers.remove(name);
+        }
         let Some(id) = names::upstream_id(name) else { return };
         if kind == Kind::Upstream {
             self.upstreams.remove(id);

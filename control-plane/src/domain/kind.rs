@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::kinds::each_kind;
-use super::{Catalogue, Violations};
+use super::{Surroundings, Violations};
 use trunkline::admin::v1::manifest;
 use trunkline::common::v1::Meta;
 use trunkline::registry::v1::{Credential, Server};
@@ -75,10 +75,18 @@ pub trait KindRules: KindMessage {
     }
     /// The texts in which bare words of a filter are looked for, beside its name.
     fn search(&self) -> Vec<&str>;
-    /// True where the status follows from the catalogue: `evaluate` fills it in on every read, and it is not stored.
+    /// Says in the status what follows from what people changed since `before`.
+    fn note_write(&mut self, _before: &Self, _now_us: i64) {}
+    /// True where the whole status follows from the catalogue: `evaluate` fills it in on every read, and it is not stored.
     const EVALUATED: bool = false;
-    /// Fills the status in, where it follows from the catalogue.
-    fn evaluate(&mut self, _catalogue: &Catalogue) {}
+    /// The fields that `evaluate` fills in.
+    const COMPUTED: &'static [&'static str];
+    /// True where `evaluate` looks at the catalogue.
+    const SEES_CATALOGUE: bool = true;
+    /// True where `evaluate` looks at the states of upstreams.
+    const SEES_UPSTREAM_STATES: bool = false;
+    /// Fills in what is not stored, because it changes with the time and with other resources: the state.
+    fn evaluate(&mut self, around: &Surroundings<'_>);
 }
 
 macro_rules! define {

@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod credential;
 pub mod definition;
+mod entry_state;
 pub mod exposed;
 pub mod filter;
 pub mod glob;
@@ -18,12 +19,16 @@ mod prompt;
 pub mod reflect;
 mod resource;
 mod server;
+mod server_state;
+mod surroundings;
 mod token;
 mod tool;
 pub mod upstream;
+pub mod upstream_status;
 pub mod violation;
 
 pub use catalogue::Catalogue;
 pub use kind::{Kind, KindMessage, KindRules, Reference};
 pub(crate) use kinds::each_kind;
+pub use surroundings::Surroundings;
 pub use violation::{Violation, Violations};

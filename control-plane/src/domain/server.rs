@@ -3,7 +3,7 @@
 use trunkline::registry::v1::{Member, NameStyle, Server, ServerStatus};
 
 use super::members::{self, Target};
-use super::{Catalogue, Kind, KindRules, Reference, Violations, exposed, glob, meta, names};
+use super::{Kind, KindRules, Reference, Surroundings, Violations, exposed, glob, meta, names, server_state};
 
 const MAX_MEMBERS: usize = 2_000;
 /// Conflicts that the status of a server lists.
@@ -66,10 +66,13 @@ impl KindRules for Server {
         vec![&self.title, &self.description]
     }
     const EVALUATED: bool = true;
-    fn evaluate(&mut self, catalogue: &Catalogue) {
-        let exposure = members::evaluate(self, catalogue);
+    const COMPUTED: &'static [&'static str] = &["status"];
+    const SEES_UPSTREAM_STATES: bool = true;
+    fn evaluate(&mut self, around: &Surroundings<'_>) {
+        let exposure = members::evaluate(self, around.catalogue);
         let count = |kind| i32::try_from(exposure.of(kind).count()).unwrap_or(i32::MAX);
-        let status = ServerStatus {
+        let not_ready = server_state::not_ready(self, &exposure, around);
+        let mut status = ServerStatus {
             tool_count: count(Kind::Tool),
             resource_count: count(Kind::Resource),
             prompt_count: count(Kind::Prompt),
@@ -78,6 +81,9 @@ impl KindRules for Server {
             unresolved: exposure.unresolved,
             ..ServerStatus::default()
         };
+        let (state, reason) = server_state::state(self, &status, &not_ready);
+        status.set_state(state);
+        status.reason = reason;
         self.status = Some(status);
     }
 }

@@ -1,9 +1,10 @@
 //! Tokens: what their author may write, and which servers they name.
 
 use mcp::uri;
-use trunkline::identity::v1::Token;
+use trunkline::identity::v1::{Token, TokenState};
 
-use super::{Kind, KindRules, Reference, Violations, glob, meta, names};
+use super::{Catalogue, Kind, KindRules, Reference, Surroundings, Violations, glob, meta, names};
+use crate::clock;
 
 const MAX_DESCRIPTION: usize = 1_024;
 const MAX_PATTERNS: usize = 1_000;
@@ -54,6 +55,35 @@ impl KindRules for Token {
     fn search(&self) -> Vec<&str> {
         vec![&self.description]
     }
+    const COMPUTED: &'static [&'static str] = &["state", "reason"];
+    fn evaluate(&mut self, around: &Surroundings<'_>) {
+        let expired = self.expire_time.as_ref().is_some_and(|end| clock::micros(end) <= around.now_us);
+        let (state, reason) = if self.revoke_time.is_some() {
+            (TokenState::Revoked, "it was revoked".to_owned())
+        } else if expired {
+            (TokenState::Expired, "its time is over".to_owned())
+        } else {
+            match unusable(&self.scope.clone().unwrap_or_default().servers, around.catalogue) {
+                Some(reason) => (TokenState::Unusable, reason),
+                None => (TokenState::Valid, String::new()),
+            }
+        };
+        self.set_state(state);
+        self.reason = reason;
+    }
+}
+
+/// Why a token with these servers can be used nowhere.
+fn unusable(servers: &[String], catalogue: &Catalogue) -> Option<String> {
+    if servers.iter().any(|server| catalogue.has_server(server)) {
+        return None;
+    }
+    Some(match servers {
+        [] => "its scope names no server".to_owned(),
+        [all] if all == ALL => "there is no server".to_owned(),
+        [one] => format!("{one} does not exist"),
+        many => format!("none of its {} servers exists", many.len()),
+    })
 }
 
 fn validate_list(field: &str, list: &[String], violations: &mut Violations) {
@@ -123,5 +153,33 @@ mod tests {
                 .collect();
             assert_eq!(violations(resource), expected, "{resource:?}");
         }
+    }
+
+    #[test]
+    fn a_token_is_valid_where_a_server_of_its_scope_exists() {
+        let mut catalogue = Catalogue::default();
+        let state = |catalogue: &Catalogue, servers: &[&str], expire_us: i64, revoked: bool| {
+            let servers = servers.iter().map(|&server| server.to_owned()).collect();
+            let mut token = Token {
+                scope: Some(Scope { servers, ..Scope::default() }),
+                expire_time: Some(clock::timestamp(expire_us)),
+                revoke_time: revoked.then(|| clock::timestamp(1)),
+                ..Token::default()
+            };
+            let upstream_states = &Default::default();
+            token.evaluate(&Surroundings { now_us: 10, catalogue, upstream_states });
+            (token.state(), token.reason)
+        };
+        let unusable = |reason: &str| (TokenState::Unusable, reason.to_owned());
+        assert_eq!(state(&catalogue, &["*"], 11, false), unusable("there is no server"));
+        assert_eq!(state(&catalogue, &[], 11, false), unusable("its scope names no server"));
+        assert_eq!(state(&catalogue, &["servers/a"], 11, false), unusable("servers/a does not exist"));
+        catalogue.put_server("servers/b");
+        assert_eq!(state(&catalogue, &["*"], 11, false), (TokenState::Valid, String::new()));
+        assert_eq!(state(&catalogue, &["servers/a", "servers/b"], 11, false).0, TokenState::Valid);
+        assert_eq!(state(&catalogue, &["servers/b"], 10, false).0, TokenState::Expired);
+        assert_eq!(state(&catalogue, &["servers/b"], 10, true).0, TokenState::Revoked);
+        catalogue.remove(Kind::Server, "servers/b");
+        assert_eq!(state(&catalogue, &["servers/b"], 11, false), unusable("servers/b does not exist"));
     }
 }

@@ -1,8 +1,10 @@
 //! Tools of upstreams.
 
+use mcp::entry::List;
 use trunkline::registry::v1::Tool;
 
-use super::{KindRules, Violations, definition, meta};
+use super::entry_state::EntryFacts;
+use super::{KindRules, Surroundings, Violations, definition, meta};
 
 impl KindRules for Tool {
     fn set_defaults(&mut self) {
@@ -18,5 +20,18 @@ impl KindRules for Tool {
     }
     fn search(&self) -> Vec<&str> {
         vec![&self.tool_name, &self.title, &self.description]
+    }
+    const COMPUTED: &'static [&'static str] = &["state", "reason"];
+    fn evaluate(&mut self, around: &Surroundings<'_>) {
+        let entry = EntryFacts {
+            name: &self.name,
+            disabled: self.disabled,
+            stale: self.stale_time.is_some(),
+            list: List::Tools,
+            definition: &self.definition_json,
+        };
+        let (state, reason) = entry.state(around.catalogue);
+        self.set_state(state);
+        self.reason = reason;
     }
 }

@@ -7,7 +7,7 @@ use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
 use trunkline::registry::v1::{EraPolicy, McpUpstream, Upstream};
 use url::{Host, Url};
 
-use super::{KindRules, Violations, credential, meta};
+use super::{KindRules, Surroundings, Violations, credential, meta, upstream_status};
 
 const MAX_TITLE: usize = 128;
 const MAX_DESCRIPTION: usize = 4_096;
@@ -20,6 +20,14 @@ const URL: &str = "http.url";
 
 /// The URL that is requested within a tunnel: the endpoint of `mcpctl expose`.
 pub const WITHIN_TUNNEL: &str = "http://localhost/mcp";
+
+/// The annotation of an upstream that is a command which `mcpctl` runs: it ends with that, and does not come back by itself.
+pub const EXPOSED: &str = "trunkline.dev/exposed";
+
+/// Tells whether it is a command which `mcpctl` runs.
+pub fn is_exposed(upstream: &Upstream) -> bool {
+    upstream.meta.as_ref().is_some_and(|meta| meta.annotations.contains_key(EXPOSED))
+}
 
 /// Tells whether it dials in, because it cannot be dialled.
 pub fn dials_in(upstream: &Upstream) -> bool {
@@ -90,6 +98,16 @@ impl KindRules for Upstream {
             Some(Reach::Tunnel(_)) | None => "",
         };
         vec![&self.title, &self.description, url]
+    }
+    fn note_write(&mut self, before: &Self, now_us: i64) {
+        if let Some(status) = upstream_status::after_write(before, self, now_us) {
+            self.status = Some(status);
+        }
+    }
+    const COMPUTED: &'static [&'static str] = &["status"];
+    const SEES_CATALOGUE: bool = false;
+    fn evaluate(&mut self, _: &Surroundings<'_>) {
+        upstream_status::evaluate(self);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It must not know what is stored, or when an upstream is due.
 
+mod liveness;
 mod mcp;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,8 @@ use trunkline::registry::v1::{Credential, ProbeAttempt, ProbeReport, Upstream, U
 use tunnel::Tunnels;
 
 use crate::domain::upstream;
+
+pub(crate) use liveness::is_listening;
 
 /// The names of lists, as `ListStatus.list` has them.
 pub(crate) const TOOLS: &str = "tools/list";

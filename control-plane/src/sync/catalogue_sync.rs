@@ -20,7 +20,7 @@ use crate::auth::vault::Vault;
 use crate::clock;
 use crate::domain::upstream::dials_in;
 use crate::domain::{Kind, names};
-use crate::importers::{Announced, Failure, ImportSession, Importer, ListSelection, importer};
+use crate::importers::{Announced, Failure, ImportSession, Importer, ListSelection, importer, is_listening};
 use crate::snapshot;
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, StoreError};
@@ -147,6 +147,11 @@ impl CatalogueSync {
                 failed(&known, failure, now_us)
             }
         }
+    }
+
+    /// Tells whether something still listens where it is, as far as that can be told.
+    pub(super) async fn is_listening(&self, upstream: &Upstream) -> bool {
+        is_listening(upstream, &self.inner.resolver).await
     }
 
     fn importer(

@@ -9,6 +9,7 @@ use super::import::{Import, MAX_WARNINGS, import, warned_of};
 use super::list_status::{self, add_quirks};
 use super::unfit::Unfit;
 use crate::clock;
+use crate::domain::upstream_status::changed;
 use crate::importers::{
     Announced, Failure, ListSelection, Lists, PROMPTS, Probed, RESOURCES, TEMPLATES, TOOLS,
 };
@@ -64,7 +65,7 @@ impl Imported {
             resources_change_count: old.resources_change_count + i64::from(announced.resources),
             prompts_change_count: old.prompts_change_count + i64::from(announced.prompts),
             warnings,
-            ..state(old, UpstreamState::Ready, list_status::reason(&statuses), now_us)
+            ..changed(old, UpstreamState::Ready, list_status::reason(&statuses), now_us)
         };
         UpstreamStatus { lists: statuses, ..status }
     }
@@ -91,21 +92,11 @@ fn warnings_of_others(old: &UpstreamStatus, selection: &ListSelection) -> Vec<St
 /// The status of an upstream that cannot be used now, after `old`. What is known of it stays.
 pub(super) fn failed(old: &UpstreamStatus, failure: Failure, now_us: i64) -> UpstreamStatus {
     let Failure { state: found, reason, attempts } = failure;
-    let mut status = state(old, found, reason, now_us);
+    let mut status = changed(old, found, reason, now_us);
     if !attempts.is_empty() {
         status.attempts = attempts;
     }
     status
-}
-
-fn state(old: &UpstreamStatus, state: UpstreamState, reason: String, now_us: i64) -> UpstreamStatus {
-    let since = old.state_time.filter(|_| old.state() == state);
-    UpstreamStatus {
-        state: state.into(),
-        state_time: since.or_else(|| Some(clock::timestamp(now_us))),
-        reason,
-        ..old.clone()
-    }
 }
 
 /// A count, as a message has it.

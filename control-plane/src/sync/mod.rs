@@ -4,6 +4,7 @@
 //! It must not know gRPC services or edges.
 
 mod catalogue_sync;
+mod expiry;
 mod finding;
 mod housekeeping;
 mod import;

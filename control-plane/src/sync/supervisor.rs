@@ -4,6 +4,7 @@
 //! It must not know what is fetched or stored.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -14,11 +15,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use trunkline::registry::v1::{Upstream, UpstreamState, UpstreamStatus};
 
 use super::catalogue_sync::{CatalogueSync, Fetch, RefreshError};
+use super::expiry::expire_status;
 use super::pace::Pace;
 use super::record::store_failure;
 use crate::clock;
 use crate::domain::Kind;
-use crate::domain::upstream::dials_in;
+use crate::domain::upstream::{dials_in, is_exposed};
 use crate::importers::{Announced, Announcements, Failure, ListSelection, NO_TUNNEL};
 use crate::store::leases::{Lease, Leases};
 use crate::store::{Row, StoreError};
@@ -28,13 +30,13 @@ const LEASE: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
 /// The shortest and the longest pause between two attempts at an upstream that does not answer.
 const MIN_BACKOFF: Duration = Duration::from_secs(2);
-const MAX_BACKOFF: Duration = Duration::from_secs(120);
+pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(120);
 const REFRESH: Duration = Duration::from_secs(300);
 /// The shortest and the longest pause until lists are fetched again of which some failed.
 const MIN_LIST_RETRY: Duration = Duration::from_secs(30);
 const MAX_LIST_RETRY: Duration = Duration::from_secs(300);
-/// The delay after which the status of an upstream that dials in counts as out of date.
-const GRACE: Duration = Duration::from_secs(30);
+/// The interval at which is looked whether a command that is exposed still runs.
+const LIVENESS: Duration = Duration::from_secs(5);
 
 /// The lease of this replica, and until when it is held for all that is known here.
 #[derive(Debug)]
@@ -225,34 +227,8 @@ impl Task {
     }
 }
 
-/// Checks from time to time that some replica supervises an upstream that dials in.
-async fn expire_status(sync: CatalogueSync, name: String) {
-    loop {
-        let row = match sync.row(&name).await {
-            Ok(row) => row,
-            Err(RefreshError::NotFound(_) | RefreshError::Disabled(_)) => return,
-            Err(error) => {
-                tracing::debug!(%error, upstream = name, "cannot check an upstream; retrying");
-                sleep(jitter(MAX_BACKOFF)).await;
-                continue;
-            }
-        };
-        let Ok(upstream) = row.message::<Upstream>() else { return };
-        let overdue_after = interval_of(&upstream) * 2 + GRACE;
-        let status = upstream.status.unwrap_or_default();
-        let refreshed = status.refresh_time.as_ref().map_or(0, clock::micros);
-        let overdue = clock::now_us() - refreshed > clock::duration_us(overdue_after);
-        if overdue && status.state() == UpstreamState::Ready {
-            let failure = Failure::new(UpstreamState::Unreachable, NO_TUNNEL);
-            if let Err(error) = store_failure(sync.store(), &row, failure).await {
-                tracing::debug!(%error, upstream = name, "cannot check an upstream; retrying");
-            }
-        }
-        sleep(jitter(overdue_after)).await;
-    }
-}
-
-fn interval_of(upstream: &Upstream) -> Duration {
+/// How often an upstream is probed.
+pub(super) fn interval_of(upstream: &Upstream) -> Duration {
     upstream.refresh_interval.as_ref().and_then(clock::duration).unwrap_or(REFRESH)
 }
 
@@ -318,22 +294,38 @@ async fn import_until_due(
     let announcements = session.watch().await;
     let due = Instant::now() + jitter(interval);
     let fetch = |fetch| sync.fetch(&row, session.as_ref(), lease, fetch).boxed();
-    let ended = listen(&fetch, &sync.subscribe(name), announcements, due, pace).await;
+    let gone = gone(sync, &upstream);
+    let ended = listen(&fetch, &sync.subscribe(name), announcements, gone, due, pace).await;
     session.close().await;
     ended
 }
 
-/// Fetches the lists now, at every announcement, and again and again while one of them is in trouble, until the next probe is due
-/// or somebody wakes it.
+/// Ends when a command that is exposed no longer runs. Nobody else is looked after so closely.
+async fn gone(sync: &CatalogueSync, upstream: &Upstream) {
+    if !is_exposed(upstream) || dials_in(upstream) {
+        return std::future::pending().await;
+    }
+    loop {
+        sleep(jitter(LIVENESS)).await;
+        if !sync.is_listening(upstream).await {
+            return;
+        }
+    }
+}
+
+/// Fetches the lists now, at every announcement, and again and again while one of them is in trouble, until the next probe is due,
+/// somebody wakes it, or it is `gone`.
 async fn listen<'a>(
     fetch: &(dyn Fn(Fetch) -> BoxFuture<'a, Result<UpstreamStatus, RefreshError>> + Sync),
     wake: &Notify,
     mut announcements: Option<Announcements>,
+    gone: impl Future<Output = ()> + Send,
     due: Instant,
     pace: &mut Pace,
 ) -> Result<Outcome, RefreshError> {
     let mut next = Fetch::ALL;
     let mut list_retry = MIN_LIST_RETRY;
+    let mut gone = pin!(gone);
     loop {
         let began = Instant::now();
         let status = fetch(next).await?;
@@ -353,6 +345,7 @@ async fn listen<'a>(
             biased;
             () = tokio::time::sleep_until(due) => return Ok(Outcome::Due),
             () = wake.notified() => return Ok(Outcome::Due),
+            () = &mut gone => return Ok(Outcome::Due),
             () = tokio::time::sleep_until(retry_at) => {
                 list_retry = (list_retry * 2).min(MAX_LIST_RETRY);
                 next = retry.unwrap_or(Fetch::ALL);
@@ -388,7 +381,7 @@ async fn coalesce(announcements: &mut Announcements, announced: &mut Announced, 
 }
 
 /// Varies a duration by a tenth, so that upstreams are not all probed at once.
-fn jitter(duration: Duration) -> Duration {
+pub(super) fn jitter(duration: Duration) -> Duration {
     duration.mul_f64(rand::random_range(0.9..1.1))
 }
 
@@ -424,7 +417,8 @@ mod tests {
             async move { Ok(status(trouble)) }.boxed()
         };
         let due = began + due;
-        let ended = listen(&fetch, &Notify::new(), announcements, due, &mut Pace::default()).await;
+        let gone = std::future::pending();
+        let ended = listen(&fetch, &Notify::new(), announcements, gone, due, &mut Pace::default()).await;
         assert!(matches!(ended, Ok(Outcome::Due)));
         assert!(Instant::now() >= due);
         times.into_inner().unwrap()

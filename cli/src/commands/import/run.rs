@@ -8,7 +8,7 @@ use crate::bridge::child::Program;
 use crate::bridge::expose::{self, Eras, Running, Settings};
 use crate::commands::Invocation;
 use crate::commands::expose::StopSignal;
-use crate::commands::register::{Consent, register};
+use crate::commands::register::{Consent, register, tell_end};
 use crate::commands::upstream;
 use crate::error::{Error, Result};
 use crate::output::eprint;
@@ -39,7 +39,9 @@ pub(super) async fn run_all(
         eprint(format!("{all} are running. Press Ctrl-C to stop them."));
         stop.wait().await;
     }
+    let names: Vec<_> = started.iter().map(|one| one.id.clone()).collect();
     join_all(started.into_iter().map(|one| one.running.stop())).await;
+    tell_end(invocation, &names).await;
     offered.unwrap_or(Ok(()))
 }
 

@@ -81,6 +81,11 @@ impl Filter {
         eval::holds(&self.root, message, texts)
     }
 
+    /// Tells whether it asks for one of these fields.
+    pub fn mentions(&self, fields: &[&str]) -> bool {
+        mentions(&self.root, fields)
+    }
+
     /// Labels that every message that passes must carry: what a database can look for by an index.
     pub fn labels(&self) -> Vec<(String, String)> {
         let parts = match &self.root {
@@ -88,6 +93,17 @@ impl Filter {
             other => std::slice::from_ref(other),
         };
         parts.iter().filter_map(label).collect()
+    }
+}
+
+fn mentions(expression: &Expression, fields: &[&str]) -> bool {
+    match expression {
+        Expression::All(parts) | Expression::Any(parts) => parts.iter().any(|part| mentions(part, fields)),
+        Expression::Not(part) => mentions(part, fields),
+        Expression::Compare { path, .. } => {
+            matches!(path.first(), Some(Step::Field(field)) if fields.contains(&field.name()))
+        }
+        Expression::Word(_) => false,
     }
 }
 

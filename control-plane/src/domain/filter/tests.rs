@@ -142,6 +142,19 @@ fn labels_for_the_index() {
     }
 }
 
+#[test]
+fn what_is_asked_for_is_known() {
+    let mentions = |text: &str| {
+        Filter::parse(text, &reflect::descriptor::<Tool>()).unwrap().mentions(&["state", "reason"])
+    };
+    for yes in ["state = READY", "git OR NOT (disabled AND state != STALE)", "reason:sessions"] {
+        assert!(mentions(yes), "{yes}");
+    }
+    for no in ["", "state", "labels.state = READY", "name = ready"] {
+        assert!(!mentions(no), "{no}");
+    }
+}
+
 proptest! {
     #[test]
     fn never_panics(text in ".{0,60}|[a-z.:=<>!()\"' *-]{0,40}") {

@@ -1,0 +1,233 @@
+//! States that are true: one vocabulary in tables, documents and filters, and within seconds what has become of an upstream.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::fake::{Fake, Step};
+use crate::support::gateway::{Gateway, Store};
+use crate::support::process::Process;
+use crate::support::{PATIENCE, binary, eventually, free_port, tool};
+
+/// A tool as everybody lists it, and one that clients would reject.
+const TOOLS: &str = r#"[{"name":"good","inputSchema":{"type":"object"}},{"name":"odd","inputSchema":"{}"}]"#;
+
+/// The states in a table of `mcpctl get`, by name.
+async fn states(gateway: &Gateway, kind: &str) -> BTreeMap<String, String> {
+    let table = gateway.ctl(&format!("get {kind}")).await;
+    let mut lines = table.lines();
+    let titles: Vec<_> = lines.next().unwrap_or_default().split_whitespace().take(2).collect();
+    assert_eq!(titles, ["NAME", "STATE"], "{table}");
+    let row = |line: &str| {
+        let mut cells = line.split_whitespace().map(str::to_owned);
+        (cells.next().unwrap(), cells.next().unwrap())
+    };
+    lines.map(row).collect()
+}
+
+/// Pairs, as `states` has them.
+fn expected(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, state)| ((*name).to_owned(), (*state).to_owned())).collect()
+}
+
+async fn document(gateway: &Gateway, kind: &str, name: &str) -> Value {
+    serde_json::from_str(&gateway.ctl(&format!("get {kind} {name} -o json")).await).unwrap()
+}
+
+/// The names that a filter lets through.
+async fn filtered(gateway: &Gateway, kind: &str, filter: &str) -> Vec<String> {
+    let listed = gateway.ctl_args(&["get", kind, "--filter", filter, "-o", "name"]).await;
+    listed.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_tells_its_state_on_sqlite() {
+    every_kind_tells_its_state(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_tells_its_state_on_postgres() {
+    every_kind_tells_its_state(Store::Postgres).await;
+}
+
+async fn every_kind_tells_its_state(store: Store) {
+    let mut gateway = Gateway::start(store, 1).await;
+    let upstream = Fake::start(TOOLS, |_, _| vec![Step::Close]).await;
+    for id in ["up", "off"] {
+        gateway.admin.create_upstream(id, &upstream.url()).await;
+    }
+    gateway.ctl("create upstream down --url http://127.0.0.1:1/mcp").await;
+    gateway.ctl("create server whole --tool up/good").await;
+    gateway.ctl("create server part --tool up/good --tool off/*").await;
+    gateway.ctl("create server none").await;
+    gateway.ctl("create server hidden --tool up/good").await;
+    gateway.ctl("create server gone --tool up/good").await;
+    for (token, server) in [("good", "whole"), ("lost", "gone"), ("ended", "whole"), ("over", "whole")] {
+        gateway.admin.create_token(token, server, &["*"]).await;
+    }
+    gateway.ctl("update upstream off --disabled=true").await;
+    gateway.ctl("update server hidden --disabled=true").await;
+    gateway.ctl("revoke token ended").await;
+    over(&gateway).await;
+    gateway.ctl_args(&["delete", "server", "gone", "--force", "--yes"]).await;
+
+    let upstreams = [("down", "unreachable"), ("off", "disabled"), ("up", "ready")];
+    assert_eq!(states(&gateway, "upstreams").await, expected(&upstreams));
+    let tools =
+        [("off/good", "disabled"), ("off/odd", "disabled"), ("up/good", "ready"), ("up/odd", "withheld")];
+    assert_eq!(states(&gateway, "tools").await, expected(&tools));
+    let servers = [("hidden", "disabled"), ("none", "empty"), ("part", "degraded"), ("whole", "ready")];
+    assert_eq!(states(&gateway, "servers").await, expected(&servers));
+    let tokens = [("ended", "revoked"), ("good", "valid"), ("lost", "unusable"), ("over", "expired")];
+    assert_eq!(states(&gateway, "tokens").await, expected(&tokens));
+    assert_eq!(states(&gateway, "edges").await, expected(&[("e0", "connected")]));
+    let join_tokens = states(&gateway, "join-tokens").await;
+    assert!(join_tokens.values().all(|state| state == "valid"), "{join_tokens:?}");
+
+    the_reasons_are_told(&gateway).await;
+    filters_see_what_is_shown(&gateway).await;
+    what_is_computed_is_no_change(&gateway).await;
+    gateway.kill_edge(0);
+    eventually("the edge is disconnected", PATIENCE, || async {
+        let found = states(&gateway, "edges").await;
+        if found == expected(&[("e0", "disconnected")]) { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+}
+
+/// Makes `tokens/over` one whose time is over.
+async fn over(gateway: &Gateway) {
+    let file = gateway.folder().join("over.json");
+    let token = json!({ "kind": "Token", "name": "over", "expireTime": "2020-01-01T00:00:00Z",
+        "scope": { "servers": ["servers/whole"], "tools": ["*"] } });
+    std::fs::write(&file, token.to_string()).unwrap();
+    gateway.ctl("apply -f over.json").await;
+}
+
+async fn the_reasons_are_told(gateway: &Gateway) {
+    let reason = async |kind: &str, name: &str| {
+        let document = document(gateway, kind, name).await;
+        let of = if document["status"].is_object() { &document["status"] } else { &document };
+        of["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(reason("upstream", "off").await, "it was disabled");
+    assert_eq!(reason("tool", "off/good").await, "upstreams/off is disabled");
+    assert!(reason("tool", "up/odd").await.starts_with("inputSchema "));
+    assert_eq!(reason("server", "part").await, "upstreams/off is disabled");
+    assert_eq!(reason("server", "none").await, "it has no members");
+    assert_eq!(reason("token", "lost").await, "servers/gone does not exist");
+    assert_eq!(reason("server", "whole").await, "");
+}
+
+async fn filters_see_what_is_shown(gateway: &Gateway) {
+    for (kind, filter, names) in [
+        ("upstreams", "status.state = DISABLED", vec!["upstreams/off"]),
+        ("upstreams", r#"status.state = "UPSTREAM_STATE_READY""#, vec!["upstreams/up"]),
+        ("servers", "status.state = EMPTY", vec!["servers/none"]),
+        ("tools", "state = WITHHELD", vec!["upstreams/up/tools/odd"]),
+        ("tokens", "state != VALID AND state != REVOKED", vec!["tokens/lost", "tokens/over"]),
+    ] {
+        assert_eq!(filtered(gateway, kind, filter).await, names, "{kind} {filter}");
+    }
+}
+
+/// States change with the time and with other resources, and are no part of what people wrote.
+async fn what_is_computed_is_no_change(gateway: &Gateway) {
+    for kind in ["upstreams", "servers", "tokens"] {
+        let documents = gateway.ctl(&format!("get {kind} -o yaml")).await;
+        std::fs::write(gateway.folder().join("same.yaml"), documents).unwrap();
+        let applied = gateway.ctl("apply -f same.yaml").await;
+        assert!(applied.lines().all(|line| line.contains("unchanged")), "{applied}");
+    }
+}
+
+/// `mcpctl expose` of a server that announces nothing, registered as `time`.
+fn expose(gateway: &Gateway, listen: &str) -> Process {
+    let mut command = Command::new(binary("mcpctl"));
+    command.args(["expose", "--register", "time", "--listen", listen, "--"]);
+    command.arg(tool("python/bin/mcp-server-time")).args(["--local-timezone", "UTC"]);
+    command.env("MCPCTL_CONFIG", gateway.folder().join("mcpctl.yaml")).env("NO_COLOR", "1");
+    Process::start("expose", command, gateway.folder())
+}
+
+/// Waits until the upstream has this state. Its refresh interval is 5 minutes, and so longer than anybody waits here.
+async fn becomes(gateway: &Gateway, state: &str) -> Value {
+    eventually(state, PATIENCE, || async move {
+        let found = gateway.try_ctl(&["get", "upstream", "time", "-o", "json"]).await;
+        let document: Value = serde_json::from_slice(&found.stdout).unwrap_or_default();
+        if document["status"]["state"] == state { Ok(document) } else { Err(document.to_string()) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_exposed_is_ready_while_it_runs_and_no_longer_on_sqlite() {
+    what_is_exposed_is_ready_while_it_runs_and_no_longer(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_exposed_is_ready_while_it_runs_and_no_longer_on_postgres() {
+    what_is_exposed_is_ready_while_it_runs_and_no_longer(Store::Postgres).await;
+}
+
+async fn what_is_exposed_is_ready_while_it_runs_and_no_longer(store: Store) {
+    let gateway = Gateway::start(store, 0).await;
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut exposed = expose(&gateway, &listen);
+    becomes(&gateway, "UPSTREAM_STATE_READY").await;
+    gateway.ctl("create server dev --tool time/*").await;
+
+    // It says goodbye.
+    assert!(exposed.terminate(PATIENCE).success());
+    let gone = becomes(&gateway, "UPSTREAM_STATE_UNREACHABLE").await;
+    assert!(gone["meta"]["annotations"]["trunkline.dev/exposed"].is_string(), "{gone}");
+    eventually("its servers say so", PATIENCE, || async {
+        let server = document(&gateway, "server", "dev").await;
+        let (state, reason) = (&server["status"]["state"], &server["status"]["reason"]);
+        let told = (state == "SERVER_STATE_DEGRADED", reason == "upstreams/time is unreachable");
+        if told == (true, true) { Ok(()) } else { Err(server.to_string()) }
+    })
+    .await;
+
+    // It gets no chance to, on the same address as before.
+    let mut exposed = expose(&gateway, &listen);
+    becomes(&gateway, "UPSTREAM_STATE_READY").await;
+    exposed.kill();
+    let gone = becomes(&gateway, "UPSTREAM_STATE_UNREACHABLE").await;
+    let events = gone["status"]["events"].as_array().unwrap();
+    let states: Vec<_> = events.iter().map(|event| event["state"].as_str().unwrap()).collect();
+    let (ready, away) = ("UPSTREAM_STATE_READY", "UPSTREAM_STATE_UNREACHABLE");
+    let mut changes = states.clone();
+    changes.dedup();
+    assert_eq!(changes, [ready, away, ready, away], "{states:?}");
+    assert!(events.iter().all(|event| event["count"].as_i64() >= Some(1)), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_told_on_sqlite() {
+    what_runs_is_told(Store::Sqlite, "DATABASE_KIND_SQLITE").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_told_on_postgres() {
+    what_runs_is_told(Store::Postgres, "DATABASE_KIND_POSTGRESQL").await;
+}
+
+async fn what_runs_is_told(store: Store, database: &str) {
+    let gateway = Gateway::start(store, 0).await;
+    let url = format!("http://{}/trunkline.admin.v1.SystemService/GetSystem", gateway.control_address());
+    let call = reqwest::Client::new().post(&url).json(&json!({}));
+    let refused = call.try_clone().unwrap().send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let answer: Value = call.bearer_auth(gateway.admin_token()).send().await.unwrap().json().await.unwrap();
+    let system = &answer["system"];
+    assert_eq!(
+        (&system["version"], &system["databaseKind"]),
+        (&json!(env!("CARGO_PKG_VERSION")), &json!(database))
+    );
+    for member in ["time", "startTime", "replica", "schemaVersion"] {
+        assert!(system[member].is_string(), "{member}: {system}");
+    }
+    assert!(system["startTime"].as_str() <= system["time"].as_str(), "{system}");
+}

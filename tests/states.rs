@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 use crate::support::fake::{Fake, Step};
@@ -230,4 +231,156 @@ async fn what_runs_is_told(store: Store, database: &str) {
         assert!(system[member].is_string(), "{member}: {system}");
     }
     assert!(system["startTime"].as_str() <= system["time"].as_str(), "{system}");
+}
+
+/// Calls an rpc over JSON. It must be refused; returns the code and the sentence.
+async fn refused(gateway: &Gateway, rpc: &str, request: Value) -> (String, String) {
+    let url = format!("http://{}/trunkline.{rpc}", gateway.control_address());
+    let call = reqwest::Client::new().post(&url).bearer_auth(gateway.admin_token()).json(&request);
+    let answer: Value = call.send().await.unwrap().json().await.unwrap();
+    let text = |member: &str| answer[member].as_str().unwrap_or_default().to_owned();
+    (text("code"), text("message"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_say_what_may_be_written_on_sqlite() {
+    errors_say_what_may_be_written(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_say_what_may_be_written_on_postgres() {
+    errors_say_what_may_be_written(Store::Postgres).await;
+}
+
+async fn errors_say_what_may_be_written(store: Store) {
+    let gateway = Gateway::start(store, 0).await;
+    let upstream = json!({ "http": { "url": "http://127.0.0.1:1/mcp" }, "disabled": true });
+    std::fs::write(
+        gateway.folder().join("time.json"),
+        json!({ "kind": "Upstream", "name": "time", "http": upstream["http"], "disabled": true }).to_string(),
+    )
+    .unwrap();
+    gateway.ctl("apply -f time.json").await;
+    gateway.ctl("create server dev --tool time/*").await;
+    let members = |text: &str| json!({ "serverId": "new", "server": { "tools": [{ "match": text }] } });
+    let stale = json!({ "name": "servers/dev", "title": "t", "meta": { "etag": "0" } });
+    for (rpc, request, code, sentence) in [
+        (
+            "registry.v1.UpstreamService/CreateUpstream",
+            json!({ "upstreamId": "TIME", "upstream": upstream }),
+            "INVALID_ARGUMENT",
+            "upstream_id `TIME` cannot be an id: an id has lower-case letters, digits and `-`, begins with a letter, \
+             ends with a letter or a digit, and has at most 63 characters; did you mean `time`?",
+        ),
+        (
+            "registry.v1.ServerService/CreateServer",
+            members("tme/*"),
+            "FAILED_PRECONDITION",
+            "server.tools[0].match of servers/new refers to upstreams/tme, which does not exist; did you mean upstreams/time?",
+        ),
+        (
+            "registry.v1.ServerService/CreateServer",
+            members("github/*"),
+            "FAILED_PRECONDITION",
+            "server.tools[0].match of servers/new refers to upstreams/github, which does not exist; create it first",
+        ),
+        (
+            "identity.v1.TokenService/CreateToken",
+            json!({ "tokenId": "t", "token": { "scope": { "servers": ["dev"] } } }),
+            "INVALID_ARGUMENT",
+            "token.scope.servers[0] must be `*` or the name of a server: `dev` is not of the form `servers/{server}`; \
+             did you mean `servers/dev`?",
+        ),
+        (
+            "registry.v1.UpstreamService/DeleteUpstream",
+            json!({ "name": "upstreams/time" }),
+            "FAILED_PRECONDITION",
+            "upstreams/time is used by servers/dev; set `force` to delete it anyway",
+        ),
+        (
+            "registry.v1.ServerService/UpdateServer",
+            json!({ "server": stale }),
+            "ABORTED",
+            "servers/dev has changed since its etag was read; read it again and retry",
+        ),
+    ] {
+        let expected = (code.to_owned(), sentence.to_owned());
+        assert_eq!(refused(&gateway, rpc, request).await, expected, "{rpc}");
+    }
+}
+
+/// Writes a certificate and its key, as PEM; `authority` makes it one of an authority.
+fn write_certificate(gateway: &Gateway, name: &str, authority: bool) {
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    if authority {
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    let certificate = parameters.self_signed(&key).unwrap();
+    let file = |end: &str| gateway.folder().join(format!("{name}.{end}"));
+    std::fs::write(file("pem"), certificate.pem()).unwrap();
+    std::fs::write(file("key"), key.serialize_pem()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
+    let mut gateway = Gateway::start(Store::Sqlite, 0).await;
+    gateway.stop_control();
+    write_certificate(&gateway, "one", false);
+    write_certificate(&gateway, "two", false);
+    write_certificate(&gateway, "ca", true);
+    let path = |name: &str| gateway.folder().join(name).display().to_string();
+    let [one, one_key, two_key, ca, ca_key, empty, absent] =
+        ["one.pem", "one.key", "two.key", "ca.pem", "ca.key", "empty.pem", "absent.pem"].map(path);
+    std::fs::write(&empty, "").unwrap();
+    let chain = path("chain.pem");
+    let both = [&ca, &one].map(|file| std::fs::read_to_string(file).unwrap());
+    std::fs::write(&chain, both.concat()).unwrap();
+
+    for (cert, key, sentence) in [
+        (
+            &empty,
+            &one_key,
+            format!("--tls-cert {empty} has no certificate, which begins with `-----BEGIN CERTIFICATE-----`"),
+        ),
+        (
+            &one,
+            &one,
+            format!("--tls-key {one} has no private key, which begins with `-----BEGIN PRIVATE KEY-----`"),
+        ),
+        (
+            &one,
+            &two_key,
+            format!("--tls-key {two_key} is not the key of the certificate in --tls-cert {one}"),
+        ),
+        (
+            &chain,
+            &one_key,
+            format!(
+                "--tls-cert {chain} does not begin with the certificate of --tls-key {one_key}; put it before those of authorities"
+            ),
+        ),
+        (
+            &absent,
+            &one_key,
+            format!("cannot read --tls-cert {absent}: No such file or directory (os error 2)"),
+        ),
+    ] {
+        gateway.configure_control(&["--tls-cert", cert, "--tls-key", key], &[]);
+        let said = gateway.refused_control();
+        assert_eq!(said.lines().last(), Some(&*format!("trunkline-control-plane: {sentence}")), "{said}");
+    }
+
+    let mut command = Command::new(binary("trunkline-control-plane"));
+    command.args(["--listen", "127.0.0.1:0", "--tls-cert", &ca, "--tls-key", &ca_key, "--data-dir"]);
+    command.arg(gateway.folder().join("other"));
+    let control = Process::start("other", command, gateway.folder());
+    let complaint = format!(
+        "the certificate in --tls-cert {ca} is that of an authority itself: clients refuse it; present one that the authority signed"
+    );
+    eventually("it says what clients will", PATIENCE, || async {
+        let said = control.output();
+        if said.contains(&complaint) && said.contains("control plane is ready") { Ok(()) } else { Err(said) }
+    })
+    .await;
 }

@@ -8,6 +8,7 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+mod certificate;
 pub mod clock;
 pub mod config;
 pub mod discovery;

@@ -2,34 +2,25 @@
 //!
 //! It must not know what is served.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use inbound::Connections;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificate::{self, UnusableCertificate};
+
 /// The time that calls may go on after the stop.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// Reads a certificate and its key.
-pub(crate) fn tls(cert: &Path, key: &Path) -> io::Result<TlsAcceptor> {
-    let wrong = |path: &Path, error: String| io::Error::other(format!("{}: {error}", path.display()));
-    let chain = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong(cert, error.to_string()))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, error.to_string()))?;
-    let mut config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|error| wrong(cert, error.to_string()))?;
+pub(crate) fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, UnusableCertificate> {
+    let mut config = certificate::load(cert, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config).into())
 }

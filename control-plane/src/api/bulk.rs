@@ -193,13 +193,10 @@ fn check_request(manifests: &[Manifest], set: &str) -> Result<(), Error> {
         let field = format!("manifests[{index}]");
         match kind_and_name(manifest) {
             None => violations.add(field, "contains no resource"),
-            Some((kind, name)) if names::parse(kind, name).is_err() => {
-                violations.add(
-                    field,
-                    format!("has the name `{name}`, which is not of the form `{}`", names::form(kind)),
-                );
-            }
-            Some((_, name)) => violations.require(seen.insert(name), field, format!("repeats {name}")),
+            Some((kind, name)) => match names::parse(kind, name) {
+                Err(error) => violations.add(field, format!("has no usable name: {error}")),
+                Ok(_) => violations.require(seen.insert(name), field, format!("repeats {name}")),
+            },
         }
     }
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
@@ -214,7 +211,11 @@ fn kinds(words: &[String]) -> Result<Vec<Kind>, Error> {
     for (index, word) in words.iter().enumerate() {
         match Kind::parse(word) {
             Some(kind) => kinds.push(kind),
-            None => violations.add(format!("kinds[{index}]"), format!("is `{word}`, which is not a kind")),
+            None => {
+                let known: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+                let text = format!("is `{word}`, which is no kind; use {}", known.join(", "));
+                violations.add(format!("kinds[{index}]"), text);
+            }
         }
     }
     if violations.is_empty() { Ok(kinds) } else { Err(Error::invalid(violations)) }

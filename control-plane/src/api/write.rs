@@ -11,12 +11,15 @@ use super::Registry;
 use super::secrets::SecretChange;
 use crate::domain::credential::Moved;
 use crate::domain::members::{self, Collision, Conflict};
+use crate::domain::nearest::nearest;
 use crate::domain::{Kind, KindRules, Reference, Violations, names};
 use crate::error::Error;
 use crate::store::{Membership, Row, Tx};
 
+/// The number of missing resources of which an error says what may have been meant.
+const ADVISED: usize = 20;
 /// The number of referrers that an error names.
-const REFERRERS_NAMED: i64 = 10;
+const REFERRERS_NAMED: usize = 10;
 
 /// Checks an address that a resource says itself; a name is checked each time it is resolved.
 pub(super) fn check_address<K: KindRules>(message: &K, rule: &Rule, violations: &mut Violations) {
@@ -142,17 +145,18 @@ impl<'a> Write<'a> {
     async fn check_references(&mut self) -> Result<(), Error> {
         let mut missing = Violations::default();
         let mut targets = BTreeSet::new();
-        for (_, reference) in std::mem::take(&mut self.pending) {
+        for (referrer, reference) in std::mem::take(&mut self.pending) {
             let kind = names::kind_of(&reference.target);
             let found = match kind {
                 Some(kind) => self.tx.get(kind, &reference.target).await?.is_some(),
                 None => false,
             };
             if !found {
-                missing.add(
-                    reference.field,
-                    format!("refers to {}, which does not exist; create it first", reference.target),
-                );
+                let kind = kind.filter(|_| targets.len() < ADVISED);
+                let advice = self.advice(kind, &reference.target).await?;
+                let target = &reference.target;
+                let text = format!("of {referrer} refers to {target}, which does not exist; {advice}");
+                missing.add(reference.field, text);
                 targets.insert(reference.target);
             }
         }
@@ -164,12 +168,26 @@ impl<'a> Write<'a> {
             .with("targets", targets.join(",")))
     }
 
+    /// What to do about a resource that does not exist.
+    async fn advice(&mut self, kind: Option<Kind>, target: &str) -> Result<String, Error> {
+        let Some(kind) = kind.filter(|kind| !kind.in_catalogue()) else {
+            return Ok("create it first".to_owned());
+        };
+        let known = self.tx.names(kind).await?;
+        let near = nearest(names::id(target), known.iter().map(|name| names::id(name)));
+        Ok(near.map_or("create it first".to_owned(), |near| {
+            format!("did you mean {}/{near}?", kind.collection())
+        }))
+    }
+
     async fn check_referrers(&mut self) -> Result<(), Error> {
         for name in std::mem::take(&mut self.deleted) {
-            let by = self.tx.referrers(&name, REFERRERS_NAMED).await?;
+            let mut by = self.tx.referrers(&name, REFERRERS_NAMED + 1).await?;
             if !by.is_empty() {
+                let more = if by.len() > REFERRERS_NAMED { " and more" } else { "" };
+                by.truncate(REFERRERS_NAMED);
                 let by = by.join(", ");
-                let text = format!("{name} is used by {by}; set `force` to delete it anyway");
+                let text = format!("{name} is used by {by}{more}; set `force` to delete it anyway");
                 return Err(Error::new(Code::FailedPrecondition, "RESOURCE_REFERENCED", text)
                     .with("name", name)
                     .with("referrers", by));
@@ -223,13 +241,13 @@ pub(super) fn check_etag(name: &str, sent: &str, row: Option<&Row>) -> Result<()
     if sent.is_empty() || sent == current {
         return Ok(());
     }
-    Err(Error::new(
-        Code::Aborted,
-        "ETAG_MISMATCH",
-        format!("{name} was changed in the meantime; read it again and retry"),
-    )
-    .with("name", name)
-    .with("etag", current))
+    let text = match row {
+        Some(_) => format!("{name} has changed since its etag was read; read it again and retry"),
+        None => {
+            format!("{name} has an etag, but does not exist any more; remove `meta.etag` to create it anew")
+        }
+    };
+    Err(Error::new(Code::Aborted, "ETAG_MISMATCH", text).with("name", name).with("etag", current))
 }
 
 /// The name of a new resource from the parts of a create request.

@@ -14,7 +14,8 @@ const MAX_URL: usize = 512;
 const MAX_ADDRESS: usize = 260;
 const SHA256_LEN: usize = 32;
 /// What is said of an id that [`is_edge_id`] does not accept.
-pub(super) const EDGE_ID: &str = "does not match `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`";
+pub(super) const EDGE_ID: &str = "cannot be the id of an edge: it has lower-case letters, digits and `-`, begins and ends with a \
+                                  letter or a digit, and has at most 63 characters";
 
 /// Tells whether an id matches `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
 pub(super) fn is_edge_id(id: &str) -> bool {

@@ -9,6 +9,7 @@ use prost_reflect::{
 };
 use prost_types::FieldMask;
 
+use super::nearest::near_field;
 use super::{KindRules, Violations, reflect};
 
 const WRITABLE_META: [&str; 2] = ["labels", "annotations"];
@@ -83,7 +84,9 @@ fn resolve(root: &MessageDescriptor, path: &str, output_only: &[&str]) -> Result
             return Err(format!("`{path}` names a field of a plain value"));
         };
         let (name, after) = text.split_once('.').map_or((text, None), |(name, after)| (name, Some(after)));
-        let field = descriptor.get_field_by_name(name).ok_or_else(|| format!("unknown field `{path}`"))?;
+        let field = descriptor
+            .get_field_by_name(name)
+            .ok_or_else(|| format!("names the unknown field `{path}`{}", near_field(&descriptor, name)))?;
         check_writable(&descriptor, &field, steps.is_empty(), output_only)
             .map_err(|()| format!("`{path}` is output only"))?;
         rest = after;

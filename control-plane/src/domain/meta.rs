@@ -44,7 +44,8 @@ pub fn validate_labels(field: &str, labels: &BTreeMap<String, String>, violation
         violations.require(
             is_key(key),
             field.clone(),
-            "has a key that does not match `[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?`",
+            "has a key that cannot be one: a key has lower-case letters, digits, `.`, `_`, `-` and `/`, begins and ends with a \
+             letter or a digit, and has at most 63 characters",
         );
         violations.at_most(&field, value, MAX_LABEL_CHARACTERS);
     }

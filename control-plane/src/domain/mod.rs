@@ -13,6 +13,7 @@ pub mod mask;
 pub mod members;
 pub mod meta;
 pub mod names;
+pub mod nearest;
 mod overlap;
 pub mod page;
 mod prompt;

@@ -10,6 +10,9 @@ use super::Kind;
 /// The longest name, so that it fits into an index of every database.
 pub const MAX_NAME_BYTES: usize = 2_048;
 
+/// The longest id that somebody may choose.
+const MAX_ID: usize = 63;
+
 /// Everything but `[A-Za-z0-9._~-]`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b'-');
 
@@ -17,18 +20,20 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// It does not have the form.
-    #[error("`{name}` is not of the form `{form}`")]
+    #[error("`{name}` is not of the form `{form}`{hint}")]
     Form {
         /// The text that was given.
         name: String,
         /// The form that was expected.
         form: String,
+        /// What may have been meant.
+        hint: String,
     },
     /// It is too long.
     #[error("the name has {0} bytes; the maximum is {MAX_NAME_BYTES}")]
     TooLong(usize),
     /// Its id is not one that may be chosen.
-    #[error("the id `{0}` does not match `[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?`")]
+    #[error("{}", id_rule(.0))]
     Id(String),
     /// Its id is not in the one encoding that there is for it.
     #[error(
@@ -53,7 +58,7 @@ pub fn parse(kind: Kind, name: &str) -> Result<Name<'_>, NameError> {
     if name.len() > MAX_NAME_BYTES {
         return Err(NameError::TooLong(name.len()));
     }
-    let form = || NameError::Form { name: name.to_owned(), form: form(kind) };
+    let form = || NameError::Form { name: name.to_owned(), form: form(kind), hint: hint(kind, name) };
     let (head, id) = name.rsplit_once('/').ok_or_else(form)?;
     if !kind.in_catalogue() {
         return if head == kind.collection() {
@@ -80,6 +85,33 @@ pub fn form(kind: Kind) -> String {
     } else {
         format!("{collection}/{{{singular}}}")
     }
+}
+
+/// Who writes an id alone means the name.
+fn hint(kind: Kind, name: &str) -> String {
+    let is_id = !kind.in_catalogue() && check_id(name).is_ok();
+    if is_id { format!("; did you mean `{}/{name}`?", kind.collection()) } else { String::new() }
+}
+
+/// What an id may have, for one that has something else.
+fn id_rule(given: &str) -> String {
+    let near = near_id(given).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let shown: String = given.chars().take(MAX_ID).collect();
+    let cut = if shown.len() < given.len() { "…" } else { "" };
+    format!(
+        "`{shown}{cut}` cannot be an id: an id has lower-case letters, digits and `-`, begins with a letter, ends with a letter or \
+         a digit, and has at most {MAX_ID} characters{near}"
+    )
+}
+
+/// The id that is nearest to what was given. `None`: nothing of it can be in one.
+fn near_id(given: &str) -> Option<String> {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let words: String = given.chars().map(plain).collect();
+    let words = words.split('-').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-");
+    let from_letter = words.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+    let id = from_letter.get(..MAX_ID).unwrap_or(from_letter).trim_end_matches('-');
+    check_id(id).is_ok().then(|| id.to_owned())
 }
 
 /// Finds the kind of a name out.
@@ -151,6 +183,29 @@ mod tests {
         for bad in ["", "1a", "a-", "-a", "A", "a_b", "a.b", "é", &format!("a{}", "b".repeat(63))] {
             assert!(check_id(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_an_id_is_told_with_what_can() {
+        for (given, near) in [
+            ("TIME", Some("time")),
+            ("my_server", Some("my-server")),
+            ("1st tool", Some("st-tool")),
+            ("-a--b-", Some("a-b")),
+            ("2024", None),
+            ("é", None),
+            ("", None),
+        ] {
+            assert_eq!(near_id(given).as_deref(), near, "{given}");
+        }
+        assert_eq!(near_id(&"x-".repeat(80)).map(|id| id.len()), Some(63));
+        let text = check_id("TIME").unwrap_err().to_string();
+        assert!(
+            text.starts_with("`TIME` cannot be an id: ") && text.ends_with("; did you mean `time`?"),
+            "{text}"
+        );
+        let text = parse(Kind::Server, "dev").unwrap_err().to_string();
+        assert_eq!(text, "`dev` is not of the form `servers/{server}`; did you mean `servers/dev`?");
     }
 
     #[test]

@@ -133,7 +133,11 @@ fn validate_match(field: &str, text: &str, violations: &mut Violations) {
     let upstream = target.upstream;
     let possible =
         if glob::is_pattern(upstream) { letters(upstream) } else { names::check_id(upstream).is_ok() };
-    violations.require(possible, field, format!("`{upstream}` is not a valid upstream id"));
+    let text = match names::check_id(upstream) {
+        Err(error) if !glob::is_pattern(upstream) => format!("names no upstream: {error}"),
+        _ => format!("has the pattern `{upstream}`, which no id of an upstream matches"),
+    };
+    violations.require(possible, field, text);
 }
 
 fn validate_alias(field: &str, kind: Kind, member: &Member, violations: &mut Violations) {
@@ -141,7 +145,7 @@ fn validate_alias(field: &str, kind: Kind, member: &Member, violations: &mut Vio
         return violations.require(
             exposed::fits(&member.alias),
             field,
-            "must match `[A-Za-z0-9_-]{1,64}`, because clients accept no other names",
+            "must have letters, digits, `_` and `-` only, and at most 64 of them: clients accept no other names",
         );
     }
     violations.require(!member.r#match.contains('{'), field, "does not apply to URI templates");

@@ -24,7 +24,8 @@ impl KindRules for Token {
         let Some(scope) = &self.scope else { return };
         for (index, server) in scope.servers.iter().enumerate().filter(|(_, server)| *server != ALL) {
             if let Err(error) = names::parse(Kind::Server, server) {
-                violations.add(format!("scope.servers[{index}]"), format!("{error}, nor is it `*`"));
+                let text = format!("must be `*` or the name of a server: {error}");
+                violations.add(format!("scope.servers[{index}]"), text);
             }
         }
         let lists = [

@@ -115,10 +115,20 @@ impl Tx {
     }
 
     /// Names of those that refer to a resource, at most `limit`.
-    pub async fn referrers(&mut self, target: &str, limit: i64) -> Result<Vec<String>, StoreError> {
+    pub async fn referrers(&mut self, target: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = sqlx::query("select name from refs where target = $1 order by name limit $2")
             .bind(target)
             .bind(limit)
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
+    }
+
+    /// The names of all resources of a kind.
+    pub async fn names(&mut self, kind: Kind) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query("select name from resources where kind = $1 and deleted = 0 order by name")
+            .bind(kind.as_str())
             .fetch_all(self.connection())
             .await?;
         rows.iter().map(|row| Ok(row.try_get("name")?)).collect()

@@ -137,7 +137,7 @@ async fn what_a_client_can_do_can_be_done_here() {
     gateway.ctl("create token laptop --server dev").await;
     assert_eq!(
         gateway.ctl("call dev").await,
-        "fake_now(zone: string, count?: integer = 1)\n    Tells the time.\n"
+        "fake_now(zone: string, [count: integer = 1])\n    Tells the time.\n"
     );
     assert_eq!(gateway.ctl("call dev -o name").await, "fake_now\n");
     let listed: Value = serde_json::from_str(&gateway.ctl("call dev -o json").await).unwrap();

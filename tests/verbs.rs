@@ -5,10 +5,10 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::binary;
 use crate::support::fake::{Fake, tool};
 use crate::support::gateway::{Gateway, Store};
 use crate::support::terminal::{NARROW, WIDE};
+use crate::support::{PATIENCE, binary, eventually};
 
 /// What a command printed, what it said, and how it ended.
 fn told(output: &Output) -> (String, String, i32) {
@@ -350,4 +350,147 @@ async fn waiting_in_vain_says_what_is_there_instead() {
         let (_, said, code) = ctl(&gateway, &format!("wait {line}")).await;
         assert!(code == 2 && said.contains(why), "{said}");
     }
+}
+
+/// A gateway with an upstream that has a tool with arguments, before a server, before a token.
+async fn furnished(store: Store) -> (Gateway, Fake) {
+    let gateway = Gateway::start(store, 1).await;
+    let schema = r#"{"type":"object","required":["zone"],"properties":{"zone":{"type":"string","description":"A name of the IANA."},"count":{"type":"integer","default":1}}}"#;
+    let tools = format!(
+        r#"[{{"name":"now","description":"Tells the time,\u001b[2J and where it is told.\nMore.","inputSchema":{schema}}},{}]"#,
+        tool("echo")
+    );
+    let upstream = Fake::start(&tools, |_, request| {
+        let id = crate::support::fake::id(request);
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#);
+        vec![crate::support::fake::json(200, &answer)]
+    })
+    .await;
+    let create = format!(
+        "create upstream fake --url {} --title Fake --label team=core --bearer s3cret",
+        upstream.url()
+    );
+    gateway.ctl(&create).await;
+    gateway.ctl("create server dev --tool fake/*").await;
+    gateway.ctl("create token laptop --server dev --tool *now").await;
+    (gateway, upstream)
+}
+
+/// Whether the parts are in a text, in this order.
+fn has_in_order(text: &str, parts: &[&str]) {
+    let mut rest = text;
+    for part in parts {
+        let Some(at) = rest.find(part) else { panic!("{part:?} is missing or misplaced:\n{text}") };
+        rest = &rest[at + part.len()..];
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_description_is_for_people() {
+    let (gateway, upstream) = furnished(Store::Sqlite).await;
+    let described = gateway.ctl("describe upstream fake").await;
+    let url = upstream.url();
+    has_in_order(
+        &described,
+        &[
+            "Name:             upstreams/fake\nTitle:            Fake\nState:            ready\n",
+            &format!("Reached:          {url}\nCredential:       a bearer token (not shown)\n"),
+            "Labels:           team=core\nCreated:          ",
+            " ago (20",
+            "\nProbe\n  Server:     fake 1\n  Transport:  streamable-http\n",
+            "\nTools (2)\n  now(zone: string, [count: integer = 1])\n      Tells the time,\\u{1b}[2J and where it is told.\n",
+            "  echo()\n      A tool.\n",
+        ],
+    );
+    assert!(!described.contains("s3cret") && !described.contains('\u{1b}'), "{described}");
+    let described = gateway.ctl("describe servers/dev").await;
+    has_in_order(
+        &described,
+        &[
+            &format!("URL:       http://{}/servers/dev/mcp\n", gateway.edge_address(0)),
+            "\nMembers\n  Tools:  fake/*\n",
+            "\nTools (2)\n  fake_now(zone: string, [count: integer = 1])\n      fake/now\n      Tells the time,",
+        ],
+    );
+    has_in_order(
+        &gateway.ctl("describe token laptop").await,
+        &[
+            "Expires:      never\n",
+            "\nScope\n  Servers:    servers/dev\n",
+            "\nMay use\n  dev:  1 of 2 tools: fake_now\n",
+        ],
+    );
+    has_in_order(
+        &gateway.ctl("describe tool fake/now").await,
+        &[
+            "Signature:    now(zone: string, [count: integer = 1])\n",
+            "\nArguments\n  zone: string\n      A name of the IANA.\n  [count: integer = 1]\n",
+        ],
+    );
+    has_in_order(
+        &gateway.ctl("describe edge e0").await,
+        &["Name:        edges/e0\n", "Connected:   ", "\nRevisions\n", "  Behind:        no\n"],
+    );
+    let join_token = gateway.ctl("get join-tokens -o name").await;
+    has_in_order(
+        &gateway.ctl(&format!("describe {join_token}")).await,
+        &["Uses:", " of ", "Expires:", "in "],
+    );
+
+    // The document alone is for programs.
+    assert_eq!(json(&gateway, "describe upstream fake").await["name"], "upstreams/fake");
+    std::fs::write(gateway.folder().join("fake.yaml"), gateway.ctl("describe upstream fake -o yaml").await)
+        .unwrap();
+    assert!(gateway.ctl("diff -f fake.yaml").await.is_empty());
+
+    for (size, columns) in [(NARROW, 40), (WIDE, 200)] {
+        // Nothing of it is off the screen, which has few lines: the end of it is what is seen.
+        let mut terminal = gateway.terminal(&["describe", "server", "dev"], size, &[]);
+        assert_eq!(terminal.ended().await, 0);
+        let raw = terminal.raw().replace("\r\n", "\n");
+        assert!(raw.lines().all(|line| line.chars().count() <= columns), "{raw}");
+        has_in_order(&raw, &["servers/dev", "Tools (2)\n  fake_now(zone: string,", "fake_echo()"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_summed_up_on_sqlite() {
+    calls_are_summed_up(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_summed_up_on_postgres() {
+    calls_are_summed_up(Store::Postgres).await;
+}
+
+async fn calls_are_summed_up(store: Store) {
+    let (gateway, _upstream) = furnished(store).await;
+    assert!(
+        gateway
+            .ctl("top")
+            .await
+            .starts_with("NAME  STATE  CALLS/MIN  ERRORS/MIN  CALLS  ERRORS  MEAN MS\nfake ")
+    );
+    gateway.admin.settled().await;
+    let called = gateway.try_ctl(&["call", "dev", "now", "zone=UTC", "--token", "laptop"]).await;
+    assert!(called.status.success(), "{called:?}");
+    for (by, name) in [("", "upstreams/fake"), ("servers", "servers/dev"), ("token", "tokens/laptop")] {
+        eventually("the call is counted", PATIENCE, || async {
+            let rows = json(&gateway, &format!("top {by}")).await;
+            let row = &rows[0];
+            let is_counted = row["name"] == name && row["calls"].as_i64() >= Some(1) && row["errors"] == 0;
+            if is_counted && row["callsAMinute"].as_f64() > Some(0.0) {
+                Ok(())
+            } else {
+                Err(rows.to_string())
+            }
+        })
+        .await;
+    }
+    assert!(gateway.ctl("top edges").await.contains("e0 "));
+    let mut terminal = gateway.terminal(&["top", "servers", "-w"], NARROW, &[]);
+    terminal.wait_for("dev ").await;
+    assert!(terminal.raw().starts_with("\u{1b}[H\u{1b}[J"), "{:?}", terminal.raw());
+    terminal.type_keys("\u{3}");
+    assert_eq!(terminal.ended().await, -1);
 }

@@ -103,6 +103,8 @@ pub enum Command {
     Explain(commands::explain::Args),
     /// Export resources as files for `apply`
     Export(commands::export::Args),
+    /// Show who is called how often, and how that ends
+    Top(commands::top::Args),
     /// Show call counts
     Usage(commands::usage::Args),
     /// Call a tool of a server through the edge, or list its tools

@@ -26,7 +26,14 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("By what -o name prints", "mcpctl get upstreams/time servers/dev"),
         ],
     ),
-    ("describe", &[("An upstream with its catalogue", "mcpctl describe upstream time")]),
+    (
+        "describe",
+        &[
+            ("An upstream with its catalogue", "mcpctl describe upstream time"),
+            ("What a token may reach", "mcpctl describe tokens/laptop"),
+            ("Its document alone", "mcpctl describe upstream time -o yaml"),
+        ],
+    ),
     (
         "create",
         &[
@@ -150,6 +157,13 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("export", &[("Everything, for apply elsewhere", "mcpctl export > all.yaml")]),
+    (
+        "top",
+        &[
+            ("Upstreams, those called most first", "mcpctl top"),
+            ("Tokens, again and again", "mcpctl top tokens -w"),
+        ],
+    ),
     ("usage", &[("The calls of a week", "mcpctl usage --since 7d")]),
     (
         "call",

@@ -78,6 +78,17 @@ pub fn word(prefix: &str, name: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_lowercase().replace('_', "-")
 }
 
+/// Returns the state of a resource as a word, and why it is in that state.
+pub fn state(item: &DynamicMessage) -> (String, String) {
+    let status = submessage(item, "status");
+    let has_own = item.descriptor().get_field_by_name("state").is_some();
+    let holder = if has_own { Some(item) } else { status.as_ref() };
+    match holder {
+        Some(holder) => (enum_word(holder, "state"), text(holder, "reason")),
+        None => ("unknown".to_owned(), String::new()),
+    }
+}
+
 /// Returns the words for the values of an enum, without the unspecified one.
 pub fn words(kind: &EnumDescriptor) -> Vec<String> {
     kind.values().filter(|value| value.number() != 0).map(|value| word(&prefix(kind), value.name())).collect()

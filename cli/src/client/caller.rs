@@ -156,7 +156,7 @@ fn rank(token: &SavedToken, wanted: Wanted<'_>) -> u8 {
 }
 
 /// Whether a pattern, in which `*` stands for any characters, matches a text.
-fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(head) else { return false };
     while let Some((part, after)) = rest.split_once('*') {

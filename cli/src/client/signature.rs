@@ -10,23 +10,38 @@ const MAX_DEPTH: usize = 4;
 
 /// Returns the signature of a tool and the first line of its description, from its definition (raw JSON).
 pub fn tool(definition: &str) -> (String, String) {
-    let read = json::members(definition, ["name", "inputSchema", "description"]);
-    let [name, schema, description] = read.unwrap_or_default();
-    let schema: Value = schema.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
-    (line(&format!("{}({})", text(name), parameters(&schema))), first_line(description))
+    tool_as(definition, &name(definition))
 }
 
-/// Returns the same of a prompt.
+/// Returns the same under another name.
+pub fn tool_as(definition: &str, name: &str) -> (String, String) {
+    let [schema, description] = json::members(definition, ["inputSchema", "description"]).unwrap_or_default();
+    let schema: Value = schema.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+    let parameters: Vec<_> = parameters(&schema).into_iter().map(|(parameter, _)| parameter).collect();
+    (line(&format!("{name}({})", parameters.join(", "))), first_line(description))
+}
+
+/// Returns the signature of a prompt and the first line of its description.
 pub fn prompt(definition: &str) -> (String, String) {
-    let read = json::members(definition, ["name", "arguments", "description"]);
-    let [name, arguments, description] = read.unwrap_or_default();
+    prompt_as(definition, &name(definition))
+}
+
+/// Returns the same under another name.
+pub fn prompt_as(definition: &str, name: &str) -> (String, String) {
+    let [arguments, description] =
+        json::members(definition, ["arguments", "description"]).unwrap_or_default();
     let arguments: Value = arguments.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
     let one = |argument: &Value| {
-        let mark = if argument["required"] == true { "" } else { "?" };
-        format!("{}{mark}", argument["name"].as_str().unwrap_or_default())
+        let name = argument["name"].as_str().unwrap_or_default();
+        if argument["required"] == true { name.to_owned() } else { format!("[{name}]") }
     };
     let arguments: Vec<_> = arguments.as_array().into_iter().flatten().map(one).collect();
-    (line(&format!("{}({})", text(name), arguments.join(", "))), first_line(description))
+    (line(&format!("{name}({})", arguments.join(", "))), first_line(description))
+}
+
+fn name(definition: &str) -> String {
+    let [name] = json::members(definition, ["name"]).unwrap_or_default();
+    text(name)
 }
 
 /// The text that a raw value is; empty for another one.
@@ -43,22 +58,26 @@ fn line(text: &str) -> String {
     printable::line(text).into_owned()
 }
 
-/// Writes the parameters of a schema: those that are required first, in the order of the schema.
-fn parameters(schema: &Value) -> String {
+/// Returns the parameters of a schema and their descriptions: those that are required first, in the order of the schema;
+/// the others are in brackets, with their defaults.
+pub fn parameters(schema: &Value) -> Vec<(String, String)> {
     let required: Vec<_> =
         schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let properties = schema["properties"].as_object();
     let optional = properties.into_iter().flatten().filter(|(name, _)| !required.contains(&name.as_str()));
-    let needed =
-        required.iter().map(|name| format!("{name}: {}", type_of(&schema["properties"][name], schema)));
+    let description = |property: &Value| property["description"].as_str().unwrap_or_default().to_owned();
+    let needed = required.iter().map(|name| {
+        let property = &schema["properties"][name];
+        (format!("{name}: {}", type_of(property, schema)), description(property))
+    });
     let optional = optional.map(|(name, property)| {
         let default = match &property["default"] {
             Value::Null => String::new(),
             value => format!(" = {value}"),
         };
-        format!("{name}?: {}{default}", type_of(property, schema))
+        (format!("[{name}: {}{default}]", type_of(property, schema)), description(property))
     });
-    needed.chain(optional).collect::<Vec<_>>().join(", ")
+    needed.chain(optional).collect()
 }
 
 /// Writes a type in a word or a few.
@@ -110,8 +129,8 @@ mod tests {
         assert_eq!(
             tool(definition),
             (
-                "get(zone: string, count?: integer = 5, kind?: object, maybe?: integer|null, \
-                 mode?: \"a\"|\"b\", tags?: string[], x?: any)"
+                "get(zone: string, [count: integer = 5], [kind: object], [maybe: integer|null], \
+                 [mode: \"a\"|\"b\"], [tags: string[]], [x: any])"
                     .to_owned(),
                 "Gets it.".to_owned()
             )
@@ -124,7 +143,7 @@ mod tests {
     fn a_prompt_names_its_arguments() {
         let definition =
             r#"{"name":"review","arguments":[{"name":"code","required":true},{"name":"style"}]}"#;
-        assert_eq!(prompt(definition), ("review(code, style?)".to_owned(), String::new()));
+        assert_eq!(prompt(definition), ("review(code, [style])".to_owned(), String::new()));
     }
 
     #[test]

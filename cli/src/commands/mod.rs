@@ -27,6 +27,7 @@ pub mod read;
 pub mod register;
 pub mod revoke;
 pub mod rollout;
+pub mod top;
 pub mod tunnel;
 pub mod update;
 pub mod upstream;
@@ -133,6 +134,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Diff(args) => return apply::diff(&invocation, args).await,
         Command::Explain(args) => explain::run(&invocation, args)?,
         Command::Export(args) => export::run(&invocation, args).await?,
+        Command::Top(args) => top::run(&invocation, args).await?,
         Command::Usage(args) => usage::run(&invocation, args).await?,
         Command::Call(args) => return call::run(&invocation, args).await,
         Command::Read(args) => read::run(&invocation, args).await?,

@@ -2,6 +2,7 @@
 //! text of others is made safe for a terminal.
 
 pub mod progress;
+pub mod sections;
 pub mod table;
 
 mod yaml;
@@ -38,6 +39,19 @@ impl Format {
 /// Prints data to stdout; what does not print is escaped. A closed pipe (`| head`) is not an error.
 pub fn print(text: &str) -> Result {
     write_stdout(&printable::text(text))
+}
+
+/// Prints data in the place of what is on the terminal, as much of it as there is room for.
+pub fn print_anew(text: &str) -> Result {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    let lines = size.map_or(usize::MAX, |size| usize::from(size.ws_row).saturating_sub(1).max(1));
+    let shown: Vec<_> = text.lines().take(lines).collect();
+    let shown = printable::text(&shown.join("\n")).into_owned();
+    if std::env::var_os("TERM").is_none_or(|term| term == "dumb") {
+        return write_stdout(&shown);
+    }
+    // To the first line, and away with everything below.
+    write_stdout(&format!("\u{1b}[H\u{1b}[J{shown}"))
 }
 
 /// Prints the content of a result: byte for byte into a file or a pipe, and safely on a terminal.

@@ -17,40 +17,41 @@ use crate::commands::changes::changes;
 use crate::commands::{Invocation, get, update};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
-use crate::kinds::Kind;
+use crate::kinds::{Kind, short_name};
 use crate::manifest::{self, Resource};
 use crate::output;
 use crate::reflection;
+use crate::selection::Selection;
 
 /// Arguments of `edit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: upstream, server, tool, resource, prompt or token
-    #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
-    kind: &'static Kind,
+    /// Kind of resource: upstream, server, tool, resource, prompt or token; or KIND/NAME
+    #[arg(value_name = "KIND|KIND/NAME")]
+    kind: String,
     /// Name of the resource
-    name: String,
+    name: Option<String>,
 }
 
 /// Runs `edit`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let kind = args.kind;
+    let (kind, name) = Selection::parse(&args.kind, args.name.as_slice())?.one()?;
     if kind.manifest.is_none() {
         return Err(Error::usage(format!(
             "{} cannot be edited; run `mcpctl describe {} {}` to look at it",
-            kind.plural.replace('-', " "),
+            kind.words(),
             kind.singular,
-            args.name
+            short_name(&name)
         )));
     }
     let editor = Editor::find()?;
     let client = invocation.client().await?;
-    let stored = get::one(&client, kind, &args.name).await?;
+    let stored = get::one(&client, kind, &name).await?;
     let draft = Draft::create(kind.singular)?;
-    let mut session = Session { client, kind, editor, draft, stored, note: Note::Start, body: String::new() };
-    match session.edited().await? {
-        None => output::print(&format!("{} unchanged", session.name())),
-        Some(after) => update::report(invocation, kind, [&session.stored, &after], "edited"),
+    let mut editing = Editing { client, kind, editor, draft, stored, note: Note::Start, body: String::new() };
+    match editing.edited().await? {
+        None => output::print(&format!("{} unchanged", editing.name())),
+        Some(after) => update::report(invocation, kind, [&editing.stored, &after], "edited"),
     }
 }
 
@@ -65,7 +66,7 @@ enum Note {
 }
 
 /// One resource in an editor, until it is stored or given up.
-struct Session {
+struct Editing {
     client: ControlClient,
     kind: &'static Kind,
     editor: Editor,
@@ -77,7 +78,7 @@ struct Session {
     body: String,
 }
 
-impl Session {
+impl Editing {
     fn name(&self) -> String {
         reflection::text(&self.stored, "name")
     }

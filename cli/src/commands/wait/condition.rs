@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prost_reflect::{DynamicMessage, ReflectMessage as _};
+use prost_reflect::DynamicMessage;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
@@ -84,7 +84,7 @@ impl Condition {
     pub(super) fn missing(&self, kind: &Kind, item: &DynamicMessage) -> Option<String> {
         match self {
             Self::State(wanted) => {
-                let (state, reason) = state(item);
+                let (state, reason) = reflection::state(item);
                 (state != *wanted).then(|| match reason.as_str() {
                     "" => format!("is {state}"),
                     reason => format!("is {state} ({reason})"),
@@ -147,15 +147,6 @@ pub(super) fn edge_behind(edge: &DynamicMessage) -> Option<String> {
         return Some("is not connected".to_owned());
     }
     edge["lag"].as_str().filter(|lag| *lag != "0s").map(|lag| format!("is {lag} behind"))
-}
-
-/// The state of a resource, and why.
-fn state(item: &DynamicMessage) -> (String, String) {
-    let status = reflection::submessage(item, "status");
-    let holder =
-        if item.descriptor().get_field_by_name("state").is_some() { Some(item) } else { status.as_ref() };
-    let Some(holder) = holder else { return ("unknown".to_owned(), String::new()) };
-    (reflection::enum_word(holder, "state"), reflection::text(holder, "reason"))
 }
 
 /// The states that resources of a kind can be in.

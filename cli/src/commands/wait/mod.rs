@@ -13,6 +13,7 @@ use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
 use crate::output::{self, Format, progress::Spinner};
 use crate::parse;
+use crate::selection::Selection;
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -27,11 +28,10 @@ const ROLLOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Waits for at most --timeout [default: 60s], and exits with 7 after that.")]
 pub struct Args {
-    /// Kind of resource: upstreams, servers, tools, resources, prompts, tokens, edges or join-tokens
-    #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
-    kind: &'static Kind,
+    /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token; or KIND/NAME
+    #[arg(value_name = "KIND|KIND/NAME")]
+    kind: String,
     /// Names of resources; those that do not exist yet are waited for
-    #[arg(required = true)]
     names: Vec<String>,
     /// What to wait for: state=STATE, deleted, synced (every edge has it), revision=N or jsonpath='{.PATH}'=VALUE
     #[arg(long = "for", value_name = "CONDITION", value_parser = Condition::parse)]
@@ -40,17 +40,18 @@ pub struct Args {
 
 /// Runs `wait`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    args.condition.check(args.kind)?;
-    let names: Result<Vec<_>> = args.names.iter().map(|name| args.kind.full_name(name)).collect();
-    let pending = names?.into_iter().map(|name| Pending { name, last: String::new() }).collect();
+    let resources = Selection::parse(&args.kind, &args.names)?.resources()?;
+    resources.iter().try_for_each(|(kind, _)| args.condition.check(kind))?;
+    let pending = resources.into_iter().map(|(kind, name)| Pending { kind, name, last: String::new() });
+    let pending = pending.collect();
     let limit = invocation.timeout.unwrap_or(DEFAULT_WAIT);
     let client = ControlClient::connect(&invocation.context()?, limit.max(ONE_LOOK)).await?;
     let mut watch =
         Watch { client, kind: args.kind, condition: args.condition, pending, has_answered: false };
     let (started, spinner) = (Instant::now(), Spinner::start(format!("waiting for {}", watch.condition)));
     loop {
-        for (name, item) in watch.look().await? {
-            spinner.suspend(|| watch.print(invocation, &name, item.as_ref()))?;
+        for (held, item) in watch.look().await? {
+            spinner.suspend(|| watch.print(invocation, &held, item.as_ref()))?;
         }
         if watch.pending.is_empty() {
             return Ok(());
@@ -70,6 +71,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 
 /// A resource that is waited for, and what was there instead when it was last looked at.
 struct Pending {
+    kind: &'static Kind,
     name: String,
     last: String,
 }
@@ -84,7 +86,6 @@ enum Look {
 
 struct Watch {
     client: ControlClient,
-    kind: &'static Kind,
     condition: Condition,
     pending: Vec<Pending>,
     /// A control plane that has answered may be away for a while.
@@ -93,25 +94,28 @@ struct Watch {
 
 impl Watch {
     /// Looks at everything that is waited for. Returns what is as it should be.
-    async fn look(&mut self) -> Result<Vec<(String, Option<DynamicMessage>)>> {
+    async fn look(&mut self) -> Result<Vec<(Pending, Option<DynamicMessage>)>> {
         let mut held = Vec::new();
-        for Pending { name, .. } in std::mem::take(&mut self.pending) {
-            match self.look_at(&name).await {
-                Ok(Look::Holds(item)) => held.push((name, item)),
-                Ok(Look::Not(last)) => self.pending.push(Pending { name, last }),
-                Err(error) if self.has_answered && error.exit == Exit::Unavailable => {
-                    self.pending.push(Pending { name, last: format!("cannot be read: {error}") });
+        for mut pending in std::mem::take(&mut self.pending) {
+            match self.look_at(pending.kind, &pending.name).await {
+                Ok(Look::Holds(item)) => {
+                    self.has_answered = true;
+                    held.push((pending, item));
                     continue;
+                }
+                Ok(Look::Not(last)) => (self.has_answered, pending.last) = (true, last),
+                Err(error) if self.has_answered && error.exit == Exit::Unavailable => {
+                    pending.last = format!("cannot be read: {error}");
                 }
                 Err(error) => return Err(error),
             }
-            self.has_answered = true;
+            self.pending.push(pending);
         }
         Ok(held)
     }
 
-    async fn look_at(&self, name: &str) -> Result<Look> {
-        let item = match get::one(&self.client, self.kind, name).await {
+    async fn look_at(&self, kind: &Kind, name: &str) -> Result<Look> {
+        let item = match get::one(&self.client, kind, name).await {
             Err(error) if error.exit == Exit::NotFound => {
                 return Ok(match self.condition {
                     Condition::Deleted => Look::Holds(None),
@@ -121,16 +125,16 @@ impl Watch {
             item => item?,
         };
         let missing = match self.condition {
-            Condition::Synced => self.not_synced(&item).await?,
-            _ => self.condition.missing(self.kind, &item),
+            Condition::Synced => self.not_synced(kind, &item).await?,
+            _ => self.condition.missing(kind, &item),
         };
         Ok(missing.map_or(Look::Holds(Some(item)), Look::Not))
     }
 
     /// Tells which edges do not have the resource as it is.
-    async fn not_synced(&self, item: &DynamicMessage) -> Result<Option<String>> {
-        let revision = condition::revision(self.kind, item);
-        match self.kind.name {
+    async fn not_synced(&self, kind: &Kind, item: &DynamicMessage) -> Result<Option<String>> {
+        let revision = condition::revision(kind, item);
+        match kind.name {
             "Edge" => Ok(condition::edge_behind(item)),
             _ => rollout::missing(&self.client, revision, ROLLOUT).await,
         }
@@ -142,12 +146,13 @@ impl Watch {
         all.join("; ")
     }
 
-    fn print(&self, invocation: &Invocation, name: &str, item: Option<&DynamicMessage>) -> Result {
+    fn print(&self, invocation: &Invocation, held: &Pending, item: Option<&DynamicMessage>) -> Result {
+        let name = &held.name;
         match (invocation.format(), item) {
             (Format::Table, _) => output::print(&format!("{name} {}", self.condition)),
             (Format::Name, _) | (_, None) => output::print(&output::name_line(name)),
             (format, Some(item)) => {
-                output::print(&output::resources(self.kind, std::slice::from_ref(item), true, format)?)
+                output::print(&output::resources(held.kind, std::slice::from_ref(item), true, format)?)
             }
         }
     }

@@ -1,0 +1,96 @@
+//! `mcpctl describe KIND NAME`: shows a resource to people, and what belongs to it.
+
+mod catalogue;
+mod edge;
+mod entry;
+mod facts;
+mod join_token;
+mod scope;
+mod server;
+mod token;
+mod upstream;
+
+use prost_reflect::DynamicMessage;
+use time::OffsetDateTime;
+
+use self::facts::Facts;
+use crate::commands::{Invocation, get};
+use crate::control_client::ControlClient;
+use crate::error::Result;
+use crate::kinds::Kind;
+use crate::output::sections::{self, Section};
+use crate::output::{self, Format};
+use crate::reflection;
+use crate::selection::Selection;
+
+/// Arguments of `describe`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token; or KIND/NAME
+    #[arg(value_name = "KIND|KIND/NAME")]
+    kind: String,
+    /// Names of resources
+    names: Vec<String>,
+}
+
+/// Runs `describe`.
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let resources = Selection::parse(&args.kind, &args.names)?.resources()?;
+    let client = invocation.client().await?;
+    let mut items = Vec::new();
+    for (kind, name) in resources {
+        items.push((kind, get::one(&client, kind, &name).await?));
+    }
+    if let Some(format) = invocation.format.filter(|format| *format != Format::Table) {
+        return print_documents(&items, format);
+    }
+    let mut texts = Vec::new();
+    for (kind, item) in &items {
+        let sections = describe(invocation, &client, kind, item).await?;
+        texts.push(sections::render(&sections, sections::width()));
+    }
+    output::print(&texts.join("\n\n"))
+}
+
+/// Prints the documents alone, as `get` does.
+fn print_documents(items: &[(&'static Kind, DynamicMessage)], format: Format) -> Result {
+    if matches!(format, Format::Json | Format::Yaml) {
+        let documents = items.iter().map(|(kind, item)| reflection::document(kind.name, item));
+        return output::print(&output::documents(documents.collect(), items.len() == 1, format)?);
+    }
+    for (kind, item) in items {
+        output::print(&output::resources(kind, std::slice::from_ref(item), true, format)?)?;
+    }
+    Ok(())
+}
+
+async fn describe(
+    invocation: &Invocation,
+    client: &ControlClient,
+    kind: &Kind,
+    item: &DynamicMessage,
+) -> Result<Vec<Section>> {
+    let facts = Facts::new(kind, item, OffsetDateTime::now_utc());
+    Ok(match kind.name {
+        "Upstream" => {
+            let mut sections = upstream::sections(&facts);
+            sections.extend(catalogue::of_upstream(client, &facts).await?);
+            sections.extend(upstream::history(&facts));
+            sections
+        }
+        "Server" => {
+            let url = invocation.context()?.server_url(&facts.id()).unwrap_or_default();
+            let mut sections = server::sections(&facts, &url);
+            sections.extend(catalogue::of_server(client, &facts).await?);
+            sections
+        }
+        "Token" => {
+            let mut sections = token::sections(&facts);
+            sections.extend(scope::sections(client, &facts).await?);
+            sections
+        }
+        "Edge" => edge::sections(&facts),
+        "JoinToken" => join_token::sections(&facts),
+        _ => entry::sections(kind, &facts),
+    })
+}

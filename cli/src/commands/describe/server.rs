@@ -1,0 +1,54 @@
+//! What is known of a virtual server. Pure.
+
+use serde_json::Value;
+
+use super::facts::{Facts, items, pairs, text};
+use crate::output::sections::Section;
+
+/// Everything but what it exposes. `url` is where clients find it, as far as that is known.
+pub(super) fn sections(facts: &Facts, url: &str) -> Vec<Section> {
+    let head = facts.head(|head| {
+        head.field("URL", url).field("Instructions", facts.text("instructions"));
+        head.field("Names", names(&facts.text("nameStyle")));
+    });
+    let mut members = Section::new("Members");
+    for (label, list) in [("Tools", "tools"), ("Resources", "resources"), ("Prompts", "prompts")] {
+        members.list(label, items(&facts.item[list]).iter().map(member));
+    }
+    let mut trouble = Section::new("Trouble");
+    let nothing = items(facts.at("status.unresolved")).iter();
+    trouble.list("Selects nothing", nothing.map(text));
+    trouble.list("Names collide", items(facts.at("status.conflicts")).iter().map(text));
+    trouble.field("Too large", facts.text("status.tooLarge"));
+    vec![head, members, trouble]
+}
+
+fn names(style: &str) -> &'static str {
+    match style {
+        "unprefixed" => "as upstreams give them",
+        _ => "UPSTREAM_NAME, and UPSTREAM+URI of resources",
+    }
+}
+
+/// A member as one line: what it selects, and what is different about it.
+fn member(member: &Value) -> String {
+    let mut said = vec![text(&member["match"])];
+    let labels = pairs(&member["labels"]);
+    if !labels.is_empty() {
+        said.push(format!("with {}", labels.join(", ")));
+    }
+    match member["readOnly"].as_bool() {
+        Some(true) => said.push("that only read".to_owned()),
+        Some(false) => said.push("that may write".to_owned()),
+        None => {}
+    }
+    if member["alias"].is_string() {
+        said.push(format!("as {}", text(&member["alias"])));
+    }
+    let changed = ["title", "description", "hints"].into_iter().filter(|field| !member[field].is_null());
+    let changed: Vec<_> = changed.collect();
+    if !changed.is_empty() {
+        said.push(format!("with another {}", changed.join(", ")));
+    }
+    said.join(" ")
+}

@@ -494,3 +494,32 @@ async fn calls_are_summed_up(store: Store) {
     terminal.type_keys("\u{3}");
     assert_eq!(terminal.ended().await, -1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_says_what_it_changed() {
+    let gateway = Gateway::start(Store::Sqlite, 0).await;
+    gateway.ctl("create server dev --title Old --description x --label team=core --label env=prod").await;
+    for (line, printed, said) in [
+        ("--title New --dry-run", "servers/dev updated (dry run)\n", "  title: Old -> New\n"),
+        (
+            "--title New --tool a/*",
+            "servers/dev updated\n",
+            "  title: Old -> New\n  tools[0].match: a/* (new)\n",
+        ),
+        ("--title New", "servers/dev updated\n", "nothing changed: it was so before\n"),
+        (
+            "--clear description --clear meta.labels.env",
+            "servers/dev updated\n",
+            "  description: x (removed)\n  meta.labels.env: prod (removed)\n",
+        ),
+    ] {
+        let told = ctl(&gateway, &format!("update server dev {line}")).await;
+        assert_eq!(told, (printed.into(), said.into(), 0), "{line}");
+    }
+    let (_, said, code) = ctl(&gateway, "update server dev --clear tolls").await;
+    assert_eq!((said.as_str(), code), ("mcpctl: `tolls` is no field of servers; did you mean tools?\n", 2));
+
+    gateway.ctl("create upstream a --url http://127.0.0.1:1/mcp --bearer s3cret --no-wait").await;
+    gateway.ctl("update upstream a --clear credential").await;
+    assert!(json(&gateway, "get upstream a").await["credential"].is_null());
+}

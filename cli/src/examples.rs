@@ -105,7 +105,13 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("update", &[("Another URL", "mcpctl update upstream docs --url https://docs2.example/mcp")]),
-    ("update upstream", &[("Another URL", "mcpctl update upstream docs --url https://docs2.example/mcp")]),
+    (
+        "update upstream",
+        &[
+            ("Another URL", "mcpctl update upstream docs --url https://docs2.example/mcp"),
+            ("Without a credential", "mcpctl update upstream docs --clear credential"),
+        ],
+    ),
     ("update server", &[("Other members", "mcpctl update server dev --tool 'time/*'")]),
     ("update token", &[("Other tools", "mcpctl update token ci --tool time_get_current_time")]),
     ("update tool", &[("Another description", "mcpctl update tool time/get_current_time --disabled")]),

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::kinds::Kind;
 use crate::output;
 use crate::reflection;
+use crate::suggest::did_you_mean;
 
 /// Arguments of `update`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,9 @@ pub struct Args {
     /// Update only if the resource still has this etag
     #[arg(long, global = true)]
     etag: Option<String>,
+    /// Clear a field, such as credential, description, tools or meta.labels.team; repeatable
+    #[arg(long, global = true, value_name = "FIELD")]
+    clear: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,7 +86,10 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         Target::Prompt(entry) => ("prompt", entry.name, entry.flags.fields()?),
     };
     let kind = Kind::from_word(kind);
-    let Fields { mut body, mask } = fields;
+    let Fields { mut body, mut mask } = fields;
+    for path in args.clear {
+        mask.push(cleared(kind, &path, &mask)?);
+    }
     if mask.is_empty() {
         return Err(Error::usage(format!(
             "no changes given; run `mcpctl update {} --help` for the flags",
@@ -99,6 +106,38 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let before = get::one(&client, kind, &name).await?;
     let after = send(&client, kind, request).await?;
     report(invocation, kind, [&before, &after], if args.dry_run { "updated (dry run)" } else { "updated" })
+}
+
+/// Checks a field that is to be cleared. Returns its path in the spelling of the mask.
+fn cleared(kind: &Kind, path: &str, set: &[String]) -> Result<String> {
+    let (mut message, mut spelled) = (Some(reflection::message(kind.message)), Vec::new());
+    let mut rest = Some(path);
+    while let Some(text) = rest {
+        let (name, after) = text.split_once('.').map_or((text, None), |(name, after)| (name, Some(after)));
+        let Some(descriptor) = message.take() else {
+            return Err(Error::usage(format!("`{path}` is no field that can be cleared")));
+        };
+        let known: Vec<_> = descriptor.fields().map(|field| field.json_name().to_owned()).collect();
+        let field = descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name));
+        let field = field.ok_or_else(|| {
+            let hint = did_you_mean(name, known.iter().map(String::as_str));
+            Error::usage(format!("`{path}` is no field of {}{hint}", kind.plural))
+        })?;
+        spelled.push(field.json_name().to_owned());
+        rest = after;
+        if field.is_map() {
+            // The rest is a key, dots and all.
+            spelled.extend(rest.take().map(str::to_owned));
+        } else if !field.is_list() {
+            message = field.kind().as_message().cloned();
+        }
+    }
+    let spelled = spelled.join(".");
+    let is_set = |set: &String| *set == spelled || set.starts_with(&format!("{spelled}."));
+    match set.iter().any(is_set) {
+        true => Err(Error::usage(format!("`{spelled}` cannot be set and cleared at once"))),
+        false => Ok(spelled),
+    }
 }
 
 /// Sends an update. Returns the resource as it is then.
@@ -125,4 +164,35 @@ pub fn report(
     }
     changes.iter().for_each(|change| output::eprint(format!("  {change}")));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_cleared_is_one_of_the_kind() {
+        let check = |kind: &str, path: &str, set: &[&str]| {
+            let set: Vec<_> = set.iter().map(|path| (*path).to_owned()).collect();
+            cleared(Kind::from_word(kind), path, &set).map_err(|error| error.to_string())
+        };
+        for (kind, path, spelled) in [
+            ("upstream", "credential", "credential"),
+            ("upstream", "request_timeout", "requestTimeout"),
+            ("server", "meta.labels.a.b/c", "meta.labels.a.b/c"),
+            ("server", "tools", "tools"),
+            ("token", "scope.tools", "scope.tools"),
+        ] {
+            assert_eq!(check(kind, path, &["title"]), Ok(spelled.to_owned()));
+        }
+        for (kind, path, said) in [
+            ("upstream", "titel", "`titel` is no field of upstreams; did you mean title?"),
+            ("upstream", "title.x", "`title.x` is no field that can be cleared"),
+            ("server", "tools.match", "`tools.match` is no field that can be cleared"),
+            ("server", "title", "`title` cannot be set and cleared at once"),
+            ("server", "meta", "`meta` cannot be set and cleared at once"),
+        ] {
+            assert_eq!(check(kind, path, &["title", "meta.labels"]), Err(said.to_owned()));
+        }
+    }
 }

@@ -9,8 +9,9 @@ use tokio::time::sleep;
 
 use super::body::Events;
 use super::error::ClientError;
+use super::hearer::Hearer;
 use super::http::ResponseBody;
-use super::rpc::{OnNotification, RpcClient};
+use super::rpc::RpcClient;
 use crate::border::{Skipped, Spelling, Take, Unreadable, events, ids};
 use crate::endpoint;
 use crate::message::{Envelope, Kind};
@@ -40,14 +41,14 @@ impl RpcClient {
         answer: ResponseBody,
         id: &str,
         silence: Option<Duration>,
-        on_notification: OnNotification<'_>,
+        hearer: &mut dyn Hearer,
     ) -> Result<String, ClientError> {
         match answer {
             ResponseBody::Empty => {
                 Err(ClientError::Protocol("the server accepted a request without a response".to_owned()))
             }
-            ResponseBody::Json(body) => self.sole_result(&body, id, on_notification).await,
-            ResponseBody::Events(events) => self.stream(events, id, silence, on_notification).await,
+            ResponseBody::Json(body) => self.sole_result(&body, id, hearer).await,
+            ResponseBody::Events(events) => self.stream(events, id, silence, hearer).await,
         }
     }
 
@@ -56,7 +57,7 @@ impl RpcClient {
         &self,
         body: &Bytes,
         id: &str,
-        on_notification: OnNotification<'_>,
+        hearer: &mut dyn Hearer,
     ) -> Result<String, ClientError> {
         let (mut answered, mut unreadable) = (None, None);
         for message in self.messages(body, id) {
@@ -68,7 +69,7 @@ impl RpcClient {
                 }
             };
             let envelope = parsed(&message)?;
-            if let Some(result) = self.message(&envelope, id, on_notification).await? {
+            if let Some(result) = self.message(&envelope, id, hearer).await? {
                 return Ok(result);
             }
             answered = answered
@@ -88,7 +89,7 @@ impl RpcClient {
         mut events: Box<Events>,
         id: &str,
         silence: Option<Duration>,
-        on_notification: OnNotification<'_>,
+        hearer: &mut dyn Hearer,
     ) -> Result<String, ClientError> {
         let (mut last_event, mut retry, mut reconnects) = (None, DEFAULT_RETRY, 0);
         let mut skipped = SkippedMessages::default();
@@ -99,7 +100,7 @@ impl RpcClient {
                     last_event = event.id.clone().or(last_event);
                     retry =
                         event.retry.map_or(retry, |ms| Duration::from_millis(ms).clamp(MIN_RETRY, MAX_RETRY));
-                    if let Some(result) = self.event(&event, id, &mut skipped, on_notification).await? {
+                    if let Some(result) = self.event(&event, id, &mut skipped, hearer).await? {
                         return Ok(result);
                     }
                     continue;
@@ -125,7 +126,7 @@ impl RpcClient {
         event: &Event,
         id: &str,
         skipped: &mut SkippedMessages,
-        on_notification: OnNotification<'_>,
+        hearer: &mut dyn Hearer,
     ) -> Result<Option<String>, ClientError> {
         let data = match events::take(event) {
             Take::Message(data) => data,
@@ -143,7 +144,7 @@ impl RpcClient {
             match message {
                 Ok(message) => {
                     skipped.count.clear();
-                    found = self.message(&parsed(&message)?, id, on_notification).await?.or(found);
+                    found = self.message(&parsed(&message)?, id, hearer).await?.or(found);
                 }
                 Err((source, unreadable)) => self.skip(&source, id, unreadable, skipped)?,
             }
@@ -185,15 +186,15 @@ impl RpcClient {
         &self,
         message: &Envelope<'_>,
         id: &str,
-        on_notification: OnNotification<'_>,
+        hearer: &mut dyn Hearer,
     ) -> Result<Option<String>, ClientError> {
         match message.kind() {
             Kind::Notification => {
-                on_notification(message.method.as_deref().unwrap_or_default(), message.params);
+                hearer.hear(message.method.as_deref().unwrap_or_default(), message.params);
                 return Ok(None);
             }
             Kind::Request => {
-                self.reply(message).await;
+                self.reply(message, hearer).await;
                 return Ok(None);
             }
             Kind::Response => {}

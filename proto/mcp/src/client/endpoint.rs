@@ -31,6 +31,8 @@ pub enum Reach {
     /// As the system reaches the host of its URL, with the proxies that the environment names, unless that is this machine.
     /// Nothing is refused: for URLs that the user of the program wrote.
     System,
+    /// The same, and certificates that these authorities (PEM) signed are trusted besides those that the system trusts.
+    Trusting(Arc<[u8]>),
     /// At those addresses of the host that the resolver returns, and at no others. Proxies are not used: they would resolve
     /// the host themselves.
     Resolved(Arc<dyn Resolve>),

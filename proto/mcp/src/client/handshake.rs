@@ -87,8 +87,9 @@ impl Offers {
     async fn open(&mut self, rpc: &mut RpcClient) -> Result<(String, SessionHeaders), ClientError> {
         loop {
             let params = format!(
-                r#"{{"protocolVersion":{},"capabilities":{{}},"clientInfo":{}}}"#,
+                r#"{{"protocolVersion":{},"capabilities":{},"clientInfo":{}}}"#,
                 quote(rpc.revision.as_str()),
+                rpc.capabilities,
                 rpc.info.json()
             );
             self.tried.push(rpc.revision);

@@ -182,7 +182,7 @@ impl ListenStream {
                 Notification::Other => ListenMessage::Ignored,
             }),
             Kind::Request => {
-                self.rpc.reply(&message).await;
+                self.rpc.reply(&message, &mut |_: &str, _: Option<&str>| {}).await;
                 Ok(ListenMessage::Ignored)
             }
             Kind::Response => match message.error {

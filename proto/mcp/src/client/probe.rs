@@ -310,11 +310,12 @@ fn suggests_sse(error: &ClientError) -> bool {
 }
 
 /// Whether the error of a GET says more of an HTTP+SSE server than that of the POST before: it names an endpoint that cannot be
-/// used, or wants credentials where a POST is not served at all.
+/// used, or wants credentials or leads elsewhere where a POST is not served at all.
 fn says_more(get: &ClientError, post: &ClientError) -> bool {
     match get {
         ClientError::Protocol(_) => true,
         ClientError::Unauthorized { .. } => matches!(post.status(), Some(400 | 404 | 405)),
+        ClientError::Http { status: 300..400, .. } => matches!(post.status(), Some(404 | 405 | 501)),
         _ => false,
     }
 }

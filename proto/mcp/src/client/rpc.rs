@@ -14,6 +14,7 @@ use super::channel::{self, Channel};
 use super::endpoint::ClientInfo;
 use super::error::ClientError;
 use super::handshake::is_about_revision;
+use super::hearer::Hearer;
 use super::http::{HttpClient, Outbound, ResponseBody};
 use super::probe::Transport;
 use crate::border::cookies::cookies;
@@ -30,15 +31,14 @@ use crate::session_loss::{self, Ping, Verdict};
 /// Longest wait for the end of a session.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Callback for notifications: their method, and their params as raw JSON.
-pub(super) type OnNotification<'f> = &'f mut (dyn FnMut(&str, Option<&str>) + Send);
-
 /// An endpoint, the revision spoken to it and the session held with it.
 pub(super) struct RpcClient {
     pub(super) http: Arc<HttpClient>,
     /// The channel, where the connection is the session.
     pub(super) channel: Option<Channel>,
     pub(super) info: ClientInfo,
+    /// What the client can be asked, a raw JSON object.
+    pub(super) capabilities: String,
     pub(super) revision: Revision,
     /// Whether the revision was negotiated: before, legacy requests have no version header.
     pub(super) negotiated: bool,
@@ -61,6 +61,7 @@ impl RpcClient {
             http,
             channel: None,
             info,
+            capabilities: "{}".to_owned(),
             revision,
             negotiated: false,
             session: SessionHeaders::default(),
@@ -133,11 +134,11 @@ impl RpcClient {
         method: &str,
         params: &str,
         mirrored: &[MirroredParam],
-        on_notification: OnNotification<'_>,
+        hearer: &mut dyn Hearer,
     ) -> Result<String, ClientError> {
         let id = self.next_request_id();
         let silence = Some(self.http.endpoint.timeout);
-        let result = self.exchange(&id, method, params, mirrored, silence, on_notification).await;
+        let result = self.exchange(&id, method, params, mirrored, silence, hearer).await;
         self.cancel_on_timeout(&id, method, &result).await;
         match result {
             Err(error)
@@ -167,7 +168,7 @@ impl RpcClient {
                 self.http.send(outbound(Verb::POST, headers, self.body(&id, method, params)?)).await?;
             let session = SessionHeaders::of(response.headers());
             let answer = self.http.read(response).await?;
-            let result = self.result(answer, &id, None, &mut |_, _| {}).await?;
+            let result = self.result(answer, &id, None, &mut |_: &str, _: Option<&str>| {}).await?;
             Ok((result, session?))
         };
         timeout(limit, exchange).await.unwrap_or(Err(ClientError::Timeout(limit)))
@@ -234,9 +235,14 @@ impl RpcClient {
         }
     }
 
-    /// Replies to a server's request: a ping is answered, everything else refused.
-    pub(super) async fn reply(&self, request: &Envelope<'_>) {
-        let Some(message) = channel::reply(request) else { return };
+    /// Replies to a server's request: a ping is answered, as is what `hearer` answers, and everything else refused.
+    pub(super) async fn reply(&self, request: &Envelope<'_>, hearer: &mut dyn Hearer) {
+        let (id, method) = (request.id.unwrap_or("null"), request.method.as_deref().unwrap_or_default());
+        let message = match hearer.answer(method, request.params).await {
+            Some(result) => Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into()),
+            None => channel::reply(request),
+        };
+        let Some(message) = message else { return };
         if let Err(error) = self.notify(message).await {
             tracing::debug!(%error, "cannot respond to a server request");
         }
@@ -253,11 +259,11 @@ impl RpcClient {
         params: &str,
         mirrored: &[MirroredParam],
         silence: Option<Duration>,
-        on_notification: OnNotification<'_>,
+        hearer: &mut dyn Hearer,
     ) -> Result<String, ClientError> {
         if let Some(channel) = &self.channel {
             let message = self.body(id, method, params)?;
-            return self.exchange_on_channel(channel, id, message, silence, on_notification).await;
+            return self.exchange_on_channel(channel, id, message, silence, hearer).await;
         }
         let headers = self.headers(method, params, mirrored)?;
         let request = outbound(Verb::POST, headers, self.body(id, method, params)?);
@@ -265,7 +271,7 @@ impl RpcClient {
         let may_repeat = method != Method::ToolsCall.as_str();
         let response = self.http.send(Outbound { may_repeat, ..request }).await?;
         let answer = self.http.read(response).await?;
-        self.result(answer, id, silence, on_notification).await
+        self.result(answer, id, silence, hearer).await
     }
 
     async fn exchange_on_channel(
@@ -274,7 +280,7 @@ impl RpcClient {
         id: &str,
         message: Bytes,
         silence: Option<Duration>,
-        on_notification: OnNotification<'_>,
+        hearer: &mut dyn Hearer,
     ) -> Result<String, ClientError> {
         let mut responses = channel.register(id, silence.is_some())?;
         channel.send(message).await?;
@@ -286,7 +292,7 @@ impl RpcClient {
                 }
             };
             let message = next.ok_or_else(|| channel.close_reason())??;
-            if let Some(result) = self.message(&parsed(&message)?, id, on_notification).await? {
+            if let Some(result) = self.message(&parsed(&message)?, id, hearer).await? {
                 return Ok(result);
             }
         }
@@ -328,7 +334,7 @@ impl RpcClient {
         let [given] = json::members(params, [meta::META])?;
         let edits = [
             (meta::PROTOCOL_VERSION, Some(&*quote(self.revision.as_str()))),
-            (meta::CLIENT_CAPABILITIES, Some("{}")),
+            (meta::CLIENT_CAPABILITIES, Some(&*self.capabilities)),
             (meta::CLIENT_INFO, Some(&*self.info.json())),
         ]
         .map(|(key, value)| (key, value.map(str::to_owned)));

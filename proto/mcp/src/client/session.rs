@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::endpoint::{ClientInfo, Endpoint};
 use super::error::ClientError;
 use super::handshake::{Proof, ServerFacts, discover, initialize};
+use super::hearer::Hearer;
 use super::http::HttpClient;
 use super::list::Listing;
 use super::probe::Transport;
@@ -18,7 +19,7 @@ use crate::secrets::Secrets;
 
 /// A conversation with a server. In the modern era there is no session behind it.
 ///
-/// Servers' pings are answered; everything else that they ask is refused. Dropping it tells a legacy server nothing:
+/// Servers' pings are answered; what else they ask is refused, but for what [`Session::request_with_input`] answers. Dropping it tells a legacy server nothing:
 /// [`Session::close`] it.
 pub struct Session {
     rpc: Arc<RpcClient>,
@@ -37,8 +38,23 @@ impl Session {
         revision: Revision,
         info: ClientInfo,
     ) -> Result<Self, ClientError> {
+        Self::open_with(endpoint, transport, revision, info, "{}").await
+    }
+
+    /// As [`Self::open`], for a client that can be asked what `capabilities` say, a raw JSON object.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(
+        endpoint: &Endpoint,
+        transport: Transport,
+        revision: Revision,
+        info: ClientInfo,
+        capabilities: &str,
+    ) -> Result<Self, ClientError> {
         let http = Arc::new(HttpClient::new(endpoint, &info)?);
         let mut rpc = RpcClient::open_over(transport, http, info, revision).await?;
+        rpc.capabilities = capabilities.to_owned();
         let server = match revision.era() {
             Era::Legacy => initialize(&mut rpc, Proof::FirstRequest).await?,
             Era::Modern => discover(&mut rpc).await?,
@@ -92,6 +108,21 @@ impl Session {
         mut on_notification: impl FnMut(&str, Option<&str>) + Send,
     ) -> Result<String, ClientError> {
         self.rpc.call_streaming(method, params, mirrored, &mut on_notification).await
+    }
+
+    /// As [`Self::request_streaming`], with somebody who also answers what the server asks before its result: on the stream of
+    /// the request, or, in the modern era, by a result that requires input.
+    ///
+    /// # Errors
+    /// As [`Self::request`].
+    pub async fn request_with_input(
+        &self,
+        method: &str,
+        params: &str,
+        mirrored: &[MirroredParam],
+        hearer: &mut dyn Hearer,
+    ) -> Result<String, ClientError> {
+        self.rpc.call_with_input(method, params, mirrored, hearer).await
     }
 
     /// Reads a list, over all its pages. What came before something went wrong is kept.

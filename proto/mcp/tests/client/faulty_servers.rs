@@ -84,6 +84,20 @@ async fn a_redirect_to_another_origin_is_not_followed() {
 }
 
 #[tokio::test]
+async fn a_redirect_says_more_than_a_page_that_refuses_posts() {
+    let (error, asked) = probed(|asked| match asked.verb.as_str() {
+        "GET" => (302, vec![("location", "https://other.example/login".to_owned())], "".into()),
+        _ => text(501, "<!DOCTYPE HTML>"),
+    })
+    .await;
+    assert!(
+        matches!(&error, ProbeError::NotMcp { status: 302, excerpt } if excerpt.contains("other.example")),
+        "{error}"
+    );
+    assert_eq!(tried(&asked), ["server/discover", "initialize", "GET"]);
+}
+
+#[tokio::test]
 async fn a_redirect_within_the_origin_is_followed_with_credentials() {
     let server = ScriptedServer::start(|asked| match asked.path.as_str() {
         "/mcp" => (308, vec![("location", "/other".to_owned())], "".into()),

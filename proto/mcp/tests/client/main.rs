@@ -4,6 +4,7 @@
 mod channels;
 mod connections;
 mod faulty_servers;
+mod questions;
 mod reach;
 mod rmcp_server;
 mod scripted_server;

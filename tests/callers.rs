@@ -151,7 +151,7 @@ async fn what_a_client_can_do_can_be_done_here() {
     assert_eq!(image.stdout, [0, 1, 2, 3]);
     let mut terminal = gateway.terminal(&["read", "dev", second], WIDE, &[]);
     assert_eq!(terminal.ended().await, 0);
-    assert!(terminal.screen().contains("[image/png, 4 bytes;"), "{}", terminal.screen());
+    assert!(terminal.screen().contains("[resource image/png, about 4 bytes;"), "{}", terminal.screen());
     assert_eq!(gateway.ctl("prompt dev").await, "fake_greet(who)\n");
     assert_eq!(gateway.ctl("prompt dev fake_greet who=you").await, "user:\nGreet you.\n");
     for era in ["legacy", "modern"] {

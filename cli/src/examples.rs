@@ -177,6 +177,8 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("The tools and their arguments", "mcpctl call dev"),
             ("One of them", "mcpctl call dev get_current_time timezone=UTC"),
             ("With arguments from a file", "mcpctl call dev get_current_time --args @arguments.json"),
+            ("What a tool takes", "mcpctl call dev get_current_time --help"),
+            ("With images into a folder", "mcpctl call dev plot --save pictures"),
             (
                 "With a bearer that you were given",
                 "mcpctl call dev get_current_time timezone=UTC --bearer-file bearer",

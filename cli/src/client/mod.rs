@@ -4,5 +4,8 @@
 
 pub mod answer;
 pub mod caller;
+pub mod conversation;
+pub mod form;
+pub mod media;
 pub mod session;
 pub mod signature;

@@ -81,7 +81,7 @@ pub fn parameters(schema: &Value) -> Vec<(String, String)> {
 }
 
 /// Writes a type in a word or a few.
-fn type_of(property: &Value, root: &Value) -> String {
+pub fn type_of(property: &Value, root: &Value) -> String {
     type_within(property, root, MAX_DEPTH)
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::bridge::connect::{self, Target};
 use crate::client::caller::{CallerFlags, Wanted, callers};
 use crate::commands::Invocation;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tls};
 use crate::output;
 
 /// Arguments of `connect`.
@@ -22,7 +22,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let context = invocation.context()?;
     let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
     let url = context.server_url(server)?;
-    let url = url.parse().map_err(|error| Error::usage(format!("invalid edge URL {url}: {error}")))?;
+    let url: url::Url =
+        url.parse().map_err(|error| Error::usage(format!("invalid edge URL {url}: {error}")))?;
     if args.caller.bearer_file.as_deref() == Some(Path::new("-")) {
         return Err(Error::usage(
             "--bearer-file - cannot be used here: stdin carries the messages of the host",
@@ -33,6 +34,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let Some(caller) = callers.into_iter().next() else { return Ok(()) };
     caller.authorization()?;
     output::eprint(format!("connecting stdio to {url} with {caller}"));
-    let target = Target { url, whose: caller.to_string(), bearer: caller.bearer };
+    let trusted = context.ca_file.as_deref().map(tls::read_certificates).transpose()?;
+    let target = Target { url, whose: caller.to_string(), bearer: caller.bearer, trusted };
     connect::run(target, tokio::io::stdin(), tokio::io::stdout()).await
 }

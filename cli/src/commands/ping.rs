@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::client::answer;
 use crate::client::caller::Wanted;
+use crate::client::conversation::Conversation;
 use crate::client::session::{EdgeSession, SessionFlags};
 use crate::commands::Invocation;
 use crate::error::Result;
@@ -28,18 +29,18 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Anything).await?;
     let opened = start.elapsed();
     // The modern era has no ping: what a client asks first is answered as well.
-    let method = match session.revision.era() {
+    let method = match session.server.revision.era() {
         Era::Legacy => "ping",
         Era::Modern => "server/discover",
     };
     let start = Instant::now();
-    let answer = session.request(method, "{}").await;
+    let answer = session.request(method, "{}", &[], &mut Conversation::beside(&spinner)).await;
     let took = start.elapsed();
     drop(spinner);
     answer?;
     let millis = |time: std::time::Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
     let told = json!({
-        "server": session.server,
+        "server": session.server.name,
         "protocol": session.mcp.revision().to_string(),
         "caller": session.caller.to_string(),
         "openMillis": millis(opened),
@@ -48,7 +49,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     answer::print(invocation, &told.to_string(), |_| {
         format!(
             "{} answered in {} ms (session opened in {} ms, protocol {}, with {})",
-            session.server,
+            session.server.name,
             millis(took),
             millis(opened),
             session.mcp.revision(),

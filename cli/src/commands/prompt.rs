@@ -5,10 +5,12 @@ use mcp::method::Method;
 use serde_json::{Map, Value};
 
 use crate::client::caller::Wanted;
+use crate::client::conversation::Conversation;
+use crate::client::media::{MediaFlags, MediaPrinter};
 use crate::client::session::{EdgeSession, SessionFlags};
 use crate::client::{answer, signature};
 use crate::commands::Invocation;
-use crate::commands::call::render;
+use crate::commands::call::render::{self, ContentPart};
 use crate::error::Result;
 use crate::output;
 use crate::output::progress::Spinner;
@@ -27,6 +29,8 @@ pub struct Args {
     #[arg(value_name = "KEY=VALUE", value_parser = parse::pair)]
     pairs: Vec<(String, String)>,
     #[command(flatten)]
+    media: MediaFlags,
+    #[command(flatten)]
     session: SessionFlags,
 }
 
@@ -38,9 +42,16 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let pairs = args.pairs.iter().map(|(key, value)| (key.clone(), value.clone().into()));
     let arguments = Value::Object(pairs.collect::<Map<_, _>>());
     let params = format!(r#"{{"name":{},"arguments":{arguments}}}"#, quote(name));
-    let result = session.request("prompts/get", &params).await;
+    let mut conversation = Conversation::beside(&spinner);
+    let result = session.request("prompts/get", &params, &[], &mut conversation).await;
     drop(spinner);
-    answer::print(invocation, &result?, messages)
+    let (result, printer) = (result?, MediaPrinter::new(&args.media, name));
+    let parts = messages(&result);
+    if invocation.format().is_for_people() {
+        return render::print(&parts, &printer);
+    }
+    answer::print(invocation, &result, str::to_owned)?;
+    render::save(&parts, &printer)
 }
 
 async fn list(invocation: &Invocation, args: &Args) -> Result {
@@ -48,7 +59,10 @@ async fn list(invocation: &Invocation, args: &Args) -> Result {
     let definitions = session.list_if_offered(Method::PromptsList, MAX_PROMPTS).await?;
     session.mcp.close().await;
     if definitions.is_empty() {
-        output::eprint(format!("server {} has no prompts that {} may get", session.server, session.caller));
+        output::eprint(format!(
+            "server {} has no prompts that {} may get",
+            session.server.name, session.caller
+        ));
     }
     let name = |definition: &str| {
         let [name] = json::members(definition, ["name"]).unwrap_or_default();
@@ -58,32 +72,37 @@ async fn list(invocation: &Invocation, args: &Args) -> Result {
 }
 
 /// Renders the messages of a prompt, each below who says it.
-fn messages(result: &str) -> String {
+fn messages(result: &str) -> Vec<ContentPart> {
     let [messages] = json::members(result, ["messages"]).unwrap_or_default();
-    let mut lines = Vec::new();
+    let mut parts = Vec::new();
     let read = json::each_element(messages.unwrap_or("[]"), |raw| {
         let [role, content] = json::members(raw, ["role", "content"]).unwrap_or_default();
+        let apart = if parts.is_empty() { "" } else { "\n" };
         let role = signature::text(role);
-        lines.push(format!("{}:\n{}", printable::line(&role), render::block(content.unwrap_or("{}"))));
+        parts.push(ContentPart::Text(format!("{apart}{}:", printable::line(&role))));
+        parts.push(render::part(content.unwrap_or("{}")));
         Ok::<(), JsonError>(())
     });
     match read {
-        Ok(()) => lines.join("\n\n"),
-        Err(_) => printable::json(result).into_owned(),
+        Ok(()) => parts,
+        Err(_) => vec![ContentPart::Text(printable::json(result).into_owned())],
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::messages;
+    use super::*;
 
     #[test]
     fn messages_say_who_speaks() {
         let result = r#"{"messages":[{"role":"user","content":{"type":"text","text":"Review this."}},
             {"role":"assistant","content":{"type":"image","mimeType":"image/png","data":"AAAA"}}]}"#;
-        assert_eq!(
-            messages(result),
-            "user:\nReview this.\n\nassistant:\n[image image/png, about 3 bytes; use -o json to print it]"
-        );
+        let parts = messages(result);
+        let texts = parts.iter().filter_map(|part| match part {
+            ContentPart::Text(text) => Some(text.as_str()),
+            ContentPart::Medium(_) => None,
+        });
+        assert_eq!(texts.collect::<Vec<_>>().join("\n"), "user:\nReview this.\n\nassistant:");
+        assert!(matches!(parts.last(), Some(ContentPart::Medium(_))), "{parts:?}");
     }
 }

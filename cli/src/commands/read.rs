@@ -2,12 +2,12 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use mcp::json::{self, JsonError, quote};
 use mcp::method::Method;
 
 use crate::client::caller::Wanted;
+use crate::client::conversation::Conversation;
+use crate::client::media::{MediaFlags, MediaPrinter, Medium};
 use crate::client::session::{EdgeSession, SessionFlags};
 use crate::client::{answer, signature};
 use crate::commands::Invocation;
@@ -25,6 +25,8 @@ pub struct Args {
     /// URI of the resource as clients see it [default: list all]
     uri: Option<String>,
     #[command(flatten)]
+    media: MediaFlags,
+    #[command(flatten)]
     session: SessionFlags,
 }
 
@@ -33,14 +35,20 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let Some(uri) = &args.uri else { return list(invocation, &args).await };
     let spinner = Spinner::start(format!("reading {uri}"));
     let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Resource(uri)).await?;
-    let result = session.request("resources/read", &format!(r#"{{"uri":{}}}"#, quote(uri))).await;
+    let params = format!(r#"{{"uri":{}}}"#, quote(uri));
+    let mut conversation = Conversation::beside(&spinner);
+    let result = session.request("resources/read", &params, &[], &mut conversation).await;
     drop(spinner);
-    let result = result?;
+    let (result, printer) =
+        (result?, MediaPrinter::new(&args.media, uri.rsplit('/').next().unwrap_or_default()));
     if invocation.format().is_for_people() {
-        print(&result)
-    } else {
-        answer::print(invocation, &result, str::to_owned)
+        return print(&result, &printer);
     }
+    answer::print(invocation, &result, str::to_owned)?;
+    parts(&result)?
+        .iter()
+        .filter_map(|part| Medium::of_resource(part))
+        .try_for_each(|medium| printer.save_beside(&medium))
 }
 
 async fn list(invocation: &Invocation, args: &Args) -> Result {
@@ -53,7 +61,7 @@ async fn list(invocation: &Invocation, args: &Args) -> Result {
     if definitions.is_empty() {
         output::eprint(format!(
             "server {} has no resources that {} may read",
-            session.server, session.caller
+            session.server.name, session.caller
         ));
     }
     answer::print_list(invocation, &definitions, address, |definition| {
@@ -69,8 +77,8 @@ fn address(definition: &str) -> String {
     signature::text(uri.or(template))
 }
 
-/// Prints the contents of a resource: texts safely on a terminal, and everything byte for byte elsewhere.
-fn print(result: &str) -> Result {
+/// The contents of a resource, raw.
+fn parts(result: &str) -> Result<Vec<String>> {
     let [contents] = json::members(result, ["contents"]).unwrap_or_default();
     let mut parts = Vec::new();
     let read = json::each_element(contents.unwrap_or("[]"), |raw| {
@@ -78,25 +86,27 @@ fn print(result: &str) -> Result {
         Ok::<(), JsonError>(())
     });
     read.map_err(|error| Error::failure(format!("the result cannot be read: {error}; use -o json")))?;
-    for part in parts {
-        let [text, blob, media] = json::members(&part, ["text", "blob", "mimeType"]).unwrap_or_default();
-        match blob {
-            Some(blob) => print_bytes(&signature::text(Some(blob)), &signature::text(media))?,
-            None => output::print_content(&signature::text(text))?,
+    Ok(parts)
+}
+
+/// Prints the contents of a resource: texts safely on a terminal, and everything byte for byte elsewhere.
+fn print(result: &str, printer: &MediaPrinter<'_>) -> Result {
+    for part in parts(result)? {
+        match Medium::of_resource(&part) {
+            Some(medium) if printer.saves() || std::io::stdout().is_terminal() => printer.print(&medium)?,
+            Some(medium) => print_bytes(&medium.bytes()?)?,
+            None => {
+                let [text] = json::members(&part, ["text"]).unwrap_or_default();
+                output::print_content(&signature::text(text))?;
+            }
         }
     }
     Ok(())
 }
 
-fn print_bytes(encoded: &str, media: &str) -> Result {
-    let bytes = BASE64_STANDARD.decode(encoded);
-    let bytes = bytes.map_err(|error| Error::failure(format!("the content is not base64: {error}")))?;
-    if std::io::stdout().is_terminal() {
-        let text = format!("[{media}, {} bytes; redirect the output into a file to save them]", bytes.len());
-        return output::print(&printable::line(&text));
-    }
+fn print_bytes(bytes: &[u8]) -> Result {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -59,6 +59,11 @@ pub fn print_content(text: &str) -> Result {
     if std::io::stdout().is_terminal() { print(text) } else { write_stdout(text) }
 }
 
+/// Prints a sequence that shows an image on the terminal: only what this program has made itself.
+pub fn print_sequence(sequence: &str) -> Result {
+    write_stdout(sequence)
+}
+
 fn write_stdout(text: &str) -> Result {
     let mut stdout = std::io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };

@@ -21,8 +21,12 @@ impl Host {
     fn start(url: &str) -> Self {
         let (host, bridge) = tokio::io::duplex(1 << 20);
         let (source, sink) = tokio::io::split(bridge);
-        let target =
-            Target { url: url.parse().unwrap(), bearer: Secret::new("bearer"), whose: "token laptop".into() };
+        let target = Target {
+            url: url.parse().unwrap(),
+            bearer: Secret::new("bearer"),
+            whose: "token laptop".into(),
+            trusted: None,
+        };
         let bridge = tokio::spawn(async move { connect::run(target, source, sink).await.unwrap() });
         let (output, input) = tokio::io::split(host);
         Self { input, output: BufReader::new(output).lines(), bridge }

@@ -39,6 +39,8 @@ pub struct Target {
     pub bearer: Secret,
     /// Whose it is and where it came from, in words.
     pub whose: String,
+    /// Authorities (PEM) to trust besides those that the system trusts.
+    pub trusted: Option<Vec<u8>>,
 }
 
 /// The connection to the edge on behalf of one host.
@@ -82,12 +84,17 @@ impl Connection {
         if mcp::endpoint::is_loopback(&target.url) {
             http = http.no_proxy();
         }
+        let unusable = |error| Error::failure(format!("cannot create an HTTP client: {error}"));
+        if let Some(authorities) = target.trusted.as_deref().filter(|_| target.url.scheme() == "https") {
+            let authorities = reqwest::Certificate::from_pem_bundle(authorities).map_err(unusable)?;
+            http = http.tls_certs_merge(authorities);
+        }
         let http = http
             .connect_timeout(Duration::from_secs(5))
             .tcp_keepalive(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| Error::failure(format!("cannot create an HTTP client: {error}")))?;
+            .map_err(unusable)?;
         let (session, opening, tools, closing) = Default::default();
         Ok(Arc::new(Self { http, target, to_host, session, opening, tools, closing }))
     }

@@ -1,17 +1,22 @@
 //! `mcpctl call SERVER [TOOL [key=value…]]`: calls a tool through the edge, or lists them.
 
 pub mod arguments;
+pub mod described;
 pub mod render;
 
 use mcp::json;
 use mcp::method::Method;
 use mcp::revision::Era;
+use prost_reflect::DynamicMessage;
 use serde_json::json;
 
 use crate::client::caller::Wanted;
+use crate::client::conversation::Conversation;
+use crate::client::media::{MediaFlags, MediaPrinter};
 use crate::client::session::{EdgeSession, SessionFlags};
 use crate::client::{answer, signature};
 use crate::commands::Invocation;
+use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::short_name;
 use crate::output;
@@ -23,9 +28,11 @@ const MAX_TOOLS: usize = 100_000;
 
 /// Arguments of `call`.
 #[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
 pub struct Args {
     /// Name of the server
-    server: String,
+    #[arg(required_unless_present = "help")]
+    server: Option<String>,
     /// Name of the tool as clients see it, or the upstream's own name if it is unique on the server [default: list all with their
     /// arguments]
     tool: Option<String>,
@@ -36,17 +43,32 @@ pub struct Args {
     #[arg(long = "args", value_name = "JSON|@FILE")]
     json: Option<String>,
     #[command(flatten)]
+    media: MediaFlags,
+    #[command(flatten)]
     session: SessionFlags,
+    /// Print help; after TOOL, what is known of the tool and its arguments
+    #[arg(short, long)]
+    help: bool,
 }
 
 /// Runs `call`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
-    let Some(tool) = &args.tool else { return list(invocation, &args).await };
+    let (server, tool) = match (&args.server, &args.tool) {
+        (Some(server), Some(tool)) => (server, tool),
+        (Some(server), None) if !args.help => return list(invocation, server, &args).await,
+        _ => return help(),
+    };
     let spinner = Spinner::start(format!("calling {tool}"));
-    let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Tool(tool)).await?;
+    let session = EdgeSession::open(invocation, server, &args.session, Wanted::Tool(tool)).await?;
     let listed = session.mcp.list_all(Method::ToolsList, MAX_TOOLS).await;
     let tools = listed.map_err(|error| session.explain(error))?;
     let definition = find(invocation, &session, &tools, tool).await?;
+    if args.help {
+        session.mcp.close().await;
+        drop(spinner);
+        let people = |definition: &str| described::tool(&session.server.name, definition);
+        return answer::print(invocation, definition, people).map(|()| 0);
+    }
     let [name, schema] = json::members(definition, ["name", "inputSchema"]).unwrap_or_default();
     let schema = schema.unwrap_or("{}");
     let arguments = arguments::read(&args.pairs, args.json.as_deref(), schema)?;
@@ -54,34 +76,51 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
         r#"{{"name":{},"arguments":{arguments},"_meta":{{"progressToken":"mcpctl"}}}}"#,
         name.unwrap_or("\"\"")
     );
-    let mirrored = match session.revision.era() {
+    let mirrored = match session.server.revision.era() {
         Era::Modern => {
             mcp::header::mirrored_params(schema).map_err(|error| Error::failure(error.to_string()))?
         }
         Era::Legacy => Vec::new(),
     };
-    let on_notification = |method: &str, params: Option<&str>| render::notification(&spinner, method, params);
-    let result = session.mcp.request_streaming("tools/call", &params, &mirrored, on_notification).await;
-    session.mcp.close().await;
+    let mut conversation = Conversation::beside(&spinner);
+    let result = session.request("tools/call", &params, &mirrored, &mut conversation).await;
     drop(spinner);
-    print_result(invocation, &result.map_err(|error| session.explain(error))?)
+    print_result(invocation, &result?, &MediaPrinter::new(&args.media, tool))
+}
+
+/// Prints the help of the command itself.
+fn help() -> Result<u8> {
+    let mut command = crate::args::command();
+    command.build();
+    let help = command.find_subcommand_mut("call").map(|call| call.render_long_help().to_string());
+    output::print(&help.unwrap_or_default())?;
+    Ok(0)
 }
 
 /// Lists the tools with their signatures.
-async fn list(invocation: &Invocation, args: &Args) -> Result<u8> {
-    let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Anything).await?;
+async fn list(invocation: &Invocation, server: &str, args: &Args) -> Result<u8> {
+    let session = EdgeSession::open(invocation, server, &args.session, Wanted::Anything).await?;
     let tools = session.list_if_offered(Method::ToolsList, MAX_TOOLS).await?;
     session.mcp.close().await;
     if tools.is_empty() {
-        output::eprint(format!("server {} has no tools that {} may call", session.server, session.caller));
+        output::eprint(format!(
+            "server {} has no tools that {} may call",
+            session.server.name, session.caller
+        ));
     }
     let name = |tool: &str| name_of(tool).unwrap_or_default();
     answer::print_list(invocation, &tools, name, signature::tool)?;
     Ok(0)
 }
 
-fn print_result(invocation: &Invocation, result: &str) -> Result<u8> {
-    answer::print(invocation, result, render::result)?;
+fn print_result(invocation: &Invocation, result: &str, printer: &MediaPrinter<'_>) -> Result<u8> {
+    let parts = render::result(result);
+    if invocation.format().is_for_people() {
+        render::print(&parts, printer)?;
+    } else {
+        answer::print(invocation, result, str::to_owned)?;
+        render::save(&parts, printer)?;
+    }
     let [is_error] = json::members(result, ["isError"]).unwrap_or_default();
     if is_error == Some("true") {
         output::eprint("the tool reported an error");
@@ -102,7 +141,7 @@ async fn find<'a>(
     if let Some(tool) = named(word) {
         return Ok(tool);
     }
-    let (server, caller) = (&session.server, &session.caller);
+    let (server, caller) = (&session.server.name, &session.caller);
     let candidates = exposed_names(invocation, server, word).await;
     let found: Vec<_> = candidates.iter().filter_map(|name| named(name)).collect();
     match found.as_slice() {
@@ -136,15 +175,17 @@ fn listed(tools: impl Iterator<Item = String>, separator: &str) -> String {
 
 /// Returns the exposed names of tools that their upstream calls `own`. Needs the admin token; without it the list is empty.
 async fn exposed_names(invocation: &Invocation, server: &str, own: &str) -> Vec<String> {
-    let request = json!({ "name": format!("servers/{server}") });
-    let asked = async {
-        let client = invocation.client().await?;
-        client.call("trunkline.registry.v1.ServerService/ListServerEntries", request).await
-    };
-    let Ok(answer) = asked.await else { return Vec::new() };
+    let asked = async { exposed_as(&invocation.client().await?, server).await };
+    let Ok(entries) = asked.await else { return Vec::new() };
     let is_own = |target: &str| short_name(target).split_once('/').is_some_and(|(_, name)| name == own);
-    let entries = reflection::submessages(&answer, "entries").into_iter();
-    let entries = entries.filter(|entry| reflection::text(entry, "kind") == "tool");
+    let entries = entries.into_iter().filter(|entry| reflection::text(entry, "kind") == "tool");
     let entries = entries.filter(|entry| is_own(&reflection::text(entry, "target")));
     entries.map(|entry| reflection::text(&entry, "exposed_name")).collect()
+}
+
+/// Returns what a server exposes, and as what.
+pub async fn exposed_as(client: &ControlClient, server: &str) -> Result<Vec<DynamicMessage>> {
+    let request = json!({ "name": format!("servers/{server}") });
+    let answer = client.call("trunkline.registry.v1.ServerService/ListServerEntries", request).await?;
+    Ok(reflection::submessages(&answer, "entries"))
 }

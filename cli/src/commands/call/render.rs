@@ -1,4 +1,4 @@
-//! Renders the result of a tool, and its notifications, for people. Contents that are texts stay as they are; what is made of
+//! Renders the result of a tool for people. Contents that are texts stay as they are; what is made of
 //! anything else is one line, safe for a terminal also where it goes through a pipe.
 
 use std::borrow::Cow;
@@ -6,25 +6,57 @@ use std::borrow::Cow;
 use mcp::json::{self, JsonError};
 use serde_json::Value;
 
-use crate::output::progress::Spinner;
+use crate::client::media::{MediaPrinter, Medium};
+use crate::error::Result;
+use crate::output;
 
-/// Renders a result: texts as they are, a placeholder for other content, structured content if there is nothing else. It may
-/// nest deeper than values of `serde_json` do, so its parts are read one by one.
-pub fn result(result: &str) -> String {
+/// A part of what is printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContentPart {
+    Text(String),
+    Medium(Medium),
+}
+
+/// Renders a result: texts as they are, other contents apart, structured content if there is nothing else. It may nest deeper
+/// than values of `serde_json` do, so its parts are read one by one.
+pub fn result(result: &str) -> Vec<ContentPart> {
     let Ok([content, structured]) = json::members(result, ["content", "structuredContent"]) else {
-        return printable::json(result).into_owned();
+        return vec![ContentPart::Text(printable::json(result).into_owned())];
     };
-    let mut lines = Vec::new();
+    let mut parts = Vec::new();
     let read = json::each_element(content.unwrap_or("[]"), |raw| {
-        lines.push(block(raw));
+        parts.push(part(raw));
         Ok::<(), JsonError>(())
     });
     match structured {
-        Some(structured) if read.is_err() || lines.is_empty() && structured != "null" => {
-            printable::json(&pretty(structured)).into_owned()
+        Some(structured) if read.is_err() || parts.is_empty() && structured != "null" => {
+            vec![ContentPart::Text(printable::json(&pretty(structured)).into_owned())]
         }
-        _ => lines.join("\n"),
+        _ => parts,
     }
+}
+
+/// Prints parts in their order; texts that follow each other as one.
+pub fn print(parts: &[ContentPart], printer: &MediaPrinter<'_>) -> Result {
+    for run in parts.chunk_by(|a, b| matches!((a, b), (ContentPart::Text(_), ContentPart::Text(_)))) {
+        let texts = run.iter().filter_map(|part| match part {
+            ContentPart::Text(text) => Some(text.as_str()),
+            ContentPart::Medium(_) => None,
+        });
+        match &run[0] {
+            ContentPart::Text(_) => output::print_content(&texts.collect::<Vec<_>>().join("\n"))?,
+            ContentPart::Medium(medium) => printer.print(medium)?,
+        }
+    }
+    Ok(())
+}
+
+/// Saves the parts that are no texts, where that is wanted beside output for programs.
+pub fn save(parts: &[ContentPart], printer: &MediaPrinter<'_>) -> Result {
+    parts.iter().try_for_each(|part| match part {
+        ContentPart::Medium(medium) => printer.save_beside(medium),
+        ContentPart::Text(_) => Ok(()),
+    })
 }
 
 /// Indents a value, unless it nests too deep for that.
@@ -34,9 +66,16 @@ fn pretty(raw: &str) -> Cow<'_, str> {
 }
 
 /// Renders one content.
-pub fn block(raw: &str) -> String {
-    let read = json::members(raw, ["type", "text", "resource", "uri", "mimeType", "data"]);
-    let [kind, text, resource, uri, media, data] = read.unwrap_or_default();
+pub fn part(raw: &str) -> ContentPart {
+    match Medium::read(raw) {
+        Some(medium) => ContentPart::Medium(medium),
+        None => ContentPart::Text(block(raw)),
+    }
+}
+
+fn block(raw: &str) -> String {
+    let read = json::members(raw, ["type", "text", "resource", "uri"]);
+    let [kind, text, resource, uri] = read.unwrap_or_default();
     let resource = json::members(resource.unwrap_or("{}"), ["text", "uri"]);
     let [content, resource_uri] = resource.unwrap_or_default();
     let kind = kind.and_then(|kind| json::string(kind).ok());
@@ -47,10 +86,7 @@ pub fn block(raw: &str) -> String {
         }
         Some("resource_link") => plain(uri),
         Some("resource") => format!("[resource {}]", plain(resource_uri)),
-        Some(kind) => {
-            let bytes = plain(data).len() / 4 * 3;
-            format!("[{kind} {}, about {bytes} bytes; use -o json to print it]", plain(media))
-        }
+        Some(kind) => format!("[{kind}; use -o json to print it]"),
         None => raw.to_owned(),
     };
     printable::line(&shown).into_owned()
@@ -61,26 +97,17 @@ fn plain(raw: Option<&str>) -> String {
     raw.and_then(|raw| json::string(raw).ok()).unwrap_or_default().into_owned()
 }
 
-/// Shows progress in the spinner and prints log messages.
-pub fn notification(spinner: &Spinner, method: &str, params: Option<&str>) {
-    let params: Value = params.and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
-    match method {
-        "notifications/progress" => {
-            let text = params["message"].as_str().unwrap_or_default();
-            spinner.position(params["progress"].as_f64().unwrap_or_default(), params["total"].as_f64(), text);
-        }
-        "notifications/message" => {
-            let data = params["data"].as_str().map_or_else(|| params["data"].to_string(), str::to_owned);
-            let line = format!("[{}] {data}", params["level"].as_str().unwrap_or("info"));
-            spinner.println(&printable::line(&line));
-        }
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::result;
+    use super::{ContentPart, result as parts};
+
+    fn result(raw: &str) -> String {
+        let text = |part: ContentPart| match part {
+            ContentPart::Text(text) => text,
+            ContentPart::Medium(medium) => medium.placeholder(),
+        };
+        parts(raw).into_iter().map(text).collect::<Vec<_>>().join("\n")
+    }
 
     #[test]
     fn texts_are_printed_and_other_things_named() {
@@ -88,7 +115,7 @@ mod tests {
             {"type": "resource_link", "uri": "file:///a"}], "structuredContent": {"a": 1}}"#;
         assert_eq!(
             result(mixed),
-            "one\n[image image/png, about 3 bytes; use -o json to print it]\nfile:///a"
+            "one\n[image image/png, about 3 bytes; use --save DIR to save it, or -o json to print it]\nfile:///a"
         );
         assert_eq!(result(r#"{"content": [], "structuredContent": {"a": 1}}"#), "{\n  \"a\": 1\n}");
     }
@@ -115,11 +142,8 @@ mod tests {
             (r#"{"type":"text","text":"H"}"#, "\u{1b}[2J\nforged\u{202e}".to_owned()),
             (r#"{"type":"resource","resource":{"text":"H"}}"#, "\u{1b}[2J\nforged\u{202e}".to_owned()),
             (r#"{"type":"resource_link","uri":"H","name":"n"}"#, escaped.to_owned()),
-            (r#"{"type":"resource","resource":{"uri":"H","blob":""}}"#, format!("[resource {escaped}]")),
-            (
-                r#"{"type":"H","mimeType":"H"}"#,
-                format!("[{escaped} {escaped}, about 0 bytes; use -o json to print it]"),
-            ),
+            (r#"{"type":"resource","resource":{"uri":"H"}}"#, format!("[resource {escaped}]")),
+            (r#"{"type":"H","mimeType":"H"}"#, format!("[{escaped}; use -o json to print it]")),
         ] {
             let content = content.replace('H', hostile);
             assert_eq!(result(&format!(r#"{{"content":[{content}]}}"#)), shown, "{content}");

@@ -26,6 +26,8 @@ pub enum Answers {
     EdgeOperations,
     /// A control plane.
     ControlPlane,
+    /// A web server that leads elsewhere.
+    Redirect,
     /// Another web server.
     Web,
 }
@@ -58,6 +60,7 @@ impl Answers {
         match (health, config) {
             ((_, body), _) if body.contains("HTTPS") && health.0 == 400 => Self::Tls,
             ((404, body), _) if body.contains("path_unknown") => Self::Edge,
+            ((300..400, _), _) => Self::Redirect,
             (_, Some((200, body))) if is_ok && body.trim_start().starts_with('{') => Self::EdgeOperations,
             (_, Some((404, body))) if is_ok && body.contains("nothing is served at") => Self::ControlPlane,
             _ => Self::Web,
@@ -75,6 +78,7 @@ impl Answers {
             Self::EdgeOperations => {
                 "that is the port of an edge for operators; the control plane has one of its own"
             }
+            Self::Redirect => "what answers there leads to another URL: set that one",
             Self::Web => "a web server answers there, and no control plane",
         })
     }
@@ -90,6 +94,7 @@ impl Answers {
             Self::EdgeOperations => {
                 "that is the port of the edge for operators; clients have one of their own"
             }
+            Self::Redirect => "what answers there leads to another URL: set that one",
             Self::Web => "a web server answers there, and no edge",
         })
     }
@@ -151,6 +156,7 @@ mod tests {
             (&edge, None, Answers::Edge),
             (&ok, Some(&page(200, "<!DOCTYPE html>")), Answers::Web),
             (&page(404, "<!DOCTYPE html>"), None, Answers::Web),
+            (&page(308, ""), None, Answers::Redirect),
             (&page(400, "Client sent an HTTP request to an HTTPS server."), None, Answers::Tls),
         ] {
             assert_eq!(Answers::read(health, config), found);

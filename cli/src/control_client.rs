@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::answers::Answers;
 use crate::context::Context;
@@ -156,6 +156,16 @@ impl ControlClient {
 
     /// Turns a status of this control plane into an error for people.
     pub fn explain(&self, status: &Status) -> Error {
+        if status.code() == Code::Unauthenticated && self.authorization.is_none() {
+            return Error::new(
+                Exit::Refused,
+                format!(
+                    "the control plane at {} wants an admin token, and the context has none; set it with \
+                     `mcpctl config set-context NAME --admin-token-file FILE`",
+                    self.target
+                ),
+            );
+        }
         Error::from_status(status, &self.target)
     }
 
@@ -222,8 +232,23 @@ async fn unreached(reason: Reason, target: &str, ca_file: Option<&Path>) -> Erro
         Some(fault) => unavailable(format!("cannot trust {place}: {fault}")),
         None => match Answers::at(target).await.instead_of_a_control_plane() {
             Some(what) => not_a_control_plane(target, what),
-            None => Error::from_status(&Status::unavailable(reason.cause), target),
+            None => Error::from_status(&Status::unavailable(reason.cause + &proxy_advice(target)), target),
         },
+    }
+}
+
+/// Says that a proxy is not used, where one is set and would be for other programs.
+fn proxy_advice(target: &str) -> String {
+    let is_local = url::Url::parse(target).is_ok_and(|url| mcp::endpoint::is_loopback(&url));
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let set = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+        .into_iter()
+        .find(is_set);
+    match set.filter(|_| !is_local) {
+        Some(name) => {
+            format!(" ({name} is set, and not used for control planes: they must be reached directly)")
+        }
+        None => String::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod callers;
+mod completion;
 mod conversation;
 mod definitions;
 mod fidelity;

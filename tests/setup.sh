@@ -39,6 +39,8 @@ services() {
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || has initdb || apt postgresql
     has redis-server || apt redis-server
     has git || apt git
+    has zsh || apt zsh
+    has fish || apt fish
 }
 
 bench() {

@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::bridge;
 use crate::commands;
-use crate::error::EXIT_CODES;
+use crate::error::{EXIT_CODES, Error, Result};
 use crate::examples;
 use crate::output::Format;
 use crate::parse;
@@ -34,38 +34,42 @@ pub fn parse() -> Args {
     Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
+/// The variables behind [`GlobalArgs`]. They are read by hand: clap would write an option into every usage whose variable is set.
+pub const VARIABLES: [&str; 3] = ["MCPCTL_CONFIG", "MCPCTL_CONTEXT", "TRUNKLINE_TIMEOUT"];
+
 /// The flags that every command takes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// Context file [default: ~/.config/trunkline/mcpctl.yaml, else that of `mcpctl dev`]
-    #[arg(
-        long,
-        env = "MCPCTL_CONFIG",
-        hide_env_values = true,
-        global = true,
-        hide_short_help = true,
-        hide_long_help = true,
-        value_name = "FILE"
-    )]
+    /// Context file [default: ~/.config/trunkline/mcpctl.yaml, else that of `mcpctl dev`] [env: MCPCTL_CONFIG]
+    #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Context to use instead of the current one
-    #[arg(
-        long,
-        env = "MCPCTL_CONTEXT",
-        hide_env_values = true,
-        global = true,
-        hide_short_help = true,
-        hide_long_help = true,
-        value_name = "NAME"
-    )]
+    /// Context to use instead of the current one [env: MCPCTL_CONTEXT]
+    #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "NAME")]
     pub context: Option<String>,
     /// Output format
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
-    /// Time to wait for a response, such as 500ms, 30s or 5m [default: 30s]
-    #[arg(long, env = "TRUNKLINE_TIMEOUT", hide_env_values = true, global = true, hide_short_help = true, hide_long_help = true, value_name = "DURATION", value_parser = parse::duration)]
+    /// Time to wait for a response, such as 500ms, 30s or 5m [default: 30s] [env: TRUNKLINE_TIMEOUT]
+    #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "DURATION", value_parser = parse::duration)]
     pub timeout: Option<Duration>,
+}
+
+impl GlobalArgs {
+    /// Returns them with what the environment says where the command line says nothing.
+    pub fn or_of_environment(self) -> Result<Self> {
+        let [config, context, timeout] =
+            VARIABLES.map(|name| std::env::var_os(name).filter(|value| !value.is_empty()));
+        let timeout =
+            timeout.filter(|_| self.timeout.is_none()).map(|text| parse::duration(&text.to_string_lossy()));
+        let timeout = timeout.transpose().map_err(|why| Error::usage(format!("{}: {why}", VARIABLES[2])))?;
+        Ok(Self {
+            config: self.config.or(config.map(PathBuf::from)),
+            context: self.context.or_else(|| context?.into_string().ok()),
+            output: self.output,
+            timeout: self.timeout.or(timeout),
+        })
+    }
 }
 
 /// The verbs.
@@ -125,7 +129,7 @@ pub enum Command {
     Import(commands::import::Args),
     /// Manage contexts: gateways and their credentials
     Config(commands::config::Args),
-    /// Print a completion script for a shell
+    /// Print what makes a shell complete commands, names and values
     Completion(commands::completion::Args),
     /// Print the options that every command takes
     Options,

@@ -355,6 +355,11 @@ pub fn data_home() -> PathBuf {
     home("XDG_DATA_HOME", ".local/share")
 }
 
+/// Returns the user's folder for what can be made again (`$XDG_CACHE_HOME`, else `~/.cache`).
+pub fn cache_home() -> PathBuf {
+    home("XDG_CACHE_HOME", ".cache")
+}
+
 fn config_home() -> PathBuf {
     home("XDG_CONFIG_HOME", ".config")
 }

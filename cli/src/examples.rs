@@ -245,7 +245,13 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("config get-bearer", &[("For a program", "mcpctl config get-bearer laptop")]),
-    ("completion", &[("For this shell", "mcpctl completion bash > mcpctl.bash")]),
+    (
+        "completion",
+        &[
+            ("In bash, for this session", "source <(mcpctl completion bash)"),
+            ("In fish", "mcpctl completion fish | source"),
+        ],
+    ),
 ];
 
 /// Adds the examples to the help of every command.
@@ -278,29 +284,18 @@ mod tests {
 
     use super::*;
     use crate::args::Args;
-
-    /// Splits as a shell does, as far as the examples need it.
-    fn words(line: &str) -> Vec<String> {
-        let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
-        for c in line.chars() {
-            match c {
-                '\'' => quoted = !quoted,
-                ' ' if !quoted => words.push(std::mem::take(&mut word)),
-                c => word.push(c),
-            }
-        }
-        words.push(word);
-        words
-    }
+    use crate::complete::line::split;
 
     #[test]
     fn every_example_is_read() {
         for (path, examples) in EXAMPLES {
+            assert!(examples.iter().all(|(_, line)| line.contains("mcpctl ")), "{path}");
             assert!(!examples.is_empty(), "{path}");
             for line in examples.iter().flat_map(|(_, line)| line.split(" | ")) {
-                let line = line.split(" > ").next().unwrap_or_default();
-                assert!(line.starts_with("mcpctl "), "{line}");
-                let read = Args::command().try_get_matches_from(words(line));
+                // What belongs to the shell stands around it.
+                let Some(start) = line.find("mcpctl ") else { continue };
+                let line = line[start..].split(" > ").next().unwrap_or_default().trim_end_matches(')');
+                let read = Args::command().try_get_matches_from(split(line).0);
                 assert!(read.is_ok(), "{line}: {}", read.unwrap_err());
             }
         }

@@ -10,6 +10,7 @@ pub mod ask;
 pub mod bridge;
 pub mod client;
 pub mod commands;
+pub mod complete;
 pub mod confirm;
 pub mod context;
 pub mod control_client;

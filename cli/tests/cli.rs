@@ -48,6 +48,24 @@ fn an_absent_control_plane_is_unavailable_and_trouble_for_diff() {
 }
 
 #[test]
+fn a_proxy_that_is_not_used_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(check(folder.path(), "config set-context far --control http://control.invalid:4445").0, 0);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpctl"));
+    command.args(["get", "upstreams"]).env("MCPCTL_CONFIG", folder.path().join("mcpctl.yaml"));
+    for name in ["https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "MCPCTL_CONTEXT"] {
+        command.env_remove(name);
+    }
+    let output = command.env("HTTPS_PROXY", "http://user:s3cret@127.0.0.1:1").output().unwrap();
+    let talk = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(7), "{talk}");
+    assert!(
+        talk.contains("HTTPS_PROXY is set, and not used for control planes") && !talk.contains("s3cret"),
+        "{talk}"
+    );
+}
+
+#[test]
 fn contexts_are_kept_listed_and_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("token"), "s3cret\n").unwrap();
@@ -78,8 +96,11 @@ fn wrong_use_is_told_before_anything_is_done() {
     let (code, _, talk) = check(folder.path(), "expose -- no-such-command-here");
     assert_eq!((code, talk.lines().count()), (3, 1), "{talk}");
     assert_eq!(check(folder.path(), "version").1, concat!("mcpctl ", env!("CARGO_PKG_VERSION")));
-    for shell in ["bash", "zsh", "fish"] {
-        assert!(check(folder.path(), &format!("completion {shell}")).1.contains("client-config"));
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(
+            check(folder.path(), &format!("completion {shell}")).1.contains("MCPCTL_COMPLETE"),
+            "{shell}"
+        );
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::bridge::reaper;
+use crate::complete;
 use crate::output::eprint;
 
 /// Maximum size of a message from the command.
@@ -92,6 +93,7 @@ impl Program {
         let mut process = Command::new(&self.reaper)
             .args(["reap", "--"])
             .args(&self.command)
+            .env_remove(complete::VARIABLE)
             .envs(self.env.iter().map(|(key, value)| (key, value)))
             .process_group(0)
             .stdin(Stdio::piped())

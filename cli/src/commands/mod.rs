@@ -56,9 +56,11 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    fn new(global: GlobalArgs) -> Self {
+    /// Resolves the global flags.
+    pub fn new(global: GlobalArgs) -> Result<Self> {
+        let global = global.or_of_environment()?;
         let context_file = ContextFile::locate(global.config, global.context);
-        Self { context_file, format: global.output, timeout: global.timeout }
+        Ok(Self { context_file, format: global.output, timeout: global.timeout })
     }
 
     /// Returns the current context.
@@ -106,7 +108,7 @@ impl Invocation {
 
 /// Runs a command. Returns the exit code of a command that did not fail.
 pub fn run(args: Args) -> Result<u8> {
-    let invocation = Invocation::new(args.global);
+    let invocation = Invocation::new(args.global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -7,6 +7,7 @@ mod callers;
 mod completion;
 mod conversation;
 mod definitions;
+mod doctor;
 mod fidelity;
 mod fleet;
 mod guards;

@@ -129,6 +129,8 @@ pub enum Command {
     Import(commands::import::Args),
     /// Manage contexts: gateways and their credentials
     Config(commands::config::Args),
+    /// Check everything between here and the tools; exits with 1 if something fails
+    Doctor(commands::doctor::Args),
     /// Print what makes a shell complete commands, names and values
     Completion(commands::completion::Args),
     /// Print the options that every command takes

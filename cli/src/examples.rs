@@ -246,6 +246,13 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("config get-bearer", &[("For a program", "mcpctl config get-bearer laptop")]),
     (
+        "doctor",
+        &[
+            ("What works between here and the tools, and what does not", "mcpctl doctor"),
+            ("For a program", "mcpctl doctor -o json"),
+        ],
+    ),
+    (
         "completion",
         &[
             ("In bash, for this session", "source <(mcpctl completion bash)"),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use printable::logs::{PrintableFields, filter as log_filter};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -13,8 +13,10 @@ use startup::DirectoryLock;
 use trunkline_control_plane::{app as control_plane, config::Config as ControlConfig};
 use trunkline_edge_proxy::{app as edge_proxy, config::Config as EdgeConfig};
 
+use crate::client::caller;
 use crate::commands::Invocation;
 use crate::commands::expose::StopSignal;
+use crate::complete;
 use crate::context::kept::KeptContexts;
 use crate::context::{Context, ContextFile, Contexts, Secret, data_home};
 use crate::control_client::ControlClient;
@@ -91,7 +93,13 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let filter = log_filter(&args.log).map_err(|error| Error::usage(format!("invalid --log: {error}")))?;
     // A second subscriber occurs only in tests; the first one stays.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = logs.with_ansi(std::io::stderr().is_terminal()).fmt_fields(PrintableFields).try_init();
+    let _ = logs
+        .with_ansi(
+            std::io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        )
+        .fmt_fields(PrintableFields)
+        .try_init();
     inbound::raise_file_limit();
     let folder = args.data_dir.clone().unwrap_or_else(|| data_home().join("trunkline"));
     let folder = std::path::absolute(folder)?;
@@ -135,6 +143,22 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         () = stop.wait() => {}
     }
     Ok(())
+}
+
+/// Returns the environment variables that the programs read.
+pub fn variables() -> Vec<String> {
+    let mut names: Vec<_> = [complete::VARIABLE, caller::VARIABLE].map(str::to_owned).to_vec();
+    names.extend(crate::args::VARIABLES.map(str::to_owned));
+    for command in [ControlConfig::command(), EdgeConfig::command(), crate::args::command()] {
+        collect_variables(&command, &mut names);
+    }
+    names
+}
+
+fn collect_variables(command: &clap::Command, names: &mut Vec<String>) {
+    let own = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
+    names.extend(own.map(str::to_owned));
+    command.get_subcommands().for_each(|inner| collect_variables(inner, names));
 }
 
 impl Args {

@@ -14,6 +14,7 @@ pub mod dev;
 pub mod difference;
 pub mod edit;
 pub mod explain;
+pub mod doctor;
 pub mod export;
 pub mod expose;
 pub mod fields;
@@ -149,6 +150,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Reap(args) => return reaper::run(args).await,
         Command::Dev(args) => dev::run(&invocation, args).await?,
         Command::Config(args) => config::run(&invocation, args)?,
+        Command::Doctor(args) => return doctor::run(&invocation, args).await,
         Command::Completion(args) => completion::run(args)?,
         Command::Options => options::run()?,
         Command::Version => output::print(concat!("mcpctl ", env!("CARGO_PKG_VERSION")))?,

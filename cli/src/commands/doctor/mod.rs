@@ -1,0 +1,62 @@
+//! `mcpctl doctor`: looks at everything that has to work between here and the tools, and says what to do where it does not.
+
+mod certificate;
+mod check;
+mod clients;
+mod control;
+mod local;
+
+use serde_json::json;
+
+use crate::commands::Invocation;
+use crate::error::{Exit, Result};
+use crate::output::{self, Format, progress::Spinner};
+use check::{Check, Outcome};
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Do not open sessions with the saved bearers, which takes a moment for each
+    #[arg(long)]
+    no_clients: bool,
+}
+
+/// Runs `doctor`.
+pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
+    let spinner = Spinner::start("looking at this machine");
+    let mut checks = local::contexts(&invocation.context_file);
+    checks.extend(local::environment());
+    checks.extend(local::ports().await);
+    if let Ok(context) = invocation.context() {
+        spinner.text("asking the control plane");
+        let found = control::checks(invocation, &context).await;
+        checks.extend(found.checks);
+        if !args.no_clients {
+            spinner.text("calling as clients do");
+            checks.extend(clients::checks(invocation, &context, &found.edges, &found.servers).await);
+        }
+    }
+    drop(spinner);
+    print(&checks, invocation.format())?;
+    let count = |outcome| checks.iter().filter(|check| check.outcome == outcome).count();
+    let [ok, warn, fail] = [Outcome::Ok, Outcome::Warn, Outcome::Fail].map(count);
+    output::eprint(format!("{ok} ok, {warn} to look at, {fail} failed"));
+    Ok(if fail > 0 { Exit::Failure as u8 } else { 0 })
+}
+
+fn print(checks: &[Check], format: Format) -> Result {
+    let documents = || {
+        checks.iter().map(|check| {
+            json!({ "name": check.name, "outcome": check.outcome.word(), "text": check.text, "advice": check.advice })
+        })
+    };
+    match format {
+        Format::Json => output::print(&output::json(&documents().collect::<Vec<_>>())?),
+        Format::Yaml => output::print(&output::yaml(&documents().collect::<Vec<_>>())?),
+        Format::Name => {
+            let names = checks.iter().map(|check| format!("{} {}\n", check.outcome.word(), check.name));
+            output::print(&names.collect::<String>())
+        }
+        Format::Table => output::print(&check::render(checks)),
+    }
+}

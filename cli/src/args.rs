@@ -133,6 +133,8 @@ pub enum Command {
     Doctor(commands::doctor::Args),
     /// Print what makes a shell complete commands, names and values
     Completion(commands::completion::Args),
+    /// Print the manual page, or write one for every command
+    Man(commands::man::Args),
     /// Print the options that every command takes
     Options,
     /// Print the version

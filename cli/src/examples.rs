@@ -259,6 +259,13 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("In fish", "mcpctl completion fish | source"),
         ],
     ),
+    (
+        "man",
+        &[
+            ("The page of mcpctl", "mcpctl man | man -l -"),
+            ("A page for every command", "mcpctl man --write ~/.local/share/man/man1"),
+        ],
+    ),
 ];
 
 /// Adds the examples to the help of every command.

@@ -12,15 +12,16 @@ pub mod delete;
 pub mod describe;
 pub mod dev;
 pub mod difference;
+pub mod doctor;
 pub mod edit;
 pub mod explain;
-pub mod doctor;
 pub mod export;
 pub mod expose;
 pub mod fields;
 pub mod get;
 pub mod import;
 pub mod lint;
+pub mod man;
 pub mod options;
 pub mod ping;
 pub mod prompt;
@@ -152,6 +153,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Config(args) => config::run(&invocation, args)?,
         Command::Doctor(args) => return doctor::run(&invocation, args).await,
         Command::Completion(args) => completion::run(args)?,
+        Command::Man(args) => man::run(args)?,
         Command::Options => options::run()?,
         Command::Version => output::print(concat!("mcpctl ", env!("CARGO_PKG_VERSION")))?,
     }

@@ -19,6 +19,7 @@ mod matrix;
 mod messages;
 mod options;
 mod outage;
+mod outputs;
 mod parked;
 mod reaching;
 mod refusals;

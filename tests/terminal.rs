@@ -51,7 +51,7 @@ async fn a_table_is_the_same_on_every_terminal_and_in_a_pipe() {
 
 #[tokio::test]
 async fn colours_are_for_terminals_that_want_them() {
-    let line = "get nonsense";
+    let line = "get upstreams --nonsense";
     let (code, coloured, written) = shown(line, WIDE, &[]).await;
     assert_eq!(code, 2);
     assert!(written.contains("\u{1b}["), "{written:?}");

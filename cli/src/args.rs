@@ -48,7 +48,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "NAME")]
     pub context: Option<String>,
     /// Output format
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    #[arg(short, long, global = true, value_parser = Format::parser(), value_name = "FORMAT")]
     pub output: Option<Format>,
     /// Time to wait for a response, such as 500ms, 30s or 5m [default: 30s] [env: TRUNKLINE_TIMEOUT]
     #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "DURATION", value_parser = parse::duration)]

@@ -23,6 +23,11 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("Those with a label", "mcpctl get upstreams -l team=core"),
             ("Those that are not ready", "mcpctl get upstreams --filter 'NOT status.state = READY'"),
             ("All that people made", "mcpctl get all"),
+            ("One field of each", "mcpctl get upstreams -o jsonpath='{.http.url}'"),
+            (
+                "Columns of your own, the newest last",
+                "mcpctl get upstreams --sort-by .meta.createTime -o custom-columns=NAME:.name,TEAM:.labels.team",
+            ),
             ("By what -o name prints", "mcpctl get upstreams/time servers/dev"),
         ],
     ),

@@ -32,6 +32,8 @@ pub struct Kind {
     pub observed: &'static [&'static str],
     /// The columns of its table.
     pub columns: &'static [Column],
+    /// More columns, for `-o wide`.
+    pub wide: &'static [Column],
 }
 
 const META: [&str; 5] = ["meta.uid", "meta.etag", "meta.revision", "meta.createTime", "meta.updateTime"];
@@ -42,6 +44,13 @@ const ENTRY: [Column; 4] = [
     Column("STATE", "state", Cell::Enum("ENTRY_STATE_")),
     Column("TITLE", "title", Cell::Text),
     Column("DESCRIPTION", "description", Cell::Line),
+];
+
+/// What `-o wide` adds for resources.
+const WIDE: [Column; 3] = [
+    Column("LABELS", "meta.labels", Cell::Pairs),
+    Column("REVISION", "meta.revision", Cell::Text),
+    Column("UID", "meta.uid", Cell::Text),
 ];
 
 pub static KINDS: [Kind; 8] = [
@@ -58,13 +67,18 @@ pub static KINDS: [Kind; 8] = [
         columns: &[
             Column("NAME", "name", Cell::Id),
             Column("STATE", "status.state", Cell::Enum("UPSTREAM_STATE_")),
-            Column("ERA", "status.probe", Cell::Eras),
             Column("TOOLS", "status.toolCount", Cell::Number),
             Column("RESOURCES", "status.resourceCount", Cell::Number),
             Column("PROMPTS", "status.promptCount", Cell::Number),
             Column("URL", "", Cell::Address),
             Column("AGE", "meta.createTime", Cell::Age),
             Column("REASON", "status.reason", Cell::Text),
+        ],
+        wide: &[
+            Column("ERA", "status.probe", Cell::Eras),
+            Column("LABELS", "meta.labels", Cell::Pairs),
+            Column("REVISION", "meta.revision", Cell::Text),
+            Column("UID", "meta.uid", Cell::Text),
         ],
     },
     Kind {
@@ -89,6 +103,7 @@ pub static KINDS: [Kind; 8] = [
             Column("AGE", "meta.createTime", Cell::Age),
             Column("REASON", "status.reason", Cell::Text),
         ],
+        wide: &WIDE,
     },
     Kind {
         name: "Tool",
@@ -101,6 +116,7 @@ pub static KINDS: [Kind; 8] = [
         manifest: Some("tool"),
         observed: &["toolName", "title", "description", "hints", "staleTime", "position", "state", "reason"],
         columns: &ENTRY,
+        wide: &WIDE,
     },
     Kind {
         name: "Resource",
@@ -113,6 +129,7 @@ pub static KINDS: [Kind; 8] = [
         manifest: Some("resource_entry"),
         observed: &["uri", "uriTemplate", "title", "description", "staleTime", "position", "state", "reason"],
         columns: &ENTRY,
+        wide: &WIDE,
     },
     Kind {
         name: "Prompt",
@@ -125,6 +142,7 @@ pub static KINDS: [Kind; 8] = [
         manifest: Some("prompt"),
         observed: &["promptName", "title", "description", "staleTime", "position", "state", "reason"],
         columns: &ENTRY,
+        wide: &WIDE,
     },
     Kind {
         name: "Token",
@@ -146,6 +164,7 @@ pub static KINDS: [Kind; 8] = [
             Column("EXPIRES", "expireTime", Cell::Until),
             Column("AGE", "meta.createTime", Cell::Age),
         ],
+        wide: &WIDE,
     },
     Kind {
         name: "Edge",
@@ -162,13 +181,15 @@ pub static KINDS: [Kind; 8] = [
             Column("STATE", "state", Cell::Enum("EDGE_STATE_")),
             Column("SINCE", "stateTime", Cell::Age),
             Column("ADDRESS", "clientAddress", Cell::Text),
-            Column("SIBLING ADDRESS", "siblingAddress", Cell::Text),
             Column("VERSION", "version", Cell::Text),
-            Column("SENT", "sentRevision", Cell::Number),
             Column("ACKED", "ackedRevision", Cell::Number),
             Column("LAG", "lag", Cell::Text),
             Column("REFUSED", "refusals", Cell::Refusals),
             Column("REFUSED ENROLLMENTS", "refusedEnrollments.count", Cell::Text),
+        ],
+        wide: &[
+            Column("SENT", "sentRevision", Cell::Number),
+            Column("SIBLING ADDRESS", "siblingAddress", Cell::Text),
         ],
     },
     Kind {
@@ -190,6 +211,7 @@ pub static KINDS: [Kind; 8] = [
             Column("EXPIRES", "expireTime", Cell::Until),
             Column("AGE", "createTime", Cell::Age),
         ],
+        wide: &[],
     },
 ];
 
@@ -329,7 +351,8 @@ mod tests {
             assert!(list.output().get_field_by_name(&kind.list_field()).is_some(), "{}", kind.name);
             let get = reflection::method(&kind.method("Get")).unwrap();
             assert!(get.output().get_field_by_name(&kind.field()).is_some(), "{}", kind.name);
-            for path in kind.columns.iter().map(|c| c.1).chain(kind.observed.iter().copied()) {
+            for path in kind.columns.iter().chain(kind.wide).map(|c| c.1).chain(kind.observed.iter().copied())
+            {
                 let mut at = Some(message.clone());
                 for part in path.split('.').filter(|part| !part.is_empty()) {
                     let field = at.as_ref().and_then(|m| m.get_field_by_json_name(part));

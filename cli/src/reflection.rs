@@ -31,6 +31,37 @@ pub fn to_json(message: &DynamicMessage) -> Value {
     serde_json::to_value(message).unwrap_or_default()
 }
 
+/// Writes JSON for queries: proto-JSON, with 64-bit integers as the numbers that they are.
+pub fn to_plain_json(message: &DynamicMessage) -> Value {
+    let mut value = to_json(message);
+    make_plain(&message.descriptor(), &mut value);
+    value
+}
+
+fn make_plain(descriptor: &MessageDescriptor, value: &mut Value) {
+    // Times, durations and the like are texts.
+    for (key, value) in value.as_object_mut().into_iter().flatten() {
+        let Some(field) = descriptor.get_field_by_json_name(key) else { continue };
+        let (kind, values): (Kind, Vec<&mut Value>) = match (field.kind(), value) {
+            (Kind::Message(entry), Value::Object(members)) if field.is_map() => {
+                (entry.map_entry_value_field().kind(), members.values_mut().collect())
+            }
+            (kind, Value::Array(values)) => (kind, values.iter_mut().collect()),
+            (kind, single) => (kind, vec![single]),
+        };
+        for value in values {
+            match &kind {
+                Kind::Message(inner) => make_plain(inner, value),
+                Kind::Int64 | Kind::Uint64 | Kind::Sint64 | Kind::Fixed64 | Kind::Sfixed64 => {
+                    let number = value.as_str().and_then(|text| text.parse().ok());
+                    *value = number.map_or_else(|| value.take(), Value::Number);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Builds the document of a resource: `kind` first, then the fields in the order of the API.
 pub fn document(kind: &str, message: &DynamicMessage) -> Mapping {
     let mut mapping = Mapping::new();
@@ -131,6 +162,16 @@ pub fn enum_word(message: &DynamicMessage, field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_numbers_for_queries() {
+        let upstream = serde_json::json!({"name": "upstreams/1", "meta": {"revision": "12", "labels": {"a": "1"}},
+            "requestTimeout": "5s", "status": {"toolCount": 2}});
+        let upstream = from_json(message("trunkline.registry.v1.Upstream"), upstream).unwrap();
+        let plain = serde_json::json!({"name": "upstreams/1", "meta": {"revision": 12, "labels": {"a": "1"}},
+            "requestTimeout": "5s", "status": {"toolCount": 2}});
+        assert_eq!(to_plain_json(&upstream), plain);
+    }
 
     #[test]
     fn enums_are_words_for_people() {

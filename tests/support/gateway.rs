@@ -324,7 +324,7 @@ impl Gateway {
     }
 
     /// The file that points `mcpctl` at this gateway.
-    fn context(&self) -> PathBuf {
+    pub(crate) fn context(&self) -> PathBuf {
         self.folder.path().join("mcpctl.yaml")
     }
 

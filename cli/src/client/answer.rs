@@ -12,7 +12,8 @@ pub fn print(invocation: &Invocation, result: &str, people: impl FnOnce(&str) ->
         // Printed as the server wrote it, so that no number is rounded and no key moves.
         Format::Json => output::print(&printable::json(result)),
         Format::Yaml => output::print(&output::yaml(&value(result)?)?),
-        Format::Table | Format::Name => output::print_content(&people(result)),
+        Format::Table | Format::Wide | Format::Name => output::print_content(&people(result)),
+        format => output::print(&output::value(&value(result)?, format, String::new)?),
     }
 }
 
@@ -28,10 +29,10 @@ pub fn print_list(
             let names = definitions.iter().map(|definition| output::name_line(&name(definition)));
             output::print(&names.collect::<String>())
         }
-        Format::Json | Format::Yaml => {
+        Format::Json | Format::Yaml | Format::Template(_) | Format::Columns(_) => {
             print(invocation, &format!("[{}]", definitions.join(",")), |_| String::new())
         }
-        Format::Table => {
+        Format::Table | Format::Wide => {
             let lines = definitions.iter().map(|definition| match people(definition) {
                 (line, text) if text.is_empty() => line + "\n",
                 (line, text) => format!("{line}\n    {text}\n"),

@@ -77,7 +77,13 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let revision = reflection::number(&answer, "revision");
     let changes = reflection::submessages(&answer, "changes");
     match invocation.format {
-        Some(format @ (Format::Json | Format::Yaml)) => output::print(&output::message(&answer, format)?)?,
+        Some(format @ (Format::Json | Format::Yaml | Format::Template(_))) => {
+            output::print(&output::value(&answer, format, String::new)?)?
+        }
+        Some(format @ Format::Columns(_)) => {
+            let changes: Vec<_> = changes.iter().map(reflection::to_json).collect();
+            output::print(&output::value(&changes, format, String::new)?)?;
+        }
         Some(Format::Name) => output::print(
             &changes.iter().map(|c| output::name_line(&reflection::text(c, "name"))).collect::<String>(),
         )?,
@@ -214,7 +220,7 @@ fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bo
             reflection::submessage(change, "after").and_then(|after| reflection::submessage(&after, "token"));
         let Some(token) = token.filter(|_| !bearer.is_empty()) else { continue };
         has_bearers = true;
-        if invocation.format.is_none_or(|format| matches!(format, Format::Table | Format::Name)) {
+        if invocation.format.is_none_or(Format::is_for_people) {
             output::eprint(format!(
                 "bearer of {} (shown only once): {bearer}",
                 reflection::text(change, "name")

@@ -220,12 +220,10 @@ fn get_contexts(invocation: &Invocation) -> Result {
     let contexts = invocation.context_file.read()?;
     let current = invocation.context_file.current_name(&contexts);
     let names = || contexts.contexts.keys().cloned();
-    match invocation.format() {
-        Format::Name => return output::print(&names().map(|name| name + "\n").collect::<String>()),
-        Format::Json => return output::print(&output::json(&names().collect::<Vec<_>>())?),
-        Format::Yaml => return output::print(&output::yaml(&names().collect::<Vec<_>>())?),
-        Format::Table => {}
+    if invocation.format() == Format::Name {
+        return output::print(&names().map(|name| output::name_line(&name)).collect::<String>());
     }
+    let names: Vec<_> = names().collect();
     let rows = contexts.contexts.iter().map(|(name, context)| {
         let mark = if current.as_ref() == Some(name) { "*" } else { "" };
         let url = |url: &Option<String>| url.clone().unwrap_or_default();
@@ -233,5 +231,5 @@ fn get_contexts(invocation: &Invocation) -> Result {
         vec![name.clone(), mark.to_owned(), url(&context.control), url(&context.edge), tokens]
     });
     let titles = ["NAME", "CURRENT", "CONTROL PLANE", "EDGE", "SAVED TOKENS"].map(str::to_owned).to_vec();
-    output::print(&table::render_rows(titles, rows))
+    output::print(&output::value(&names, invocation.format(), || table::render_rows(titles, rows))?)
 }

@@ -204,7 +204,7 @@ impl Creator<'_> {
 
     fn show_token(&self, kind: &Kind, item: &DynamicMessage, bearer: &str) -> Result {
         match self.invocation.format {
-            Some(format @ (Format::Json | Format::Yaml)) => {
+            Some(format @ (Format::Json | Format::Yaml | Format::Template(_))) => {
                 let mut document = reflection::document(kind.name, item);
                 document.insert("bearer".into(), bearer.into());
                 output::print(&output::documents(vec![document], true, format)?)
@@ -236,7 +236,9 @@ impl Creator<'_> {
         let method = "trunkline.discovery.v1.EnrollmentService/CreateJoinToken";
         let answer = client.call(method, Value::Object(request)).await?;
         match self.invocation.format {
-            Some(format @ (Format::Json | Format::Yaml)) => output::print(&output::message(&answer, format)?),
+            Some(format @ (Format::Json | Format::Yaml | Format::Template(_) | Format::Columns(_))) => {
+                output::print(&output::value(&answer, format, String::new)?)
+            }
             _ if self.validate_only => output::print("join token created (dry run)"),
             _ => {
                 output::eprint(format!(

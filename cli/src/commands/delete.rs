@@ -11,7 +11,7 @@ use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::{Kind, short_name};
 use crate::manifest;
-use crate::output;
+use crate::output::{self, Format};
 use crate::reflection;
 use crate::selection::Selection;
 use crate::selector::Selector;
@@ -61,6 +61,10 @@ impl Args {
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let selection = args.kind.as_deref().map(|kind| Selection::parse(kind, &args.names)).transpose()?;
     let named = named(selection.as_ref(), &args)?;
+    let format = invocation.format();
+    if !format.is_for_people() {
+        return Err(Error::usage("delete prints names alone; use -o name, or leave -o out"));
+    }
     let client = invocation.client().await?;
     let targets = match named {
         Some(named) => named,
@@ -76,23 +80,23 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         confirm_all(&targets, &args)?;
     }
     let revision = send(&client, &targets, &args, args.dry_run).await?;
-    report(invocation, &targets, args.dry_run)?;
+    report(invocation, &targets, args.dry_run, format)?;
     if revision > 0 && !args.dry_run {
         output::eprint(format!("revision {revision}"));
     }
     Ok(())
 }
 
-fn report(invocation: &Invocation, targets: &[Named], dry_run: bool) -> Result {
+fn report(invocation: &Invocation, targets: &[Named], dry_run: bool, format: Format) -> Result {
+    let done = if dry_run { "deleted (dry run)" } else { "deleted" };
     for (kind, name) in targets {
-        if dry_run {
-            output::print(&format!("{name} deleted (dry run)"))?;
-            continue;
-        }
-        if kind.name == "Token" {
+        if kind.name == "Token" && !dry_run {
             invocation.forget_bearer(&short_name(name));
         }
-        output::print(&format!("{name} deleted"))?;
+        match format {
+            Format::Name => output::print(&output::name_line(name))?,
+            _ => output::print(&format!("{name} {done}"))?,
+        }
     }
     Ok(())
 }

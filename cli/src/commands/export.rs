@@ -17,6 +17,9 @@ pub struct Args {
 
 /// Runs `export`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let format = invocation.format.unwrap_or(Format::Yaml);
+    // What does not fit is refused before anything is asked for.
+    output::documents(Vec::new(), false, format)?;
     let client = invocation.client().await?;
     let kinds: Vec<_> = args.kinds.iter().map(|kind| kind.name).collect();
     let request = serde_json::json!({ "kinds": kinds });
@@ -33,7 +36,6 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         }
     }
     let count = documents.len();
-    let format = if invocation.format() == Format::Json { Format::Json } else { Format::Yaml };
     output::print(&output::documents(documents, false, format)?)?;
     output::eprint(format!("exported {count} resources at revision {revision}, without secrets"));
     Ok(())

@@ -10,7 +10,8 @@ use crate::commands::Invocation;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
-use crate::output::{self, Format, Found};
+use crate::output::path::FieldPath;
+use crate::output::{self, Format, Found, Printer};
 use crate::reflection;
 use crate::selection::{Selected, Selection, is_upstream};
 use crate::selector::Selector;
@@ -36,9 +37,21 @@ pub struct Args {
     /// Field to sort by: name, revision or create_time, optionally followed by " desc"
     #[arg(long)]
     order_by: Option<String>,
-    /// Keep running and print changes
+    /// Any field to sort by, such as .meta.createTime, with numbers and times as such
+    #[arg(long, value_name = "PATH", value_parser = sort_path)]
+    sort_by: Option<FieldPath>,
+    /// Print tables without their titles
+    #[arg(long)]
+    no_headers: bool,
+    /// Keep running and print changes: rows in the same columns, or a document each
     #[arg(short, long)]
     watch: bool,
+}
+
+/// Reads a path, also in braces as kubectl has it.
+fn sort_path(text: &str) -> std::result::Result<FieldPath, String> {
+    let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
+    FieldPath::parse(inner).map_err(|error| error.to_string())
 }
 
 /// What lists are narrowed to.
@@ -52,54 +65,108 @@ pub struct Query {
 /// Runs `get`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let selection = Selection::parse(&args.kind, &args.names)?;
-    let query = Query { filter: args.filter, selector: args.selector, order_by: args.order_by };
-    let client = invocation.client().await?;
-    let found = select(&client, &selection, &query).await?;
-    output::print(&output::found(&found, selection.is_single(), invocation.format())?)?;
+    let format = invocation.format();
+    let mut listing = Listing {
+        client: invocation.client().await?,
+        query: Query { filter: args.filter, selector: args.selector, order_by: args.order_by },
+        sort_by: args.sort_by,
+        printer: Printer::new(format, !args.no_headers),
+        selection,
+    };
+    listing.check(format, args.watch)?;
     if args.watch {
-        return watch(invocation, &client, (&selection, &query), found).await;
+        return listing.watch().await;
     }
-    if found.iter().all(|group| group.items.is_empty()) && invocation.format() == Format::Table {
+    let found = listing.fetch().await?;
+    output::print(&listing.printer.render(&found, listing.selection.is_single())?)?;
+    let is_table = matches!(format, Format::Table | Format::Wide | Format::Columns(_));
+    if is_table && found.iter().all(|group| group.items.is_empty()) {
         let kinds: Vec<_> = found.iter().map(|group| group.kind.words()).collect();
         output::eprint(format!("no {} found", kinds.join(", ")));
     }
     Ok(())
 }
 
-/// Prints changes until the process is stopped.
-async fn watch(
-    invocation: &Invocation,
-    client: &ControlClient,
-    (selection, query): (&Selection, &Query),
-    mut seen: Vec<Found>,
-) -> Result {
-    loop {
-        tokio::time::sleep(WATCH_INTERVAL).await;
-        let now = select(client, selection, query).await?;
-        for (old, new) in seen.iter().zip(&now) {
-            let changed: Vec<_> =
-                new.items.iter().filter(|item| !old.items.contains(item)).cloned().collect();
-            for gone in old.items.iter().filter(|old| !new.items.iter().any(|item| name(item) == name(old))) {
-                output::eprint(format!("{} is no longer listed", name(gone)));
-            }
-            if !changed.is_empty() {
-                let text = output::resources(new.kind, &changed, false, invocation.format())?;
-                output::print(&without_titles(text, invocation))?;
+/// What is listed, and how it is printed.
+struct Listing {
+    client: ControlClient,
+    selection: Selection,
+    query: Query,
+    sort_by: Option<FieldPath>,
+    printer: Printer,
+}
+
+impl Listing {
+    /// Refuses what could not be printed as it is meant.
+    fn check(&self, format: Format, watch: bool) -> Result {
+        for kind in self.selection.groups().iter().map(|group| group.kind) {
+            let message = reflection::message(kind.message);
+            let sorted = self.sort_by.iter().map(|path| ("--sort-by", path));
+            let shown = match format {
+                Format::Columns(columns) => columns,
+                _ => &[],
+            };
+            for (flag, path) in sorted.chain(shown.iter().map(|column| ("-o custom-columns", &column.path))) {
+                path.check(&message).map_err(|error| Error::usage(format!("{flag}: {error}")))?;
             }
         }
-        seen = now;
+        let is_table = matches!(format, Format::Table | Format::Wide);
+        if watch && is_table && self.selection.groups().len() > 1 {
+            return Err(Error::usage(
+                "--watch shows one kind in a table; name one, or add -o name, json, yaml or jsonpath",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self) -> Result<Vec<Found>> {
+        let mut found = select(&self.client, &self.selection, &self.query).await?;
+        if let Some(path) = &self.sort_by {
+            found.iter_mut().for_each(|group| output::sort(&mut group.items, path));
+        }
+        Ok(found)
+    }
+
+    /// Prints what is there, and then changes until the process is stopped or nobody reads any more.
+    async fn watch(&mut self) -> Result {
+        let mut seen = self.fetch().await?;
+        for group in &seen {
+            if !output::print_while_open(&self.printer.render_changes(group)?)? {
+                return Ok(());
+            }
+        }
+        loop {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            let now = self.fetch().await?;
+            for (old, new) in seen.iter().zip(&now) {
+                if !self.print_changes(old, new)? {
+                    return Ok(());
+                }
+            }
+            seen = now;
+        }
+    }
+
+    /// Returns whether anybody still reads.
+    fn print_changes(&mut self, old: &Found, new: &Found) -> Result<bool> {
+        for gone in old.items.iter().filter(|old| !new.items.iter().any(|item| name(item) == name(old))) {
+            let name = name(gone);
+            match self.printer.render_deletion(old.kind, &name)? {
+                Some(text) if !output::print_while_open(&text)? => return Ok(false),
+                Some(_) => {}
+                None => output::eprint(format!("{name} is no longer listed")),
+            }
+        }
+        let items: Vec<_> = new.items.iter().filter(|item| !old.items.contains(item)).cloned().collect();
+        if items.is_empty() {
+            return Ok(true);
+        }
+        output::print_while_open(&self.printer.render_changes(&Found { kind: new.kind, items })?)
     }
 }
 
 fn name(item: &DynamicMessage) -> String {
     reflection::text(item, "name")
-}
-
-fn without_titles(text: String, invocation: &Invocation) -> String {
-    if invocation.format() != Format::Table {
-        return text;
-    }
-    text.lines().skip(1).map(|line| format!("{line}\n")).collect()
 }
 
 /// Fetches what is selected, by kind.

@@ -1,6 +1,6 @@
 //! `mcpctl lint [UPSTREAM…]`: what upstreams should mend, one line each, from the status that the registry keeps.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::commands::{Invocation, get};
 use crate::error::{Error, Result};
@@ -26,19 +26,26 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     if args.names.is_empty() {
         upstreams = get::all_pages(&client, kind, Map::new()).await?;
     }
-    let mut lines = Vec::new();
+    let mut found = Vec::new();
     for upstream in &upstreams {
-        let id = short_name(&reflection::text(upstream, "name"));
-        let found = findings(&reflection::to_json(upstream)["status"]);
-        lines.extend(
-            found.into_iter().map(|finding| printable::line(&format!("{id}: {finding}")).into_owned()),
-        );
+        let name = reflection::text(upstream, "name");
+        let findings = findings(&reflection::to_json(upstream)["status"]);
+        found.extend(findings.into_iter().map(|finding| json!({ "upstream": name, "finding": finding })));
     }
-    if lines.is_empty() {
-        return output::print(&format!("{} upstreams, nothing to mend", upstreams.len()));
+    let people = || match found.is_empty() {
+        true => format!("{} upstreams, nothing to mend", upstreams.len()),
+        false => found.iter().map(line).collect(),
+    };
+    output::print(&output::value(&found, invocation.format(), people)?)?;
+    match found.len() {
+        0 => Ok(()),
+        count => Err(Error::failure(format!("{count} things to mend"))),
     }
-    output::print(&lines.join("\n"))?;
-    Err(Error::failure(format!("{} things to mend", lines.len())))
+}
+
+fn line(found: &Value) -> String {
+    let text = |key: &str| found[key].as_str().unwrap_or_default();
+    printable::line(&format!("{}: {}", short_name(text("upstream")), text("finding"))).into_owned() + "\n"
 }
 
 /// Lists what the status of an upstream says of it, the worst first.
@@ -81,8 +88,6 @@ fn findings(status: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -121,7 +121,25 @@ pub fn run(args: Args) -> Result<u8> {
     code
 }
 
+/// Returns the name of a command that prints nothing in formats.
+fn without_formats(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Dev(_) => Some("dev"),
+        Command::Diff(_) => Some("diff"),
+        Command::ClientConfig(_) => Some("client-config"),
+        Command::Expose(_) => Some("expose"),
+        Command::Connect(_) => Some("connect"),
+        Command::Import(_) => Some("import"),
+        Command::Completion(_) => Some("completion"),
+        Command::Options => Some("options"),
+        _ => None,
+    }
+}
+
 async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
+    if let Some(name) = without_formats(&command).filter(|_| invocation.format.is_some()) {
+        return Err(Error::usage(format!("{name} has no output formats; leave -o out")));
+    }
     match command {
         Command::Get(args) => get::run(&invocation, args).await?,
         Command::Describe(args) => describe::run(&invocation, args).await?,
@@ -155,7 +173,13 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Completion(args) => completion::run(args)?,
         Command::Man(args) => man::run(args)?,
         Command::Options => options::run()?,
-        Command::Version => output::print(concat!("mcpctl ", env!("CARGO_PKG_VERSION")))?,
+        Command::Version => version(&invocation)?,
     }
     Ok(0)
+}
+
+fn version(invocation: &Invocation) -> Result {
+    let version = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
+    let people = || concat!("mcpctl ", env!("CARGO_PKG_VERSION")).to_owned();
+    output::print(&output::value(&version, invocation.format(), people)?)
 }

@@ -7,8 +7,8 @@ use crate::commands::Invocation;
 use crate::commands::fields::CredentialFlags;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
+use crate::output;
 use crate::output::progress::Spinner;
-use crate::output::{self, Format};
 use crate::reflection;
 
 /// Arguments of `refresh`.
@@ -65,12 +65,8 @@ pub async fn probe(invocation: &Invocation, args: ProbeArgs) -> Result {
     drop(spinner);
     let status = reflection::submessage(&answer?, "status")
         .ok_or_else(|| Error::failure("the response contains no status"))?;
-    let shown = match invocation.format() {
-        Format::Json => output::message(&status, Format::Json)?,
-        Format::Yaml => output::message(&status, Format::Yaml)?,
-        Format::Table | Format::Name => render_probe(&reflection::to_json(&status)),
-    };
-    output::print(&shown)?;
+    let people = || render_probe(&reflection::to_json(&status));
+    output::print(&output::value(&status, invocation.format(), people)?)?;
     check_ready(&reflection::to_json(&status), &args.target, &credential)
 }
 

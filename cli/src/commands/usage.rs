@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::commands::Invocation;
 use crate::error::Result;
 use crate::kinds::{Kind, short_name};
-use crate::output::{self, Format, table};
+use crate::output::{self, table};
 use crate::parse;
 use crate::reflection;
 
@@ -41,10 +41,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let client = invocation.client().await?;
     let answer =
         client.call("trunkline.telemetry.v1.UsageService/QueryUsage", Value::Object(request)).await?;
-    match invocation.format() {
-        Format::Table | Format::Name => output::print(&render(&reflection::to_json(&answer))),
-        format => output::print(&output::message(&answer, format)?),
-    }
+    let people = || render(&reflection::to_json(&answer));
+    output::print(&output::value(&answer, invocation.format(), people)?)
 }
 
 fn render(answer: &Value) -> String {

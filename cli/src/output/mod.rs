@@ -1,43 +1,38 @@
 //! Output: data on stdout in the requested format, messages on stderr. Everything that is printed goes through here, where
 //! text of others is made safe for a terminal.
 
+pub mod path;
 pub mod progress;
 pub mod sections;
 pub mod table;
 
+mod format;
+mod grid;
+mod order;
+mod printer;
+mod template;
 mod yaml;
+
+pub use format::Format;
+pub use order::sort;
+pub use printer::{Found, Printer};
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use prost_reflect::DynamicMessage;
+use serde_json::Value;
 use serde_yaml_ng::Mapping;
 
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
-use crate::reflection;
-
-/// The output format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A table.
-    Table,
-    /// A JSON object for one resource, an array for several.
-    Json,
-    /// One YAML document per resource, as `apply` reads them.
-    Yaml,
-    /// Full names only.
-    Name,
-}
-
-impl Format {
-    /// Whether it is read by people.
-    pub fn is_for_people(self) -> bool {
-        matches!(self, Self::Table | Self::Name)
-    }
-}
 
 /// Prints data to stdout; what does not print is escaped. A closed pipe (`| head`) is not an error.
 pub fn print(text: &str) -> Result {
+    print_while_open(text).map(|_| ())
+}
+
+/// The same. Returns whether anybody still reads.
+pub fn print_while_open(text: &str) -> Result<bool> {
     write_stdout(&printable::text(text))
 }
 
@@ -48,28 +43,29 @@ pub fn print_anew(text: &str) -> Result {
     let shown: Vec<_> = text.lines().take(lines).collect();
     let shown = printable::text(&shown.join("\n")).into_owned();
     if std::env::var_os("TERM").is_none_or(|term| term == "dumb") {
-        return write_stdout(&shown);
+        return write_stdout(&shown).map(|_| ());
     }
     // To the first line, and away with everything below.
-    write_stdout(&format!("\u{1b}[H\u{1b}[J{shown}"))
+    write_stdout(&format!("\u{1b}[H\u{1b}[J{shown}")).map(|_| ())
 }
 
 /// Prints the content of a result: byte for byte into a file or a pipe, and safely on a terminal.
 pub fn print_content(text: &str) -> Result {
-    if std::io::stdout().is_terminal() { print(text) } else { write_stdout(text) }
+    if std::io::stdout().is_terminal() { print(text) } else { write_stdout(text).map(|_| ()) }
 }
 
 /// Prints a sequence that shows an image on the terminal: only what this program has made itself.
 pub fn print_sequence(sequence: &str) -> Result {
-    write_stdout(sequence)
+    write_stdout(sequence).map(|_| ())
 }
 
-fn write_stdout(text: &str) -> Result {
+fn write_stdout(text: &str) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     match write!(stdout, "{text}{end}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -84,48 +80,10 @@ fn message_lines(text: &str) -> String {
     printable::text(text).trim_end().replace('\n', "\n  ")
 }
 
-/// Resources of one kind.
-#[derive(Debug)]
-pub struct Found {
-    pub kind: &'static Kind,
-    pub items: Vec<DynamicMessage>,
-}
-
-/// Renders resources of one kind or several. `single` is true if exactly one was requested by name.
-pub fn found(groups: &[Found], single: bool, format: Format) -> Result<String> {
-    let [Found { kind, items }] = groups else { return several(groups, format) };
-    resources(kind, items, single, format)
-}
-
-/// Where there are several kinds, names are full.
-fn several(groups: &[Found], format: Format) -> Result<String> {
-    let groups = groups.iter().filter(|group| !group.items.is_empty());
-    match format {
-        Format::Table => {
-            let now = time::OffsetDateTime::now_utc();
-            let tables = groups.map(|group| table::render(group.kind.columns, &group.items, true, now));
-            Ok(tables.collect::<Vec<_>>().join("\n"))
-        }
-        Format::Name => {
-            groups.map(|group| resources(group.kind, &group.items, false, format)).collect::<Result<String>>()
-        }
-        _ => {
-            let of = |group: &Found| {
-                group.items.iter().map(|item| reflection::document(group.kind.name, item)).collect()
-            };
-            documents(groups.flat_map(|group| -> Vec<_> { of(group) }).collect(), false, format)
-        }
-    }
-}
-
-/// Renders resources. `single` is true if exactly one was requested by name.
+/// Renders resources of one kind. `single` is true if exactly one was requested by name.
 pub fn resources(kind: &Kind, items: &[DynamicMessage], single: bool, format: Format) -> Result<String> {
-    let documents = || items.iter().map(|item| reflection::document(kind.name, item)).collect::<Vec<_>>();
-    match format {
-        Format::Table => Ok(table::render(kind.columns, items, false, time::OffsetDateTime::now_utc())),
-        Format::Name => Ok(items.iter().map(|item| name_line(&reflection::text(item, "name"))).collect()),
-        _ => self::documents(documents(), single, format),
-    }
+    let found = Found { kind: Kind::from_word(kind.singular), items: items.to_vec() };
+    Printer::new(format, true).render(&[found], single)
 }
 
 /// Renders a name as a line of its own.
@@ -133,16 +91,56 @@ pub fn name_line(name: &str) -> String {
     printable::line(name).into_owned() + "\n"
 }
 
-/// Renders documents as JSON or YAML.
+/// Renders documents as JSON or YAML, or by a template.
 pub fn documents(documents: Vec<Mapping>, single: bool, format: Format) -> Result<String> {
-    if format == Format::Json {
-        return match single {
-            true => json(documents.first().unwrap_or(&Mapping::new())),
-            false => json(&documents),
-        };
+    match format {
+        Format::Json if single => json(&documents.first()),
+        Format::Json => json(&documents),
+        Format::Yaml => Ok(documents.iter().map(yaml).collect::<Result<Vec<_>>>()?.join("---\n")),
+        Format::Template(template) => {
+            Ok(template.render(documents.iter().map(to_value).collect::<Result<_>>()?, single))
+        }
+        _ => Err(unfit(format)),
     }
-    let texts: Result<Vec<_>> = documents.iter().map(yaml).collect();
-    Ok(texts?.join("---\n"))
+}
+
+/// Renders what is no resource: for people by `table`, and else as the value that it is.
+pub fn value(
+    value: &impl serde::Serialize,
+    format: Format,
+    table: impl FnOnce() -> String,
+) -> Result<String> {
+    match format {
+        Format::Table | Format::Wide => Ok(table()),
+        Format::Json => json(value),
+        Format::Yaml => yaml(value),
+        Format::Template(template) => Ok(match to_value(value)? {
+            Value::Array(values) => template.render(values, false),
+            value => template.render(vec![value], true),
+        }),
+        Format::Columns(columns) => {
+            let value = to_value(value)?;
+            let values = value.as_array().map_or(std::slice::from_ref(&value), Vec::as_slice);
+            Ok(printer::custom(columns, values).render(true, None))
+        }
+        Format::Name => Err(unfit(format)),
+    }
+}
+
+/// The error where a format does not fit what is printed.
+pub fn unfit(format: Format) -> Error {
+    let name = match format {
+        Format::Name => "name",
+        Format::Columns(_) => "custom-columns",
+        _ => "table",
+    };
+    Error::usage(format!(
+        "-o {name} does not fit what this command prints; use -o json, yaml, jsonpath or go-template"
+    ))
+}
+
+fn to_value(value: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|error| Error::failure(error.to_string()))
 }
 
 /// Renders indented JSON of the same value, with what does not print escaped.
@@ -154,11 +152,6 @@ pub fn json(value: &impl serde::Serialize) -> Result<String> {
 /// Renders YAML of the same value, with what does not print escaped.
 pub fn yaml(value: &impl serde::Serialize) -> Result<String> {
     yaml::render(value).map_err(|error| Error::failure(error.to_string()))
-}
-
-/// Renders a message that is not a resource as JSON or YAML.
-pub fn message(message: &DynamicMessage, format: Format) -> Result<String> {
-    if format == Format::Json { json(message) } else { yaml(message) }
 }
 
 #[cfg(test)]

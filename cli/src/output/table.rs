@@ -1,11 +1,11 @@
 //! Tables. Pure: messages and the time go in, text comes out.
 
-use comfy_table::{ContentArrangement, Table, presets};
 use prost_reflect::DynamicMessage;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::grid::Grid;
 use crate::kinds::short_name;
 use crate::parse;
 use crate::reflection;
@@ -33,6 +33,8 @@ pub enum Cell {
     Until,
     /// Names, separated by commas.
     List,
+    /// Labels, separated by commas.
+    Pairs,
     /// The revisions that a probe found.
     Eras,
     /// The address of an upstream.
@@ -45,33 +47,23 @@ pub enum Cell {
 
 const MAX_LINE: usize = 60;
 
-/// Renders messages as a table, with full names or without their collection. Ages are relative to `now`.
-pub fn render(columns: &[Column], items: &[DynamicMessage], full: bool, now: OffsetDateTime) -> String {
+/// Writes messages into the cells of a table, with full names or without their collection. Ages are relative to `now`.
+pub fn grid(columns: &[&Column], items: &[DynamicMessage], full_names: bool, now: OffsetDateTime) -> Grid {
     let titles = columns.iter().map(|column| column.0.to_owned()).collect();
     let rows = items.iter().map(|item| {
         let item = reflection::to_json(item);
-        let write = |Column(title, path, cell): &Column| match (full, *title) {
-            (true, "NAME") => text(field_at(&item, path)),
+        let write = |Column(_, path, cell): &&Column| match (full_names, *path, cell) {
+            (true, "name", Cell::Id) => text(field_at(&item, path)),
             _ => cell.write(field_at(&item, path), now),
         };
         columns.iter().map(write).collect()
     });
-    render_rows(titles, rows)
+    Grid::new(titles, rows).with_elastic(columns.iter().map(|column| column.2.is_elastic()).collect())
 }
 
 /// Renders a table. Empty columns are left out, and every cell stays on its line.
 pub fn render_rows(titles: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
-    let printable = |row: Vec<String>| row.iter().map(|cell| printable::line(cell).into_owned()).collect();
-    let rows: Vec<Vec<String>> = rows.map(printable).collect();
-    let shown: Vec<usize> = (0..titles.len())
-        .filter(|&column| rows.is_empty() || rows.iter().any(|row| !row[column].is_empty()))
-        .collect();
-    let pick = |row: &Vec<String>| shown.iter().map(|&column| row[column].clone()).collect::<Vec<_>>();
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(pick(&titles));
-    table.add_rows(rows.iter().map(pick));
-    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n").collect()
+    Grid::new(titles, rows).render(true, None)
 }
 
 fn field_at<'a>(item: &'a Value, path: &str) -> &'a Value {
@@ -79,6 +71,11 @@ fn field_at<'a>(item: &'a Value, path: &str) -> &'a Value {
 }
 
 impl Cell {
+    /// Whether a cell may be cut where there is no room.
+    fn is_elastic(self) -> bool {
+        matches!(self, Self::Text | Self::Line | Self::List | Self::Pairs | Self::Refusals | Self::Address)
+    }
+
     fn write(self, value: &Value, now: OffsetDateTime) -> String {
         match self {
             Self::Text => text(value),
@@ -102,6 +99,7 @@ impl Cell {
                 None => "never".into(),
             },
             Self::List => list(value, |item| short_name(&text(item))),
+            Self::Pairs => pairs(value),
             Self::Eras => eras(value),
             Self::Address => address(value),
             Self::Refusals => list(value, |item| text(&item["refusal"]["name"])),
@@ -132,6 +130,11 @@ fn first_line(text: &str) -> String {
 fn list(value: &Value, one: impl Fn(&Value) -> String) -> String {
     let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
     items.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+fn pairs(value: &Value) -> String {
+    let pairs = value.as_object().into_iter().flatten();
+    pairs.map(|(key, value)| format!("{key}={}", text(value))).collect::<Vec<_>>().join(",")
 }
 
 fn timestamp(value: &Value) -> Option<OffsetDateTime> {
@@ -170,7 +173,9 @@ mod tests {
         let read =
             |item: &Value| reflection::from_json(reflection::message(kind.message), item.clone()).unwrap();
         let items: Vec<_> = items.as_array().unwrap().iter().map(read).collect();
-        render(kind.columns, &items, false, OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap())
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        let columns: Vec<_> = kind.columns.iter().collect();
+        grid(&columns, &items, false, now).render(true, None)
     }
 
     #[test]

@@ -1,0 +1,171 @@
+//! Grids of text: titles, and rows of cells below them. Pure.
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
+
+/// No column is cut to less than this.
+const LEAST: u16 = 8;
+
+/// A space at each side of a cell.
+const PADDING: u16 = 2;
+
+/// Cells, and what their columns are called.
+#[derive(Debug)]
+pub struct Grid {
+    titles: Vec<String>,
+    rows: Vec<Vec<String>>,
+    /// The columns that may be cut where there is no room.
+    elastic: Vec<bool>,
+}
+
+/// Which columns are shown, and how wide they are. It only grows, so that rows that follow stand below their titles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layout {
+    shown: Vec<usize>,
+    widths: Vec<u16>,
+}
+
+impl Grid {
+    /// Makes a grid in which every cell stays on its line.
+    pub fn new(titles: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Self {
+        let printable =
+            |row: Vec<String>| row.iter().map(|cell| printable::line(cell).into_owned()).collect();
+        let elastic = vec![false; titles.len()];
+        Self { titles, rows: rows.map(printable).collect(), elastic }
+    }
+
+    /// Says which columns may be cut.
+    pub fn with_elastic(self, elastic: Vec<bool>) -> Self {
+        Self { elastic, ..self }
+    }
+
+    /// Renders it alone, without the columns that are empty.
+    pub fn render(&self, headers: bool, limit: Option<u16>) -> String {
+        let filled =
+            |column: &usize| self.rows.is_empty() || self.rows.iter().any(|row| !row[*column].is_empty());
+        let shown = (0..self.titles.len()).filter(filled).collect();
+        let mut layout = Layout { shown, widths: Vec::new() };
+        layout.grow(self, headers);
+        layout.render(self, headers, limit)
+    }
+
+    fn pick(&self, row: &[String], shown: &[usize]) -> Row {
+        let mut row = Row::from(shown.iter().map(|&column| row[column].clone()));
+        row.max_height(1);
+        row
+    }
+
+    fn table(&self, shown: &[usize], headers: bool) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        if headers {
+            table.set_header(self.pick(&self.titles, shown));
+        }
+        table.add_rows(self.rows.iter().map(|row| self.pick(row, shown)));
+        table
+    }
+}
+
+impl Layout {
+    /// Shows all columns, as wide as this grid needs them.
+    pub(super) fn of(grid: &Grid, headers: bool) -> Self {
+        let mut layout = Self { shown: (0..grid.titles.len()).collect(), widths: Vec::new() };
+        layout.grow(grid, headers);
+        layout
+    }
+
+    /// Makes room for a grid.
+    pub(super) fn grow(&mut self, grid: &Grid, headers: bool) {
+        self.widths.resize(self.shown.len(), 1);
+        let needed = grid.table(&self.shown, headers).column_max_content_widths();
+        for (width, needed) in self.widths.iter_mut().zip(needed) {
+            *width = needed.max(*width);
+        }
+    }
+
+    /// Renders a grid in these columns, and where they are wider than `limit`, with its last ones cut.
+    pub(super) fn render(&self, grid: &Grid, headers: bool, limit: Option<u16>) -> String {
+        if grid.rows.is_empty() && !headers {
+            return String::new();
+        }
+        let mut table = grid.table(&self.shown, headers);
+        for (column, width) in table.column_iter_mut().zip(self.fitted(grid, limit)) {
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(PADDING))));
+        }
+        let line = |line: String| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n";
+        table.lines().map(line).collect()
+    }
+
+    fn fitted(&self, grid: &Grid, limit: Option<u16>) -> Vec<u16> {
+        let mut widths = self.widths.clone();
+        let total: u16 =
+            widths.iter().fold(0, |sum, width| sum.saturating_add(*width).saturating_add(PADDING));
+        let room = limit.unwrap_or(u16::MAX).saturating_add(PADDING);
+        let mut excess = total.saturating_sub(room);
+        for (width, column) in widths.iter_mut().zip(&self.shown).rev() {
+            if grid.elastic[*column] {
+                let title = u16::try_from(grid.titles[*column].len()).unwrap_or(u16::MAX);
+                let cut = excess.min(width.saturating_sub(title.max(LEAST)));
+                *width -= cut;
+                excess -= cut;
+            }
+        }
+        widths
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid(rows: &[[&str; 3]]) -> Grid {
+        let owned = |row: &[&str; 3]| row.iter().map(|cell| (*cell).to_owned()).collect();
+        let titles = ["NAME", "WHY", "SO"].map(str::to_owned).to_vec();
+        Grid::new(titles, rows.iter().map(owned)).with_elastic(vec![false, true, true])
+    }
+
+    #[test]
+    fn only_texts_are_cut_the_last_one_first() {
+        let grid =
+            grid(&[["a-name-of-its-own", "because of something long", "therefore nothing"], ["b", "", "x"]]);
+        assert_eq!(
+            grid.render(true, None),
+            "NAME               WHY                        SO\n\
+             a-name-of-its-own  because of something long  therefore nothing\n\
+             b                                             x\n"
+        );
+        assert_eq!(
+            grid.render(true, Some(60)),
+            "NAME               WHY                        SO\n\
+             a-name-of-its-own  because of something long  therefore…\n\
+             b                                             x\n"
+        );
+        for (limit, longest) in [(60, 60), (50, 50), (40, 40), (10, 37)] {
+            let text = grid.render(false, Some(limit));
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(longest), "{limit}: {text}");
+            assert!(text.contains("a-name-of-its-own  ") && text.lines().count() == 2, "{text}");
+        }
+    }
+
+    #[test]
+    fn rows_that_follow_stand_below_their_titles() {
+        let first = grid(&[["alpha", "", "x"]]);
+        let mut layout = Layout::of(&first, true);
+        assert_eq!(layout.render(&first, true, None), "NAME   WHY  SO\nalpha       x\n");
+        let second = grid(&[["b", "why", "y"]]);
+        layout.grow(&second, true);
+        assert_eq!(layout.render(&second, false, None), "b      why  y\n");
+        let third = grid(&[["c", "because", "z"]]);
+        layout.grow(&third, true);
+        assert_eq!(layout.render(&third, false, None), "c      because  z\n");
+        assert_eq!(layout.render(&second, false, None), "b      why      y\n");
+    }
+
+    #[test]
+    fn empty_columns_and_titles_are_left_out() {
+        assert_eq!(grid(&[["a", "", "x"]]).render(true, None), "NAME  SO\na     x\n");
+        assert_eq!(grid(&[["a", "", "x"]]).render(false, None), "a  x\n");
+        assert_eq!(grid(&[]).render(true, None), "NAME  WHY  SO\n");
+        assert_eq!(grid(&[]).render(false, None), "");
+    }
+}

@@ -8,6 +8,7 @@ mod completion;
 mod conversation;
 mod definitions;
 mod doctor;
+mod editing;
 mod fidelity;
 mod fleet;
 mod guards;

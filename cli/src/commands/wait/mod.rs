@@ -26,14 +26,14 @@ const ROLLOUT: Duration = Duration::from_secs(2);
 
 /// Arguments of `wait`.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Waits for at most --timeout [default: 60s], and exits with 7 after that.")]
 pub struct Args {
     /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token; or KIND/NAME
     #[arg(value_name = "KIND|KIND/NAME")]
     kind: String,
     /// Names of resources; those that do not exist yet are waited for
     names: Vec<String>,
-    /// What to wait for: state=STATE, deleted, synced (every edge has it), revision=N or jsonpath='{.PATH}'=VALUE
+    /// What to wait for, for at most --timeout [default: 60s]: state=STATE, deleted, synced (every edge has it), revision=N or
+    /// jsonpath='{.PATH}'=VALUE
     #[arg(long = "for", value_name = "CONDITION", value_parser = Condition::parse)]
     condition: Condition,
 }

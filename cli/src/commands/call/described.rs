@@ -74,7 +74,7 @@ mod tests {
             "count":{"type":"integer","default":5},"tags":{"type":"array"},"zone":{"type":"string","description":"Where.\u001b[2J"}}}}"#;
         assert_eq!(
             tool("dev", definition),
-            "get(zone: string, tags: array, count?: integer = 5)\n  Gets it.\n  Or not.\n\nArguments:\n  \
+            "get(zone: string, tags: array, [count: integer = 5])\n  Gets it.\n  Or not.\n\nArguments:\n  \
              count  (integer, optional, default 5)\n  tags  (array)\n  zone  (string)\n      Where.\\u{1b}[2J\n\n\
              Example:\n  mcpctl call dev get zone=TEXT tags:=JSON\n"
         );

@@ -91,6 +91,8 @@ enum Place {
     Sets,
     /// Fields of the kind that was typed.
     Fields,
+    /// What can be waited for.
+    Conditions,
 }
 
 /// Lets every argument know what can stand there. Options are offered where one is begun, or where nothing else can stand.
@@ -159,6 +161,7 @@ fn place_of(path: &str, id: &str) -> Option<Place> {
         ) => Place::Selection,
         (["get" | "describe" | "delete" | "edit" | "wait"], "kind") => Place::Kinds,
         (["explain"], "topic") => Place::Topic,
+        (["wait"], "condition") => Place::Conditions,
         (_, "set") => Place::Sets,
         (_, "order_by" | "filter" | "sort_by" | "field" | "path") => Place::Fields,
         _ => return None,
@@ -193,7 +196,7 @@ type Known = (String, String);
 
 fn known(place: Place, line: &TypedLine, typed: &str, invocation: &Invocation) -> Vec<Known> {
     let ask = |question: Question| question::answer(invocation, &question);
-    let bare = |value: String| (value, String::new());
+    let bare = |value: String| -> Known { (value, String::new()) };
     let tokens = || invocation.context().map(|context| context.tokens).unwrap_or_default();
     match place {
         Place::Contexts => {
@@ -223,6 +226,10 @@ fn known(place: Place, line: &TypedLine, typed: &str, invocation: &Invocation) -
         Place::Arguments(offered) => arguments(line, offered).map(ask).unwrap_or_default(),
         Place::Sets => ask(Question::Sets),
         Place::Fields => fields(line),
+        Place::Conditions => {
+            let conditions = ["state=ready", "deleted", "synced", "revision=", "jsonpath="];
+            conditions.map(|condition| bare(condition.to_owned())).to_vec()
+        }
     }
 }
 

@@ -29,6 +29,8 @@ const CONTEXT: &str = "dev";
 const EDGE: &str = "local";
 /// Time allowed for the gateway to become ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is logged unless told otherwise: hardly ever a line.
+const DEFAULT_LOG: &str = "warn";
 
 /// Arguments of `dev`.
 #[derive(Debug, clap::Args)]
@@ -82,7 +84,7 @@ pub struct Args {
         env = "TRUNKLINE_LOG",
         hide_env_values = true,
         value_name = "FILTER",
-        default_value = "warn",
+        default_value = DEFAULT_LOG,
         value_parser = printable::logs::checked
     )]
     log: String,
@@ -107,7 +109,11 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     // First of all: a second gateway here must not get so far as to touch the files of the first.
     let _lock = lock(&folder, args.control_listen)?;
     let mut stop = StopSignal::new()?;
-    let spinner = Spinner::start("starting the control plane");
+    // Log lines would tear the progress line.
+    let spinner = match args.log == DEFAULT_LOG {
+        true => Spinner::start("starting the control plane"),
+        false => Spinner::hidden(),
+    };
 
     // The file of an earlier run would signal readiness too soon.
     let kept = KeptContexts::put_aside(file.clone())?;

@@ -16,6 +16,11 @@ impl Spinner {
         Self(bar)
     }
 
+    /// Shows nothing, where other lines come to the terminal all the time.
+    pub fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
     /// Shows another text.
     pub fn text(&self, text: impl AsRef<str>) {
         self.0.set_message(one_line(text));

@@ -406,6 +406,7 @@ fn timeless(mut status: UpstreamStatus) -> UpstreamStatus {
     (status.state_time, status.refresh_time) = (None, None);
     status.probe.iter_mut().for_each(|probe| probe.probe_time = None);
     status.lists.iter_mut().for_each(|list| list.since = None);
+    status.events.clear();
     status
 }
 
@@ -464,7 +465,9 @@ async fn a_probe_finds_what_a_registration_does_and_stores_nothing() {
     control.upstream("asleep", asleep, false).await;
     let found = probe(&control, Target::Name("upstreams/asleep".to_owned())).await;
     assert_eq!((found.state(), found.tool_count), (UpstreamState::Ready, 1));
-    assert_eq!(status(&control, "asleep").await, UpstreamStatus::default(), "nothing was stored");
+    let asleep = UpstreamStatus { reason: "it is disabled".to_owned(), ..UpstreamStatus::default() };
+    let expected = UpstreamStatus { state: UpstreamState::Disabled.into(), ..asleep };
+    assert_eq!(status(&control, "asleep").await, expected, "nothing was stored");
     assert!(tools(&control, "asleep").await.is_empty());
 }
 

@@ -168,7 +168,7 @@ async fn what_a_host_asks_for_is_asked_for() {
     terminal.type_line("s3cret-value");
     terminal.wait_for("Zone").await;
     terminal.type_line("nroth");
-    terminal.wait_for("did you mean north?").await;
+    terminal.wait_for("nroth is none of them").await;
     terminal.type_line("");
     assert_eq!(terminal.ended().await, 0, "{}", terminal.screen());
     let screen = terminal.raw();

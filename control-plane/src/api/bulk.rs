@@ -132,7 +132,6 @@ impl Write<'_> {
         let name = message.name().to_owned();
         let old = self.tx.get(K::KIND, &name).await?;
         let etag = message.meta().map(|meta| meta.etag.clone()).unwrap_or_default();
-        check_etag(&name, &etag, old.as_ref())?;
         let next = match &old {
             Some(row) => {
                 let all = prost_types::FieldMask { paths: vec!["*".to_owned()] };
@@ -150,6 +149,10 @@ impl Write<'_> {
             Some(old) if old.revision == row.revision => ChangeAction::Unchanged,
             Some(_) => ChangeAction::Updated,
         };
+        // A race that changes nothing is not lost: a file may be applied twice.
+        if action != ChangeAction::Unchanged {
+            check_etag(&name, &etag, old.as_ref())?;
+        }
         let before = old.as_ref().map(manifest).transpose()?;
         let after = Some(manifest(&row)?);
         let previous_set = old.map(|old| old.apply_set).filter(|old| *old != set.name).unwrap_or_default();

@@ -25,6 +25,7 @@ mod parked;
 mod reaching;
 mod refusals;
 mod rolling;
+mod secrets_in_files;
 mod secure;
 mod sessions;
 mod sources;

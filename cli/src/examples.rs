@@ -154,6 +154,7 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("Every file in a folder", "mcpctl apply -f team/"),
             ("What would change", "mcpctl apply -f team.yaml --dry-run"),
+            ("Files of a pattern, in a set of their own", "mcpctl apply -f 'team/*.yaml' --set team"),
             ("From another program", "mcpctl export | mcpctl apply -f -"),
         ],
     ),
@@ -225,6 +226,7 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("What would be imported", "mcpctl import claude_desktop_config.json --dry-run"),
             ("One server of a file", "mcpctl import ~/.cursor/mcp.json --only time"),
+            ("Those of Codex, after a look at what changes", "mcpctl import ~/.codex/config.toml --replace"),
         ],
     ),
     (

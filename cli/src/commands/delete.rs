@@ -104,7 +104,7 @@ fn report(invocation: &Invocation, targets: &[Named], dry_run: bool, format: For
 /// Returns what is named on the command line or in files; `None` if that is to be found out.
 fn named(selection: Option<&Selection>, args: &Args) -> Result<Option<Vec<Named>>> {
     let Some(selection) = selection else {
-        let resources = manifest::load(&args.files)?;
+        let resources = manifest::load_names(&args.files)?;
         if resources.is_empty() {
             return Err(Error::usage("the files contain no resources"));
         }

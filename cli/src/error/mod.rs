@@ -46,6 +46,19 @@ pub struct Error {
     /// The exit code of the process.
     pub exit: Exit,
     message: String,
+    /// What the control plane says to machines, if it has refused something.
+    pub refusal: Option<Box<Refusal>>,
+}
+
+/// A refusal of the control plane.
+#[derive(Debug, Default)]
+pub struct Refusal {
+    /// Such as `ETAG_MISMATCH`.
+    pub reason: String,
+    /// The resource that it is about, if it is about one.
+    pub name: String,
+    /// The fields that are wrong, and why each is.
+    pub violations: Vec<(String, String)>,
 }
 
 /// The result of a command.
@@ -54,7 +67,7 @@ pub type Result<T = ()> = std::result::Result<T, Error>;
 impl Error {
     /// Creates an error with an exit code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self { exit, message: message.into(), refusal: None }
     }
 
     /// Creates a general failure.
@@ -85,7 +98,20 @@ impl Error {
             message = reason.unwrap_or_else(|| status.code().to_string());
         }
         let (exit, message) = exit_and_message(status.code(), message, target);
-        Self::new(exit, message)
+        Self { refusal: Some(Box::new(refusal(status))), ..Self::new(exit, message) }
+    }
+}
+
+fn refusal(status: &Status) -> Refusal {
+    let details = status.get_error_details();
+    let info = details.error_info();
+    let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
+    Refusal {
+        reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
+        name: info.and_then(|info| info.metadata.get("name").cloned()).unwrap_or_default(),
+        violations: violations
+            .map(|one| (one.field.clone(), in_flags(&one_line(&one.description))))
+            .collect(),
     }
 }
 

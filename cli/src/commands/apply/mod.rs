@@ -1,5 +1,7 @@
 //! `mcpctl apply` and `mcpctl diff`: compare files with the registry, and apply them.
 
+mod refused;
+
 use std::path::PathBuf;
 
 use prost_reflect::DynamicMessage;
@@ -14,6 +16,7 @@ use crate::kinds::Kind;
 use crate::manifest::{self, Resource};
 use crate::output::{self, Format};
 use crate::reflection;
+use crate::suggest::nearest;
 
 /// The set of resources that name none.
 const DEFAULT_SET: &str = "default";
@@ -21,7 +24,7 @@ const DEFAULT_SET: &str = "default";
 /// The arguments that both share.
 #[derive(Debug, clap::Args)]
 struct ManifestArgs {
-    /// File, folder (recursive), or - for stdin; repeatable
+    /// File, folder (recursive), pattern such as 'team/*.yaml', or - for stdin; repeatable
     #[arg(short, long = "filename", required = true, value_name = "FILE|DIR|-")]
     files: Vec<PathBuf>,
     /// Delete resources that were applied in the same set before and are missing now
@@ -68,12 +71,13 @@ pub struct DiffArgs {
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let client = invocation.client().await?;
     let flags = [("validateOnly", args.dry_run), ("force", args.force), ("takeOver", args.take_over)];
-    let mut request = request(&args.manifests, flags)?;
+    let resources = resources(&args.manifests)?;
+    let mut request = request(&args.manifests, &resources, flags);
     warn_of_new_set(&client, args.manifests.set.as_deref()).await;
     if args.manifests.prune && !args.dry_run && !args.yes {
-        agree_to_prune(&client, &args, &mut request).await?;
+        agree_to_prune(&client, &args, &resources, &mut request).await?;
     }
-    let answer = send(&client, request).await?;
+    let answer = send(&client, &resources, request).await?;
     let revision = reflection::number(&answer, "revision");
     let changes = reflection::submessages(&answer, "changes");
     match invocation.format {
@@ -110,8 +114,9 @@ pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
     let client = invocation.client().await.map_err(trouble)?;
     // A difference is shown, whether or not it may be applied.
     let flags = ["validateOnly", "force", "takeOver"].map(|flag| (flag, true));
-    let request = request(&args.manifests, flags).map_err(trouble)?;
-    let answer = send(&client, request).await.map_err(trouble)?;
+    let resources = resources(&args.manifests).map_err(trouble)?;
+    let request = request(&args.manifests, &resources, flags);
+    let answer = send(&client, &resources, request).await.map_err(trouble)?;
     let mut text = String::new();
     for change in reflection::submessages(&answer, "changes") {
         text.push_str(&unified_diff_of(&change).map_err(trouble)?);
@@ -120,7 +125,7 @@ pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
     Ok(u8::from(!text.is_empty()))
 }
 
-fn request(source: &ManifestArgs, flags: [(&str, bool); 3]) -> Result<Map<String, Value>> {
+fn resources(source: &ManifestArgs) -> Result<Vec<Resource>> {
     let resources = manifest::load(&source.files)?;
     if resources.is_empty() {
         return Err(Error::usage(match source.prune {
@@ -130,22 +135,37 @@ fn request(source: &ManifestArgs, flags: [(&str, bool); 3]) -> Result<Map<String
             false => "the files contain no resources",
         }));
     }
+    Ok(resources)
+}
+
+fn request(source: &ManifestArgs, resources: &[Resource], flags: [(&str, bool); 3]) -> Map<String, Value> {
     let manifests: Vec<Value> = resources.iter().map(manifest_json).collect();
     let set = source.set.as_deref().unwrap_or_default();
     let fields = [("manifests", manifests.into()), ("applySet", set.into()), ("prune", source.prune.into())];
     let flags = flags.map(|(flag, given)| (flag, Value::Bool(given)));
-    Ok(fields.into_iter().chain(flags).map(|(field, value)| (field.to_owned(), value)).collect())
+    fields.into_iter().chain(flags).map(|(field, value)| (field.to_owned(), value)).collect()
 }
 
-async fn send(client: &ControlClient, request: Map<String, Value>) -> Result<DynamicMessage> {
-    client.call("trunkline.admin.v1.BulkService/ApplyResources", Value::Object(request)).await
+/// Sends it. What is refused is named by its place in the files.
+async fn send(
+    client: &ControlClient,
+    resources: &[Resource],
+    request: Map<String, Value>,
+) -> Result<DynamicMessage> {
+    let answer = client.call("trunkline.admin.v1.BulkService/ApplyResources", Value::Object(request)).await;
+    answer.map_err(|error| refused::in_files(error, resources))
 }
 
 /// Shows what a prune would delete, and asks. After that it deletes nothing else.
-async fn agree_to_prune(client: &ControlClient, args: &Args, request: &mut Map<String, Value>) -> Result {
+async fn agree_to_prune(
+    client: &ControlClient,
+    args: &Args,
+    resources: &[Resource],
+    request: &mut Map<String, Value>,
+) -> Result {
     let mut trial = request.clone();
     trial.insert("validateOnly".into(), true.into());
-    let plan = reflection::submessages(&send(client, trial).await?, "changes");
+    let plan = reflection::submessages(&send(client, resources, trial).await?, "changes");
     let leaving: Vec<String> = plan
         .iter()
         .filter(|change| reflection::enum_word(change, "action") == "deleted")
@@ -176,19 +196,12 @@ async fn warn_of_new_set(client: &ControlClient, set: Option<&str>) {
         .iter()
         .map(|set| reflection::text(set, "name"))
         .collect();
-    if let Some(near) = misspelt(set, &known) {
+    if known.iter().any(|name| name == set) {
+        return;
+    }
+    if let Some(near) = nearest(set, known.iter().map(String::as_str)) {
         output::eprint(format!("warning: set {set} is new; did you mean --set {near}?"));
     }
-}
-
-/// The known name that another one is probably a misspelling of.
-fn misspelt<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
-    if known.iter().any(|name| name == word) {
-        return None;
-    }
-    let similarity = |name: &str| similar::TextDiff::from_chars(name, word).ratio();
-    let best = known.iter().map(String::as_str).max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    best.filter(|name| similarity(name) > 0.6)
 }
 
 fn manifest_json(resource: &Resource) -> Value {
@@ -251,16 +264,6 @@ mod tests {
 
     fn change(json: Value) -> DynamicMessage {
         reflection::from_json(reflection::message("trunkline.admin.v1.Change"), json).unwrap()
-    }
-
-    #[test]
-    fn a_misspelt_set_is_noticed() {
-        let known = ["default", "team"].map(str::to_owned);
-        for (word, near) in
-            [("tema", Some("team")), ("team", None), ("other", None), ("defalt", Some("default"))]
-        {
-            assert_eq!(misspelt(word, &known), near, "{word}");
-        }
     }
 
     #[test]

@@ -1,0 +1,97 @@
+//! The fields of a resource, as they are written: whether each is known, and its value of the type that it has.
+
+use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind as FieldKind, MessageDescriptor};
+use schema::words;
+use serde_json::{Value, json};
+
+use crate::suggest::{did_you_mean, nearest};
+
+/// What is wrong in a resource, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// Such as `tools[1].match`; empty for the resource as a whole.
+    pub(super) path: String,
+    /// A sentence that names the field.
+    pub(super) why: String,
+}
+
+impl Wrong {
+    pub(super) fn new(path: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { path: path.into(), why: why.into() }
+    }
+}
+
+/// Finds the fields that are unknown or have the wrong type.
+pub(super) fn check(message: &MessageDescriptor, json: &Value) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
+    check_message(message, json, "", &mut wrong);
+    wrong
+}
+
+fn check_message(message: &MessageDescriptor, json: &Value, path: &str, wrong: &mut Vec<Wrong>) {
+    let Value::Object(members) = json else {
+        return wrong.push(Wrong::new(path, format!("{path}: must be a mapping")));
+    };
+    for (key, value) in members {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match message.get_field_by_json_name(key).or_else(|| message.get_field_by_name(key)) {
+            None => wrong.push(Wrong::new(&path, unknown(message, key, &path))),
+            Some(field) => check_field(message, &field, value, &path, wrong),
+        }
+    }
+}
+
+fn check_field(
+    message: &MessageDescriptor,
+    field: &FieldDescriptor,
+    value: &Value,
+    path: &str,
+    wrong: &mut Vec<Wrong>,
+) {
+    match (field.kind(), value) {
+        (FieldKind::Message(inner), Value::Object(_)) if is_trunkline(&inner) && !field.is_map() => {
+            check_message(&inner, value, path, wrong);
+        }
+        (FieldKind::Message(inner), Value::Array(items)) if is_trunkline(&inner) && field.is_list() => {
+            for (index, item) in items.iter().enumerate() {
+                check_message(&inner, item, &format!("{path}[{index}]"), wrong);
+            }
+        }
+        // What is written instead is not quoted: it may be a secret.
+        (FieldKind::Message(inner), value) if is_trunkline(&inner) && !field.is_map() && !value.is_null() => {
+            let wanted = if field.is_list() { "a list" } else { "a mapping" };
+            wrong.push(Wrong::new(path, format!("{path}: must be {wanted}")));
+        }
+        (FieldKind::Enum(kind), Value::String(word)) if words::value(&kind, word).is_some() => {}
+        (FieldKind::Enum(kind), Value::String(word)) => {
+            wrong.push(Wrong::new(path, format!("{path}: {}", no_value(&kind, word))));
+        }
+        _ => {
+            let key = field.json_name();
+            let alone = json!({ key: value });
+            if let Err(error) = DynamicMessage::deserialize(message.clone(), alone) {
+                wrong.push(Wrong::new(path, format!("{path}: {error}")));
+            }
+        }
+    }
+}
+
+/// Returns whether a message is part of the Trunkline API. Google's messages have a JSON form of their own.
+fn is_trunkline(message: &MessageDescriptor) -> bool {
+    message.full_name().starts_with("trunkline.")
+}
+
+fn unknown(message: &MessageDescriptor, key: &str, path: &str) -> String {
+    let names: Vec<_> = message.fields().map(|field| field.json_name().to_owned()).collect();
+    match nearest(key, names.iter().map(String::as_str)) {
+        Some(name) => format!("unknown field `{path}`; did you mean `{name}`?"),
+        None => format!("unknown field `{path}`"),
+    }
+}
+
+/// Says which values there are.
+fn no_value(kind: &EnumDescriptor, word: &str) -> String {
+    let choices = words::choices(kind);
+    let hint = did_you_mean(word, choices.iter().map(String::as_str));
+    format!("must be {}, not {word:?}{hint}", words::one_of(&choices))
+}

@@ -1,0 +1,288 @@
+//! Secrets of files, which are given by reference: `{fromEnv: NAME}`, `{fromFile: PATH}` or `{literal: TEXT}`. What looks like a
+//! variable of a shell is refused: it would be stored as it stands. Nothing here says what a secret is.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use mcp::border::text_without_mark;
+use serde_json::{Map, Value};
+
+use super::fields::Wrong;
+use crate::kinds::Kind;
+use crate::suggest::did_you_mean;
+
+/// The secrets of each kind; `*` is every member of a mapping. A test compares them with the contract.
+const SECRETS: [(&str, &str); 4] = [
+    ("Upstream", "credential.bearer.token"),
+    ("Upstream", "credential.basic.password"),
+    ("Upstream", "credential.headers.headers.*"),
+    ("Upstream", "credential.query_parameter.value"),
+];
+
+/// The forms of a reference.
+const FORMS: [&str; 3] = ["fromEnv", "fromFile", "literal"];
+
+/// Larger files hold no secret.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Where secrets come from.
+#[derive(Clone, Copy)]
+pub(super) enum SecretSource<'a> {
+    /// The environment of this process, and files from this folder on.
+    Folder(&'a Path),
+    /// Nowhere: they are not needed.
+    None,
+}
+
+/// Puts the secrets in the places of their references. Returns what is wrong with them.
+pub(super) fn resolve(kind: &Kind, fields: &mut Value, source: SecretSource<'_>) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
+    for (_, path) in SECRETS.iter().filter(|(of, _)| *of == kind.name) {
+        let parts: Vec<_> = path.split('.').collect();
+        descend(fields, &parts, String::new(), &mut |path, value| match secret(value, source) {
+            Ok(secret) => *value = Value::String(secret),
+            Err(why) => wrong.push(Wrong::new(path, format!("`{path}` {why}"))),
+        });
+    }
+    wrong
+}
+
+/// Visits the values at a path, in whatever case its members are written.
+fn descend(value: &mut Value, path: &[&str], at: String, visit: &mut dyn FnMut(&str, &mut Value)) {
+    let Some((first, rest)) = path.split_first() else {
+        if !value.is_null() {
+            visit(&at, value);
+        }
+        return;
+    };
+    for (key, value) in value.as_object_mut().into_iter().flatten() {
+        let is_any = *first == "*";
+        if is_any || plain(key) == plain(first) {
+            let at = match (is_any, at.is_empty()) {
+                (true, _) => format!("{at}[{key:?}]"),
+                (_, true) => key.clone(),
+                _ => format!("{at}.{key}"),
+            };
+            descend(value, rest, at, visit);
+        }
+    }
+}
+
+fn plain(key: &str) -> String {
+    key.replace('_', "").to_ascii_lowercase()
+}
+
+fn secret(value: &Value, source: SecretSource<'_>) -> Result<String, String> {
+    match value {
+        Value::String(text) => match variable(text) {
+            Some(_) if matches!(source, SecretSource::None) => Ok(String::new()),
+            Some(name) => Err(format!(
+                "has ${{{name}}}, which would be stored as it stands: write {{fromEnv: {name}}} for the variable, {{fromFile: PATH}} for \
+                 the content of a file, or {{literal: TEXT}} where it is meant so"
+            )),
+            None => Ok(text.clone()),
+        },
+        Value::Object(reference) => referred(reference, source),
+        _ => {
+            Err("must be a text, {fromEnv: NAME}, {fromFile: PATH} or {literal: TEXT}; put numbers in quotes"
+                .to_owned())
+        }
+    }
+}
+
+fn referred(reference: &Map<String, Value>, source: SecretSource<'_>) -> Result<String, String> {
+    let mut members = reference.iter();
+    let (Some((form, value)), None) = (members.next(), members.next()) else {
+        return Err("must have one of fromEnv, fromFile and literal".to_owned());
+    };
+    if !FORMS.contains(&form.as_str()) {
+        return Err(format!(
+            "has `{form}`, and must have one of fromEnv, fromFile and literal{}",
+            did_you_mean(form, FORMS)
+        ));
+    }
+    let word = value.as_str().ok_or_else(|| format!("must have a text as `{form}`"))?;
+    match (source, form.as_str()) {
+        (SecretSource::None, _) => Ok(String::new()),
+        (_, "literal") => Ok(word.to_owned()),
+        (_, "fromEnv") => from_environment(word),
+        (SecretSource::Folder(folder), _) => from_file(&folder.join(word)),
+    }
+}
+
+fn from_environment(name: &str) -> Result<String, String> {
+    match std::env::var(name) {
+        Ok(value) if value.is_empty() => Err(format!("is from {name}, which is empty in the environment")),
+        Ok(value) => Ok(value),
+        Err(std::env::VarError::NotPresent) => {
+            Err(format!("is from {name}, which is not set in the environment"))
+        }
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!("is from {name}, which is no UTF-8")),
+    }
+}
+
+/// Reads a file without a byte order mark and the newline at its end.
+fn from_file(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+    read.map_err(|error| format!("is from {shown}, which cannot be read: {error}"))?;
+    match text_without_mark(&text).trim_end_matches(['\r', '\n']) {
+        "" => Err(format!("is from {shown}, which is empty")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// The name of the first variable in a text: `${NAME}`, `${env:NAME}` or `${NAME:-default}`.
+fn variable(text: &str) -> Option<&str> {
+    let starts = text.match_indices("${").map(|(at, open)| at + open.len());
+    starts.filter_map(|at| text[at..].split_once('}')).find_map(|(inner, _)| {
+        let inner = inner.strip_prefix("env:").unwrap_or(inner);
+        let name = inner.split_once(":-").map_or(inner, |(name, _)| name);
+        let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        is_name.then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_reflect::{FieldDescriptor, MessageDescriptor};
+    use serde_json::json;
+
+    use super::*;
+    use crate::kinds::KINDS;
+    use crate::reflection;
+
+    fn resolved(credential: Value, source: SecretSource<'_>) -> Result<Value, Vec<String>> {
+        let mut fields = json!({ "credential": credential });
+        let wrong = resolve(Kind::from_word("upstream"), &mut fields, source);
+        if wrong.is_empty() {
+            Ok(fields["credential"].take())
+        } else {
+            Err(wrong.into_iter().map(|one| one.why).collect())
+        }
+    }
+
+    #[test]
+    fn every_form_is_resolved_wherever_a_secret_is() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("key"), "\u{feff}s3cret\r\n").unwrap();
+        let file = json!({"fromFile": "key"});
+        let literal = json!({"literal": "${X}"});
+        for (credential, expected) in [
+            (json!({"bearer": {"token": file}}), json!({"bearer": {"token": "s3cret"}})),
+            (
+                json!({"basic": {"username": "${u}", "password": literal}}),
+                json!({"basic": {"username": "${u}", "password": "${X}"}}),
+            ),
+            (
+                json!({"headers": {"headers": {"fromEnv": file, "X": "$y"}}}),
+                json!({"headers": {"headers": {"fromEnv": "s3cret", "X": "$y"}}}),
+            ),
+            (
+                json!({"queryParameter": {"parameter": "p", "value": {"fromEnv": "PATH"}}}),
+                json!({"queryParameter": {"parameter": "p", "value": std::env::var("PATH").unwrap()}}),
+            ),
+            (json!({"query_parameter": {"value": file}}), json!({"query_parameter": {"value": "s3cret"}})),
+            (json!({"bearer": {}}), json!({"bearer": {}})),
+            (json!({"bearer": {"token": null}}), json!({"bearer": {"token": null}})),
+        ] {
+            assert_eq!(
+                resolved(credential.clone(), SecretSource::Folder(folder.path())),
+                Ok(expected),
+                "{credential}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_no_secret_is() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("empty"), "\n").unwrap();
+        let place = folder.path().display();
+        let forms = "must have one of fromEnv, fromFile and literal";
+        for (token, why) in [
+            (
+                json!("s3cret ${env:TOKEN:-x}"),
+                "has ${TOKEN}, which would be stored as it stands: write {fromEnv: TOKEN} for the variable, {fromFile: PATH} for the \
+                 content of a file, or {literal: TEXT} where it is meant so"
+                    .to_owned(),
+            ),
+            (json!({"fromEnv": "NO_SUCH_VARIABLE_HERE"}), "is from NO_SUCH_VARIABLE_HERE, which is not set in the environment".to_owned()),
+            (json!({"fromFile": "empty"}), format!("is from {place}/empty, which is empty")),
+            (
+                json!({"fromFile": "gone"}),
+                format!("is from {place}/gone, which cannot be read: No such file or directory (os error 2)"),
+            ),
+            (json!({"fromenv": "A"}), format!("has `fromenv`, and {forms}; did you mean fromEnv?")),
+            (json!({"fromEnv": "A", "fromFile": "b"}), forms.to_owned()),
+            (json!({}), forms.to_owned()),
+            (json!({"literal": 5}), "must have a text as `literal`".to_owned()),
+            (
+                json!(12345),
+                "must be a text, {fromEnv: NAME}, {fromFile: PATH} or {literal: TEXT}; put numbers in quotes".to_owned(),
+            ),
+        ] {
+            let wrong = resolved(json!({"bearer": {"token": token}}), SecretSource::Folder(folder.path())).unwrap_err();
+            assert_eq!(wrong, [format!("`credential.bearer.token` {why}")], "{token}");
+        }
+        let headers = json!({"headers": {"headers": {"X.Y": "${A}"}}});
+        let wrong = resolved(headers.clone(), SecretSource::Folder(folder.path())).unwrap_err();
+        assert!(wrong[0].starts_with("`credential.headers.headers[\"X.Y\"]` has ${A}, "), "{wrong:?}");
+        // Whoever deletes needs no secrets.
+        assert_eq!(resolved(headers, SecretSource::None), Ok(json!({"headers": {"headers": {"X.Y": ""}}})));
+    }
+
+    #[test]
+    fn what_only_looks_like_a_variable_is_a_secret() {
+        for (text, name) in [
+            ("a${TOKEN}b", Some("TOKEN")),
+            ("${env:T_1}", Some("T_1")),
+            ("${A:-x}", Some("A")),
+            ("${ ${B}", Some("B")),
+            ("$TOKEN", None),
+            ("$2b$10$x", None),
+            ("${}", None),
+            ("${1}", None),
+            ("${a-b}", None),
+            ("${A", None),
+        ] {
+            assert_eq!(variable(text), name, "{text}");
+        }
+    }
+
+    /// The comment of a field in the contract.
+    fn comment(field: &FieldDescriptor) -> String {
+        let file = field.parent_file();
+        let locations = file.file_descriptor_proto().source_code_info.clone().unwrap_or_default().location;
+        let location = locations.into_iter().find(|location| location.path == field.path());
+        location.map(|location| location.leading_comments().to_owned()).unwrap_or_default()
+    }
+
+    fn secrets_of(message: &MessageDescriptor, path: &str, found: &mut Vec<String>) {
+        for field in message.fields() {
+            let mut path =
+                if path.is_empty() { field.name().to_owned() } else { format!("{path}.{}", field.name()) };
+            if comment(&field).to_lowercase().contains("input only") {
+                path.push_str(if field.is_map() { ".*" } else { "" });
+                found.push(path);
+            } else if let Some(inner) =
+                field.kind().as_message().filter(|inner| inner.full_name().starts_with("trunkline."))
+            {
+                secrets_of(inner, &path, found);
+            }
+        }
+    }
+
+    #[test]
+    fn the_secrets_are_those_of_the_contract() {
+        for kind in KINDS.iter().filter(|kind| kind.manifest.is_some()) {
+            let mut found = Vec::new();
+            secrets_of(&reflection::message(kind.message), "", &mut found);
+            let known: Vec<_> =
+                SECRETS.iter().filter(|(of, _)| *of == kind.name).map(|(_, path)| *path).collect();
+            assert_eq!(found, known, "{}", kind.name);
+        }
+    }
+}

@@ -131,6 +131,7 @@ fn without_formats(command: &Command) -> Option<&'static str> {
         Command::Connect(_) => Some("connect"),
         Command::Import(_) => Some("import"),
         Command::Completion(_) => Some("completion"),
+        Command::Man(_) => Some("man"),
         Command::Options => Some("options"),
         _ => None,
     }

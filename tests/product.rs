@@ -10,6 +10,7 @@ mod definitions;
 mod doctor;
 mod editing;
 mod fidelity;
+mod files;
 mod fleet;
 mod guards;
 mod harness;

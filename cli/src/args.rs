@@ -105,6 +105,8 @@ pub enum Command {
     Diff(commands::apply::DiffArgs),
     /// Explain what files may hold: kinds, fields, types, defaults and limits
     Explain(commands::explain::Args),
+    /// Print the JSON Schema of resource files, for editors
+    Schema(commands::schema::Args),
     /// Export resources as files for `apply`
     Export(commands::export::Args),
     /// Show who is called how often, and how that ends

@@ -168,6 +168,7 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("A file to begin with", "mcpctl explain upstream --example > upstream.yaml"),
         ],
     ),
+    ("schema", &[("For an editor", "mcpctl schema --write trunkline.json")]),
     ("export", &[("Everything, for apply elsewhere", "mcpctl export > all.yaml")]),
     (
         "top",

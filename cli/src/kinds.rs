@@ -369,6 +369,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_observed_is_what_the_contract_says() {
+        for kind in KINDS.iter().filter(|kind| kind.manifest.is_some()) {
+            let message = reflection::message(kind.message);
+            for field in message.fields() {
+                let inner = field.kind().as_message().cloned().filter(|_| !field.is_map());
+                let below = inner.iter().flat_map(|inner| inner.fields());
+                let below = below.map(|inner| format!("{}.{}", field.json_name(), inner.json_name()));
+                for path in below.chain([field.json_name().to_owned()]) {
+                    let is_below = path.split_once('.').is_some_and(|(above, _)| is_observed(kind, above));
+                    let declared = schema::rules::is_output_only(&message, &path);
+                    assert_eq!(is_observed(kind, &path) || is_below, declared, "{} {path}", kind.name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn names_go_there_and_back() {
         let (upstream, tool, resource) =
             (Kind::from_word("upstream"), Kind::from_word("tools"), Kind::from_word("res"));

@@ -79,7 +79,8 @@ pub fn readable_document(kind: &str, message: &DynamicMessage) -> Mapping {
     mapping
 }
 
-fn make_readable(descriptor: &MessageDescriptor, mapping: &mut Mapping) {
+/// Gives the enum values of a document their short words.
+pub fn make_readable(descriptor: &MessageDescriptor, mapping: &mut Mapping) {
     for (key, value) in mapping.iter_mut() {
         let Some(field) = key.as_str().and_then(|key| descriptor.get_field_by_json_name(key)) else {
             continue;

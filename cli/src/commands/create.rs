@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
+use serde_yaml_ng::Mapping;
 
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
 use crate::commands::{Invocation, rollout};
@@ -21,7 +22,7 @@ use crate::reflection;
 pub struct Args {
     #[command(subcommand)]
     target: Target,
-    /// Validate without storing anything
+    /// Validate without storing anything; with -o yaml, print the file for `apply` that says the same
     #[arg(long, global = true)]
     dry_run: bool,
 }
@@ -136,9 +137,13 @@ impl Creator<'_> {
     }
 
     /// Prints the created resource in the requested format, or else a line with its name.
-    fn show(&self, kind: &Kind, answer: &DynamicMessage) -> Result<DynamicMessage> {
+    fn show(&self, kind: &Kind, answer: &DynamicMessage, file: Mapping) -> Result<DynamicMessage> {
         let item = reflection::submessage(answer, kind.singular)
             .ok_or_else(|| Error::failure(format!("the response contains no {}", kind.singular)))?;
+        if self.validate_only && self.invocation.format == Some(Format::Yaml) {
+            output::print(&output::documents(vec![file], true, Format::Yaml)?)?;
+            return Ok(item);
+        }
         let done = if self.validate_only { "created (dry run)" } else { "created" };
         match self.invocation.format {
             Some(format) => {
@@ -151,8 +156,9 @@ impl Creator<'_> {
 
     async fn plain(&self, kind: &str, name: &str, fields: Fields) -> Result {
         let kind = Kind::from_word(kind);
+        let file = file_of(kind, name, &fields, None)?;
         let answer = self.send(kind, name, fields, Value::Null).await?;
-        let item = self.show(kind, &answer)?;
+        let item = self.show(kind, &answer, file)?;
         let status = reflection::to_json(&item);
         for member in status["status"]["unresolved"].as_array().into_iter().flatten() {
             output::eprint(format!("warning: {member} matches nothing in the catalogue"));
@@ -165,10 +171,12 @@ impl Creator<'_> {
             return Err(Error::usage("--url is required, as in --url http://127.0.0.1:9000/mcp"));
         }
         let kind = Kind::from_word("upstream");
+        let fields = flags.fields()?;
+        let file = file_of(kind, name, &fields, flags.credential.for_file()?)?;
         let spinner = Spinner::start(format!("probing {name}"));
-        let answer = self.send(kind, name, flags.fields()?, json!({ "noWait": no_wait })).await;
+        let answer = self.send(kind, name, fields, json!({ "noWait": no_wait })).await;
         drop(spinner);
-        let item = self.show(kind, &answer?)?;
+        let item = self.show(kind, &answer?, file)?;
         if !self.validate_only && !no_wait {
             super::upstream::report_state(&item);
         }
@@ -181,10 +189,12 @@ impl Creator<'_> {
         if flags.servers.is_empty() {
             return Err(Error::usage("--server is required: a server that the token may call, or * for all"));
         }
-        let answer = self.send(kind, name, flags.fields_for_creation(), Value::Null).await?;
+        let fields = flags.fields_for_creation();
+        let file = file_of(kind, name, &fields, None)?;
+        let answer = self.send(kind, name, fields, Value::Null).await?;
         let bearer = reflection::text(&answer, "bearer");
         if self.validate_only {
-            return self.show(kind, &answer).map(|_| None);
+            return self.show(kind, &answer, file).map(|_| None);
         }
         let item = reflection::submessage(&answer, kind.singular)
             .ok_or_else(|| Error::failure("the response contains no token"))?;
@@ -251,6 +261,21 @@ impl Creator<'_> {
     }
 }
 
+/// Returns the file that holds what was given, and no more. A credential is given in the words of files.
+fn file_of(kind: &Kind, name: &str, fields: &Fields, credential: Option<Value>) -> Result<Mapping> {
+    let mut body = fields.body.clone();
+    body.remove("credential");
+    body.insert("name".into(), kind.full_name(name)?.into());
+    let message = reflection::from_json(reflection::message(kind.message), Value::Object(body))?;
+    let mut document = reflection::document(kind.name, &message);
+    if let Some(credential) = credential {
+        let credential =
+            serde_yaml_ng::to_value(credential).map_err(|error| Error::failure(error.to_string()))?;
+        document.insert("credential".into(), credential);
+    }
+    Ok(document)
+}
+
 /// Waits until the edges know a new token, so that its bearer works at once.
 async fn wait_for_edges(invocation: &Invocation, token: &DynamicMessage) -> Result {
     let revision =
@@ -275,4 +300,29 @@ pub fn save_token(invocation: &Invocation, token: &DynamicMessage, bearer: &str)
         created: document["meta"]["createTime"].as_str().map(str::to_owned),
     };
     invocation.save_bearer(&short_name(&reflection::text(token, "name")), saved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_holds_what_was_given_and_is_read_back() {
+        let body = json!({ "http": { "url": "http://x/mcp" }, "mcp": { "eraPolicy": "ERA_POLICY_LEGACY" },
+            "requestTimeout": "5s", "credential": { "bearer": { "token": "s3cret" } } });
+        let fields = Fields { body: body.as_object().cloned().unwrap(), mask: Vec::new() };
+        let credential = json!({ "bearer": { "token": "s3cret" } });
+        let file = file_of(Kind::from_word("upstream"), "time", &fields, Some(credential)).unwrap();
+        let text = output::documents(vec![file], true, Format::Yaml).unwrap();
+        assert_eq!(
+            text,
+            "kind: Upstream\nname: upstreams/time\nhttp:\n  url: http://x/mcp\nrequestTimeout: 5s\nmcp:\n  eraPolicy: legacy\n\
+             credential:\n  bearer:\n    token: s3cret\n"
+        );
+        let read = &crate::manifest::parse("f", &text).unwrap()[0];
+        assert_eq!(
+            reflection::to_json(&read.message)["credential"],
+            json!({ "bearer": { "token": "s3cret" } })
+        );
+    }
 }

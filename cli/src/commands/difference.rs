@@ -7,7 +7,7 @@ use serde_yaml_ng::{Mapping, Value as Document};
 use crate::error::Result;
 use crate::kinds::Kind;
 use crate::manifest;
-use crate::output;
+use crate::output::{self, Format};
 use crate::reflection;
 
 /// Renders the difference; empty if there is none.
@@ -24,8 +24,10 @@ pub fn difference(
         mark_secret(old, "(as stored)");
         mark_secret(new, "(changed)");
     }
-    let text =
-        |document: Option<Mapping>| document.map_or(Ok(String::new()), |document| output::yaml(&document));
+    let text = |document: Option<Mapping>| match document {
+        Some(document) => output::documents(vec![document], true, Format::Yaml),
+        None => Ok(String::new()),
+    };
     let (old, new) = (text(old)?, text(new)?);
     if old == new {
         return Ok(String::new());

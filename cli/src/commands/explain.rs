@@ -72,9 +72,7 @@ fn names(kind: &Kind) -> Vec<&'static str> {
 
 /// Finds a kind by any of its words, in any case.
 fn find_kind(word: &str) -> Result<&'static Kind> {
-    let is_it =
-        |kind: &&Kind| names(kind).into_iter().chain([kind.name]).any(|name| name.eq_ignore_ascii_case(word));
-    KINDS.iter().find(is_it).ok_or_else(|| {
+    Kind::find(word).ok_or_else(|| {
         let kinds: Vec<_> = KINDS.iter().map(|kind| kind.plural).collect();
         let hint = did_you_mean(word, KINDS.iter().flat_map(names));
         Error::not_found(format!("there is no kind {word}{hint}; the kinds are {}", kinds.join(", ")))

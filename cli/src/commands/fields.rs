@@ -86,6 +86,19 @@ pub struct CredentialFlags {
 }
 
 impl CredentialFlags {
+    /// Returns the credential as a file would hold it: what was read from a file is referred to.
+    pub fn for_file(&self) -> Result<Option<Value>> {
+        let from_file = self.bearer_file.as_deref().filter(|path| path.as_os_str() != "-");
+        if let (None, Some(path)) = (&self.bearer, from_file) {
+            return Ok(Some(json!({ "bearer": { "token": { "fromFile": path.display().to_string() } } })));
+        }
+        let mut credential = self.json()?;
+        if let Some(credential) = &mut credential {
+            mark_literals(credential);
+        }
+        Ok(credential)
+    }
+
     /// Returns the credential in proto-JSON, if one is given.
     pub fn json(&self) -> Result<Option<Value>> {
         if let Some(token) = &self.bearer {
@@ -104,6 +117,15 @@ impl CredentialFlags {
         }
         let query = |(parameter, value): &(String, String)| json!({ "queryParameter": { "parameter": parameter, "value": value } });
         Ok(self.query.as_ref().map(query))
+    }
+}
+
+/// Marks texts that a file would take for a variable.
+fn mark_literals(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains("${") => *value = json!({ "literal": text }),
+        Value::Object(members) => members.values_mut().for_each(mark_literals),
+        _ => {}
     }
 }
 
@@ -141,7 +163,7 @@ pub struct UpstreamFlags {
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     refresh_interval: Option<Duration>,
     /// Era of the protocol to speak with the upstream [default: auto]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, ignore_case = true)]
     era: Option<Era>,
     /// Keep the catalogue, but expose nothing of it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -341,6 +363,23 @@ mod tests {
             "requestTimeout": "5s", "mcp": {"eraPolicy": "ERA_POLICY_LEGACY"}});
         assert_eq!(Value::Object(fields.body), expected);
         assert_eq!(fields.mask, ["http.url", "meta.labels", "requestTimeout", "mcp.eraPolicy"]);
+    }
+
+    #[test]
+    fn a_file_refers_to_the_file_of_a_secret() {
+        let flags = |bearer: Option<&str>, file: Option<&str>| CredentialFlags {
+            bearer: bearer.map(str::to_owned),
+            bearer_file: file.map(PathBuf::from),
+            ..CredentialFlags::default()
+        };
+        for (flags, expected) in [
+            (flags(Some("s3cret"), None), json!("s3cret")),
+            (flags(Some("${X}"), None), json!({ "literal": "${X}" })),
+            (flags(None, Some("token")), json!({ "fromFile": "token" })),
+        ] {
+            assert_eq!(flags.for_file().unwrap().unwrap()["bearer"]["token"], expected);
+        }
+        assert_eq!(CredentialFlags::default().for_file().unwrap(), None);
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod read;
 pub mod register;
 pub mod revoke;
 pub mod rollout;
+pub mod schema;
 pub mod top;
 pub mod tunnel;
 pub mod update;
@@ -156,6 +157,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Apply(args) => apply::run(&invocation, args).await?,
         Command::Diff(args) => return apply::diff(&invocation, args).await,
         Command::Explain(args) => explain::run(&invocation, args)?,
+        Command::Schema(args) => schema::run(&invocation, args)?,
         Command::Export(args) => export::run(&invocation, args).await?,
         Command::Top(args) => top::run(&invocation, args).await?,
         Command::Usage(args) => usage::run(&invocation, args).await?,

@@ -24,7 +24,8 @@ use serde_json::Value;
 use serde_yaml_ng::Mapping;
 
 use crate::error::{Error, Result};
-use crate::kinds::Kind;
+use crate::kinds::{KINDS, Kind};
+use crate::reflection;
 
 /// Prints data to stdout; what does not print is escaped. A closed pipe (`| head`) is not an error.
 pub fn print(text: &str) -> Result {
@@ -91,12 +92,16 @@ pub fn name_line(name: &str) -> String {
     printable::line(name).into_owned() + "\n"
 }
 
-/// Renders documents as JSON or YAML, or by a template.
+/// Renders documents as JSON, as YAML in the words of people, or by a template.
 pub fn documents(documents: Vec<Mapping>, single: bool, format: Format) -> Result<String> {
     match format {
         Format::Json if single => json(&documents.first()),
         Format::Json => json(&documents),
-        Format::Yaml => Ok(documents.iter().map(yaml).collect::<Result<Vec<_>>>()?.join("---\n")),
+        Format::Yaml => {
+            let texts: Result<Vec<_>> =
+                documents.into_iter().map(|document| yaml(&with_words(document))).collect();
+            Ok(texts?.join("---\n"))
+        }
         Format::Template(template) => {
             Ok(template.render(documents.iter().map(to_value).collect::<Result<_>>()?, single))
         }
@@ -141,6 +146,15 @@ pub fn unfit(format: Format) -> Error {
 
 fn to_value(value: &impl serde::Serialize) -> Result<Value> {
     serde_json::to_value(value).map_err(|error| Error::failure(error.to_string()))
+}
+
+/// Gives enum values their short words, which files may hold, where it is the document of a resource.
+fn with_words(mut document: Mapping) -> Mapping {
+    let name = document.get("kind").and_then(|kind| kind.as_str());
+    if let Some(kind) = name.and_then(|name| KINDS.iter().find(|kind| kind.name == name)) {
+        reflection::make_readable(&reflection::message(kind.message), &mut document);
+    }
+    document
 }
 
 /// Renders indented JSON of the same value, with what does not print escaped.

@@ -1,7 +1,8 @@
 //! JSON over HTTP for every unary rpc: `POST /{package}.{Service}/{Method}` with `content-type:
 //! application/json`, transcoded by the contract's descriptors. It knows no service.
 //!
-//! Requests and answers are canonical proto-JSON; unknown fields are errors. An error is
+//! Requests and answers are canonical proto-JSON; unknown fields are errors, and enum values may be short words, such as
+//! `legacy`, in requests. An error is
 //! `{"code": "NOT_FOUND", "message": …, "details": […]}` with the HTTP status that goes with the code.
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use prost::Message as _;
 use prost_reflect::{
     DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions,
 };
+use schema::words;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -25,6 +27,9 @@ use tonic_types::StatusExt;
 use super::{MAX_REQUEST_BYTES, bodies};
 use crate::domain::reflect;
 use crate::error::Error;
+
+/// What the parser says of a value that no enum has by its full name.
+const UNKNOWN_VALUE: &str = "unrecognized enum value";
 
 /// Compression flag and length before each message (gRPC over HTTP/2).
 const FRAME_HEAD: usize = 5;
@@ -95,15 +100,28 @@ fn find(path: &str) -> Result<MethodDescriptor, Status> {
 }
 
 fn read(descriptor: MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, Status> {
-    let bad = |error: serde_json::Error| {
-        Status::from(Error::new(Code::InvalidArgument, "MALFORMED_JSON", error.to_string()))
-    };
+    let bad = |text: String| Status::from(Error::new(Code::InvalidArgument, "MALFORMED_JSON", text));
     let body = if body.is_empty() { b"{}".as_slice() } else { body };
+    match read_names(descriptor.clone(), body) {
+        Err(error) if error.to_string().contains(UNKNOWN_VALUE) => read_words(descriptor, body).map_err(bad),
+        read => read.map_err(|error| bad(error.to_string())),
+    }
+}
+
+fn read_names(descriptor: MessageDescriptor, body: &[u8]) -> serde_json::Result<DynamicMessage> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let message = DynamicMessage::deserialize_with_options(descriptor, &mut json, &options).map_err(bad)?;
-    json.end().map_err(bad)?;
+    let message = DynamicMessage::deserialize_with_options(descriptor, &mut json, &options)?;
+    json.end()?;
     Ok(message)
+}
+
+/// Reads a message whose enum values are short words. It costs a tree of the whole body, and so is done only where one is met.
+fn read_words(descriptor: MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, String> {
+    let mut json: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    words::to_names(&descriptor, &mut json).map_err(|error| error.to_string())?;
+    let options = DeserializeOptions::new().deny_unknown_fields(true);
+    DynamicMessage::deserialize_with_options(descriptor, json, &options).map_err(|error| error.to_string())
 }
 
 fn frame(message: &DynamicMessage) -> Bytes {
@@ -225,4 +243,28 @@ fn word(code: Code) -> &'static str {
 
 fn http_status(code: Code) -> StatusCode {
     StatusCode::from_u16(table(code).1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_upstream(body: &str) -> Result<Value, String> {
+        let upstream = reflect::pool().get_message_by_name("trunkline.registry.v1.Upstream").unwrap();
+        let message = read(upstream, body.as_bytes()).map_err(|status| status.message().to_owned())?;
+        Ok(serde_json::to_value(message).unwrap())
+    }
+
+    #[test]
+    fn enum_values_may_be_short_words() {
+        for word in ["legacy", "Legacy", "ERA_POLICY_LEGACY"] {
+            let read = read_upstream(&format!(r#"{{"mcp":{{"eraPolicy":"{word}"}}}}"#)).unwrap();
+            assert_eq!(read, json!({ "mcp": { "eraPolicy": "ERA_POLICY_LEGACY" } }), "{word}");
+        }
+        let error = read_upstream(r#"{"mcp":{"eraPolicy":"old"}}"#).unwrap_err();
+        assert_eq!(error, "mcp.eraPolicy: must be `auto`, `modern` or `legacy`, not `old`");
+        let error = read_upstream(r#"{"mcp":{"eraPolicy":"legacy"},"titel":"x"}"#).unwrap_err();
+        assert!(error.contains("titel"), "{error}");
+        assert!(read_upstream(r#"{"mcp":{"eraPolicy":"legacy"}} x"#).is_err());
+    }
 }

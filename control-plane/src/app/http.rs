@@ -1,6 +1,6 @@
-//! Plain HTTP for orchestrators: `/healthz`, `/readyz`, `/metrics`; the check of names, and the answer to unknown paths.
+//! Plain HTTP for orchestrators: `/healthz`, `/readyz`, `/metrics`; the schema of resource files for editors; the check of names, and the answer to unknown paths.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -72,6 +72,7 @@ pub(super) fn router(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/schemas/trunkline.json", get(file_schema))
         .layer(from_fn(close_after))
         .with_state(state)
 }
@@ -150,6 +151,12 @@ fn grpc(status: Status) -> Response {
 
 fn json(status: StatusCode, code: &str, message: &str) -> Response {
     (status, axum::Json(serde_json::json!({"code": code, "message": message}))).into_response()
+}
+
+/// The JSON Schema of resource files. It tells nothing that the source code does not.
+async fn file_schema() -> Response {
+    static SCHEMA: LazyLock<String> = LazyLock::new(|| schema::json_schema::document().to_string());
+    ([(header::CONTENT_TYPE, "application/schema+json")], SCHEMA.as_str()).into_response()
 }
 
 async fn ready(State(state): State<HttpState>) -> Response {

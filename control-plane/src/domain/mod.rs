@@ -33,3 +33,6 @@ pub use kind::{Kind, KindMessage, KindRules, Reference};
 pub(crate) use kinds::each_kind;
 pub use surroundings::Surroundings;
 pub use violation::{Violation, Violations};
+
+#[cfg(test)]
+mod tests;

@@ -1,24 +1,16 @@
 //! The contract's messages seen through their descriptors: for masks, filters and proto-JSON.
 
-use std::sync::LazyLock;
-
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+
+/// The descriptors of the whole contract.
+pub use schema::contract::pool;
 
 use super::KindRules;
 
-static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(trunkline::DESCRIPTORS).expect("the build wrote a descriptor set that can be read")
-});
-
-/// The descriptors of the whole contract.
-pub fn pool() -> &'static DescriptorPool {
-    &POOL
-}
-
 /// The descriptor of a kind's message.
 pub fn descriptor<K: KindRules>() -> MessageDescriptor {
-    POOL.get_message_by_name(K::MESSAGE).expect("every kind is a message of the contract")
+    pool().get_message_by_name(K::MESSAGE).expect("every kind is a message of the contract")
 }
 
 /// A message, by its fields.

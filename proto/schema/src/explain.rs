@@ -1,12 +1,13 @@
 //! A place in a resource, told as text for a terminal and as data for programs.
 
-use prost_reflect::{EnumValueDescriptor, FieldDescriptor, MessageDescriptor};
+use prost_reflect::{EnumValueDescriptor, FieldDescriptor, MessageDescriptor, OneofDescriptor};
 use serde_json::{Map, Value, json};
 
 use crate::contract::below;
 use crate::fields::{self, Entry, entries, type_name, values};
 use crate::layout::wrap;
 use crate::prose;
+use crate::rules;
 use crate::topic::Topic;
 use crate::words::word;
 
@@ -48,6 +49,7 @@ pub fn document(topic: &Topic, deep: bool) -> Value {
     if let Some(field) = topic.field() {
         document.insert("field".into(), topic.path().into());
         document.insert("type".into(), type_name(field).into());
+        add_rules(field, &mut document);
     }
     document.insert("description".into(), description(topic).into());
     let values = topic.field().map(values).unwrap_or_default();
@@ -65,15 +67,23 @@ pub fn document(topic: &Topic, deep: bool) -> Value {
 
 /// Returns what is said of a place: of a field, and of what it holds.
 pub fn description(topic: &Topic) -> String {
-    let field = topic.field().map(prose::of_field).unwrap_or_default();
-    let message = topic.message().map(|message| prose::of_message(&message)).unwrap_or_default();
-    [field, message].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n")
+    let field = topic.field().map(|field| rules::untold(&prose::of_field(field), &rules::of(field)));
+    let message = topic.message().map(|message| prose::of_message(&message));
+    let texts = field.into_iter().chain(message).filter(|text| !text.is_empty());
+    texts.collect::<Vec<_>>().join("\n\n")
 }
 
 fn head(topic: &Topic, names: &[&str]) -> String {
     let mut text = format!("KIND:   {} ({})\n", topic.kind.name(), names.join(", "));
-    if let Some(field) = topic.field() {
-        text.push_str(&format!("FIELD:  {} <{}>\n", topic.path(), type_name(field)));
+    let Some(field) = topic.field() else { return text };
+    text.push_str(&format!("FIELD:  {} <{}>\n", topic.path(), type_name(field)));
+    let rules = rules::of(field);
+    let flags = rules::flags(&rules).into_iter().map(str::to_owned);
+    let mut told: Vec<String> = flags.chain(rules::notes(field)).collect();
+    let patterns = [("keys match", &rules.key_pattern), ("matches", &rules.pattern)];
+    told.extend(patterns.iter().filter(|(_, p)| !p.is_empty()).map(|(verb, p)| format!("{verb} {p}")));
+    for (index, note) in told.iter().enumerate() {
+        text.push_str(&format!("{}{note}\n", if index == 0 { "RULES:  " } else { "        " }));
     }
     text
 }
@@ -85,24 +95,44 @@ fn value_text(value: &EnumValueDescriptor, width: usize) -> String {
 fn fields_text(message: &MessageDescriptor, width: usize) -> String {
     let texts = entries(message).into_iter().map(|entry| match entry {
         Entry::Field(field) => field_text(&field, STEP, width),
-        Entry::Choice(choice) => {
-            let fields = choice.fields().map(|field| field_text(&field, STEP * 2, width));
-            let fields: Vec<_> = fields.collect();
-            let told = wrap(&prose::of_choice(&choice), STEP * 2, width);
-            format!("{}one of:\n{told}\n{}", " ".repeat(STEP), fields.join("\n"))
-        }
+        Entry::Choice(choice) => choice_text(&choice, width),
     });
     texts.collect::<Vec<_>>().join("\n")
 }
 
+fn choice_text(choice: &OneofDescriptor, width: usize) -> String {
+    let fields: Vec<_> = choice.fields().map(|field| field_text(&field, STEP * 2, width)).collect();
+    let told = rules::untold_of_choice(&prose::of_choice(choice), &rules::of_choice(choice));
+    let told = wrap(&told, STEP * 2, width);
+    format!("{}{}\n{told}\n{}", " ".repeat(STEP), choice_line(choice), fields.join("\n"))
+}
+
+fn choice_line(choice: &OneofDescriptor) -> String {
+    let rules = rules::of_choice(choice);
+    let required = if rules.required { " -required-" } else { "" };
+    let default = match rules.default_field.as_str() {
+        "" => String::new(),
+        field => format!(" (default: {field})"),
+    };
+    format!("one of:{required}{default}")
+}
+
 fn field_text(field: &FieldDescriptor, indent: usize, width: usize) -> String {
-    let mut text = format!("{}{} <{}>\n", " ".repeat(indent), field.json_name(), type_name(field));
-    let words: Vec<_> = values(field).iter().map(word).collect();
-    if !words.is_empty() {
-        text.push_str(&wrap(&format!("one of: {}", words.join(", ")), indent, width));
+    let rules = rules::of(field);
+    let mut text = format!("{}{}\n", " ".repeat(indent), field_line(field));
+    let notes = rules::notes(field);
+    if !notes.is_empty() {
+        text.push_str(&wrap(&format!("({})", notes.join("; ")), indent + STEP, width));
     }
-    text.push_str(&wrap(&prose::of_field(field), indent + STEP, width));
+    text.push_str(&wrap(&rules::untold(&prose::of_field(field), &rules), indent + STEP, width));
     text
+}
+
+/// The name, the type and what must or cannot be done, as in `token <string> -secret-`.
+fn field_line(field: &FieldDescriptor) -> String {
+    let flags = rules::flags(&rules::of(field));
+    let flags = if flags.is_empty() { String::new() } else { format!(" -{}-", flags.join(", ")) };
+    format!("{} <{}>{flags}", field.json_name(), type_name(field))
 }
 
 fn add_tree(message: &MessageDescriptor, indent: usize, text: &mut String) {
@@ -110,7 +140,7 @@ fn add_tree(message: &MessageDescriptor, indent: usize, text: &mut String) {
         match entry {
             Entry::Field(field) => add_branch(&field, indent, text),
             Entry::Choice(choice) => {
-                text.push_str(&format!("{}one of:\n", " ".repeat(indent)));
+                text.push_str(&format!("{}{}\n", " ".repeat(indent), choice_line(&choice)));
                 choice.fields().for_each(|field| add_branch(&field, indent + STEP, text));
             }
         }
@@ -118,7 +148,7 @@ fn add_tree(message: &MessageDescriptor, indent: usize, text: &mut String) {
 }
 
 fn add_branch(field: &FieldDescriptor, indent: usize, text: &mut String) {
-    text.push_str(&format!("{}{} <{}>\n", " ".repeat(indent), field.json_name(), type_name(field)));
+    text.push_str(&format!("{}{}\n", " ".repeat(indent), field_line(field)));
     if let Some(message) = below(field) {
         add_tree(&message, indent + STEP, text);
     }
@@ -132,8 +162,9 @@ fn field_document(field: &FieldDescriptor, deep: bool) -> Value {
     let mut document = Map::from_iter([
         ("name".to_owned(), field.json_name().into()),
         ("type".to_owned(), type_name(field).into()),
-        ("description".to_owned(), prose::of_field(field).into()),
+        ("description".to_owned(), rules::untold(&prose::of_field(field), &rules::of(field)).into()),
     ]);
+    add_rules(field, &mut document);
     let values = values(field);
     if !values.is_empty() {
         document.insert("values".into(), values.iter().map(value_document).collect());
@@ -149,6 +180,32 @@ fn field_document(field: &FieldDescriptor, deep: bool) -> Value {
         );
     }
     Value::Object(document)
+}
+
+/// Adds the rules that are set, by their names in the contract.
+fn add_rules(field: &FieldDescriptor, document: &mut Map<String, Value>) {
+    let rules = rules::of(field);
+    let flags = [("required", rules.required), ("outputOnly", rules.output_only), ("secret", rules.secret)];
+    let numbers = [
+        ("maxCharacters", rules.max_characters),
+        ("maxBytes", rules.max_bytes),
+        ("minItems", rules.min_items),
+        ("maxItems", rules.max_items),
+    ];
+    let texts = [
+        ("default", rules.default_value),
+        ("minDuration", rules.min_duration),
+        ("maxDuration", rules.max_duration),
+        ("pattern", rules.pattern),
+        ("keyPattern", rules.key_pattern),
+        ("refersTo", rules.refers_to),
+    ];
+    let flags = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, Value::from(true)));
+    let numbers = numbers.into_iter().filter(|(_, number)| *number > 0);
+    let texts = texts.into_iter().filter(|(_, text)| !text.is_empty());
+    document.extend(flags.map(|(name, value)| (name.to_owned(), value)));
+    document.extend(numbers.map(|(name, number)| (name.to_owned(), number.into())));
+    document.extend(texts.map(|(name, text)| (name.to_owned(), text.into())));
 }
 
 #[cfg(test)]
@@ -176,10 +233,12 @@ DESCRIPTION:
 
 FIELDS:
   username <string>
+    (at most 16 KiB)
     The user name, without a colon.
 
-  password <string>
-    The password. Input only.
+  password <string> -secret-
+    (at most 16 KiB)
+    The password.
 "
         );
     }
@@ -187,7 +246,7 @@ FIELDS:
     #[test]
     fn what_excludes_each_other_is_one_of() {
         let text = text(&topic(""), &["upstreams"], 100);
-        let choice = "\n  one of:\n    How the upstream is reached, whatever its kind. Required.\n\n    http <HttpReach>\n      It is dialled at a URL.\n\n    tunnel <TunnelReach>\n";
+        let choice = "\n  one of: -required-\n    How the upstream is reached, whatever its kind.\n\n    http <HttpReach>\n      It is dialled at a URL.\n\n    tunnel <TunnelReach>\n";
         assert!(text.contains(choice), "{text}");
     }
 
@@ -195,10 +254,16 @@ FIELDS:
     fn an_enum_is_told_with_its_values() {
         let told = text(&topic("mcp.eraPolicy"), &["upstreams"], 100);
         let values = "VALUES:\n  auto\n    The client's own era where the upstream speaks it, else the one it does speak.\n  modern\n";
-        assert!(told.contains(values) && told.contains("Default: `auto`."), "{told}");
+        assert!(
+            told.contains(values)
+                && told.contains("RULES:  one of: auto, modern, legacy\n        default: auto\n"),
+            "{told}"
+        );
         let around = text(&topic("mcp"), &["upstreams"], 100);
         assert!(
-            around.contains("  eraPolicy <string>\n  one of: auto, modern, legacy\n    Which "),
+            around.contains(
+                "  eraPolicy <string>\n    (one of: auto, modern, legacy; default: auto)\n    Which "
+            ),
             "{around}"
         );
     }
@@ -206,8 +271,8 @@ FIELDS:
     #[test]
     fn a_tree_has_names_and_types_alone() {
         let tree = tree(&topic("credential"), &["upstreams"], 100);
-        let fields = "FIELDS:\n  one of:\n    bearer <BearerCredential>\n      token <string>\n    basic <BasicCredential>\n";
-        assert!(tree.contains(fields) && tree.ends_with("  version <string>\n"), "{tree}");
+        let fields = "FIELDS:\n  one of: -required-\n    bearer <BearerCredential>\n      token <string> -secret-\n    basic <BasicCredential>\n";
+        assert!(tree.contains(fields) && tree.ends_with("  version <string> -output only-\n"), "{tree}");
     }
 
     #[test]

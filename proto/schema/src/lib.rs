@@ -2,13 +2,17 @@
 //! It reads descriptors and knows no files, no network and no terminal.
 //!
 //! Reading order: [`contract`] (the descriptors, and the kinds of files) -> [`fields`] (a field, as writers of files see it) ->
-//! [`topic`] (a place in a resource) -> [`explain`] (told as text and data). [`words`] is separate: enum values in JSON.
+//! [`rules`] (its limits) -> [`topic`] (a place in a resource) -> [`explain`] (told as text and data), [`manual`] (as a page) and
+//! [`json_schema`] (as a schema). [`words`] is separate: enum values in JSON.
 
 pub mod contract;
 pub mod examples;
 pub mod explain;
 pub mod fields;
+pub mod json_schema;
+pub mod manual;
 pub mod prose;
+pub mod rules;
 pub mod topic;
 pub mod words;
 

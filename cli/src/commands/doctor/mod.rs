@@ -50,13 +50,10 @@ fn print(checks: &[Check], format: Format) -> Result {
             json!({ "name": check.name, "outcome": check.outcome.word(), "text": check.text, "advice": check.advice })
         })
     };
-    match format {
-        Format::Json => output::print(&output::json(&documents().collect::<Vec<_>>())?),
-        Format::Yaml => output::print(&output::yaml(&documents().collect::<Vec<_>>())?),
-        Format::Name => {
-            let names = checks.iter().map(|check| format!("{} {}\n", check.outcome.word(), check.name));
-            output::print(&names.collect::<String>())
-        }
-        Format::Table => output::print(&check::render(checks)),
+    if matches!(format, Format::Name) {
+        let names = checks.iter().map(|check| format!("{} {}\n", check.outcome.word(), check.name));
+        return output::print(&names.collect::<String>());
     }
+    let documents: Vec<_> = documents().collect();
+    output::print(&output::value(&documents, format, || check::render(checks))?)
 }

@@ -46,8 +46,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let pending = pending.collect();
     let limit = invocation.timeout.unwrap_or(DEFAULT_WAIT);
     let client = ControlClient::connect(&invocation.context()?, limit.max(ONE_LOOK)).await?;
-    let mut watch =
-        Watch { client, kind: args.kind, condition: args.condition, pending, has_answered: false };
+    let mut watch = Watch { client, condition: args.condition, pending, has_answered: false };
     let (started, spinner) = (Instant::now(), Spinner::start(format!("waiting for {}", watch.condition)));
     loop {
         for (held, item) in watch.look().await? {

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use prost_reflect::{DynamicMessage, Kind, MapKey, ReflectMessage as _, Value};
+use schema::words;
 
 use super::{Comparator, Expression, Step};
 use crate::domain::glob;
@@ -47,10 +48,10 @@ pub(super) fn check(path: &[Step], comparator: Comparator, value: &str) -> Resul
         Kind::Bool if !equality => Err("is a boolean; only `=` and `!=` apply".to_owned()),
         Kind::Bool => value.parse::<bool>().map(drop).map_err(|_| format!("is a boolean, not `{value}`")),
         Kind::Enum(_) if !equality => Err("is an enum; only `=` and `!=` apply".to_owned()),
-        Kind::Enum(words) => {
-            let known = words.values().any(|word| names_word(word.name(), value));
-            if known { Ok(()) } else { Err(format!("cannot be `{value}`")) }
-        }
+        Kind::Enum(of) => match words::value(&of, value) {
+            Some(_) => Ok(()),
+            None => Err(format!("must be {}, not `{value}`", words::one_of(&words::choices(&of)))),
+        },
         Kind::Message(message) if message.full_name() == TIMESTAMP => time(value)
             .map(drop)
             .ok_or_else(|| format!("is a time such as 2026-11-20T08:00:00Z, not `{value}`")),
@@ -144,13 +145,8 @@ fn order(number: f64, value: &str) -> Option<Ordering> {
 
 fn enum_is(path: &[Step], number: i32, value: &str) -> bool {
     let Some(Step::Field(field)) = path.last() else { return false };
-    let Kind::Enum(words) = field.kind() else { return false };
-    words.get_value(number).is_some_and(|word| names_word(word.name(), value))
-}
-
-/// `UPSTREAM_STATE_READY` may be called `READY`.
-fn names_word(word: &str, value: &str) -> bool {
-    word == value || word.strip_suffix(value).is_some_and(|start| start.ends_with('_') && !value.is_empty())
+    let Kind::Enum(of) = field.kind() else { return false };
+    words::value(&of, value).is_some_and(|named| named.number() == number)
 }
 
 fn contains(text: &str, wanted: &str) -> bool {

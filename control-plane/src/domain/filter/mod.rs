@@ -12,7 +12,7 @@
 //! value       = word | string ;                       (* string: in double or single quotes, `\` escapes *)
 //! ```
 //!
-//! A path names a field by its name in the contract; `labels.team` is short for `meta.labels.team`, and
+//! A path names a field by its name in the contract or in files, and an enum value may be its short word; `labels.team` is short for `meta.labels.team`, and
 //! `annotations.…` likewise. Where it goes through a list, one element that holds is enough. On texts `=`
 //! takes `*` for any characters, and `:` means "contains", whatever the capitals. `path:*` asks whether the
 //! field is set. Times are compared as RFC 3339, durations as `90s`. A bare word that is the path of a

@@ -194,8 +194,10 @@ impl Parser<'_> {
         let mut names = names.peekable();
         while let Some(name) = names.next() {
             let unknown = || format!("names the field `{}`, which does not exist", words.join("."));
-            let field =
-                message.take().and_then(|message| message.get_field_by_name(name)).ok_or_else(unknown)?;
+            let field = message.take().and_then(|message| {
+                message.get_field_by_name(name).or_else(|| message.get_field_by_json_name(name))
+            });
+            let field = field.ok_or_else(unknown)?;
             let (map, kind) = (field.is_map(), field.kind());
             steps.push(Step::Field(field));
             if map {

@@ -72,6 +72,9 @@ fn messages_that_pass() {
     for filter in [
         "status.state = READY",
         "status.state = UPSTREAM_STATE_READY",
+        "status.state = ready",
+        "status.state != unreachable",
+        "requestTimeout >= 60s",
         "status.state != UNREACHABLE",
         "request_timeout >= 60s",
     ] {
@@ -127,7 +130,9 @@ fn invalid_filters() {
         let error = Filter::parse(filter, &reflect::descriptor::<Tool>());
         assert!(error.is_err(), "{filter}");
     }
-    assert!(Filter::parse("status.state = SLEEPING", &reflect::descriptor::<Upstream>()).is_err());
+    let error = Filter::parse("mcp.eraPolicy = old", &reflect::descriptor::<Upstream>()).unwrap_err();
+    let said = &error.into_vec()[0].description;
+    assert_eq!(said, "`mcp.eraPolicy` must be `auto`, `modern` or `legacy`, not `old`");
 }
 
 #[test]

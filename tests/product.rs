@@ -15,6 +15,7 @@ mod fleet;
 mod guards;
 mod harness;
 mod hostile;
+mod hosts;
 mod importing;
 mod journey;
 mod matrix;

@@ -207,7 +207,19 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("ping", &[("Whether it answers, and how fast", "mcpctl ping dev")]),
-    ("client-config", &[("For a host", "mcpctl client-config dev --for cursor")]),
+    (
+        "client-config",
+        &[
+            ("What to paste into a host's file", "mcpctl client-config dev --for cursor"),
+            ("Into the host's own file", "mcpctl client-config dev --for claude-desktop --write"),
+            (
+                "Into that of a project",
+                "mcpctl client-config dev --for vscode --write --file .vscode/mcp.json",
+            ),
+            ("Out of it again", "mcpctl client-config dev --for claude-desktop --remove"),
+            ("The hosts of this machine", "mcpctl client-config --list"),
+        ],
+    ),
     (
         "expose",
         &[

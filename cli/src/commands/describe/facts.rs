@@ -97,8 +97,3 @@ pub(super) fn items(value: &Value) -> &[Value] {
 pub(super) fn number(value: &Value) -> i64 {
     value.as_i64().or_else(|| value.as_str()?.parse().ok()).unwrap_or_default()
 }
-
-/// `1 tool`, `2 tools`.
-pub(super) fn count(number: usize, one: &str) -> String {
-    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
-}

@@ -2,7 +2,7 @@
 
 /// Makes JSON of a text with `//` and `/* */` comments and commas before a closing bracket. What goes is replaced by
 /// spaces, so that places in the text stay the same. What is neither is left for the reader of the JSON to refuse.
-pub(super) fn to_json(text: &str) -> String {
+pub(in crate::commands) fn to_json(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
     let mut scan = Scan::default();
     while scan.at < bytes.len() {

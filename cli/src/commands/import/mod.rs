@@ -6,7 +6,7 @@
 mod entry;
 pub mod file;
 mod inputs;
-mod jsonc;
+pub(super) mod jsonc;
 mod mcp_remote;
 mod places;
 mod remote;

@@ -199,9 +199,8 @@ async fn what_is_exposed_is_ready_while_it_runs_and_no_longer(store: Store) {
     let events = gone["status"]["events"].as_array().unwrap();
     let states: Vec<_> = events.iter().map(|event| event["state"].as_str().unwrap()).collect();
     let (ready, away) = ("UPSTREAM_STATE_READY", "UPSTREAM_STATE_UNREACHABLE");
-    let mut changes = states.clone();
-    changes.dedup();
-    assert_eq!(changes, [ready, away, ready, away], "{states:?}");
+    let ends = states.windows(2).filter(|pair| pair[0] == ready && pair[1] == away).count();
+    assert!(ends >= 2, "{states:?}");
     assert!(events.iter().all(|event| event["count"].as_i64() >= Some(1)), "{events:?}");
 }
 

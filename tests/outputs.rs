@@ -71,7 +71,7 @@ async fn what_is_printed_is_read_again(store: Store) {
                 let again = gateway.ctl_args(&[words.as_slice(), &["-o", "name"]].concat()).await;
                 assert_eq!(again.trim_end(), name, "{words:?}");
             }
-            assert!(gateway.ctl_args(&["describe", name]).await.contains("name: "), "{name}");
+            assert!(!gateway.ctl_args(&["describe", name]).await.is_empty(), "{name}");
             all.push(name.to_owned());
         }
         for short in gateway.ctl(&format!("get {kind} --no-headers")).await.lines() {
@@ -325,6 +325,9 @@ async fn every_command_prints_every_format_or_refuses_it() {
         "get upstreams",
         "describe server dev",
         "usage",
+        "top",
+        "explain",
+        "explain upstream",
         "probe fake",
         "export",
         "apply -f a.yaml --dry-run",

@@ -43,7 +43,7 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
     }
     let topic = Topic::find(&reflection::message(kind.message), path).map_err(|error| unknown(&error))?;
     match format {
-        Format::Table => {
+        Format::Table | Format::Wide => {
             let render = if args.recursive { explain::tree } else { explain::text };
             output::print(&render(&topic, &names(kind), width()))
         }
@@ -53,7 +53,7 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
 }
 
 fn data(value: &Value, format: Format) -> Result {
-    output::print(&if format == Format::Json { output::json(value)? } else { output::yaml(value)? })
+    output::print(&output::value(value, format, String::new)?)
 }
 
 /// The full topics of the fields of a place.
@@ -102,7 +102,7 @@ fn example(kind: &Kind) -> Result {
 /// Lists the kinds.
 fn list(format: Format) -> Result {
     match format {
-        Format::Table => {
+        Format::Table | Format::Wide => {
             let titles = ["NAME", "SHORT", "KIND", "IN FILES", "WHAT IT IS"].map(str::to_owned).to_vec();
             output::print(&table::render_rows(titles, KINDS.iter().map(row)))?;
             output::eprint("run `mcpctl explain NAME` for the fields of one");

@@ -41,7 +41,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     for (kind, name) in resources {
         items.push((kind, get::one(&client, kind, &name).await?));
     }
-    if let Some(format) = invocation.format.filter(|format| *format != Format::Table) {
+    if let Some(format) = invocation.format.filter(|format| !matches!(format, Format::Table | Format::Wide)) {
         return print_documents(&items, format);
     }
     let mut texts = Vec::new();

@@ -62,7 +62,8 @@ impl SummedBy {
 /// Runs `top`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let client = invocation.client().await?;
-    let in_place = std::io::stdout().is_terminal() && invocation.format() == Format::Table;
+    let in_place =
+        std::io::stdout().is_terminal() && matches!(invocation.format(), Format::Table | Format::Wide);
     let between = if invocation.format() == Format::Yaml { "---\n" } else { "\n" };
     let mut before = "";
     loop {
@@ -110,9 +111,7 @@ fn state(item: &DynamicMessage) -> String {
 fn render(rows: &[Sums], format: Format) -> Result<String> {
     match format {
         Format::Name => Ok(rows.iter().map(|row| output::name_line(&row.name)).collect()),
-        Format::Json => output::json(&rows),
-        Format::Yaml => output::yaml(&rows),
-        _ => Ok(render_table(rows)),
+        _ => output::value(&rows, format, || render_table(rows)),
     }
 }
 

@@ -148,7 +148,7 @@ impl Watch {
     fn print(&self, invocation: &Invocation, held: &Pending, item: Option<&DynamicMessage>) -> Result {
         let name = &held.name;
         match (invocation.format(), item) {
-            (Format::Table, _) => output::print(&format!("{name} {}", self.condition)),
+            (Format::Table | Format::Wide, _) => output::print(&format!("{name} {}", self.condition)),
             (Format::Name, _) | (_, None) => output::print(&output::name_line(name)),
             (format, Some(item)) => {
                 output::print(&output::resources(held.kind, std::slice::from_ref(item), true, format)?)

@@ -54,7 +54,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 
 /// Prints the documents alone, as `get` does.
 fn print_documents(items: &[(&'static Kind, DynamicMessage)], format: Format) -> Result {
-    if matches!(format, Format::Json | Format::Yaml) {
+    if matches!(format, Format::Json | Format::Yaml | Format::Template(_)) {
         let documents = items.iter().map(|(kind, item)| reflection::document(kind.name, item));
         return output::print(&output::documents(documents.collect(), items.len() == 1, format)?);
     }

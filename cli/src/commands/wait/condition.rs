@@ -4,10 +4,10 @@ use std::fmt;
 
 use prost_reflect::DynamicMessage;
 use serde_json::Value;
-use serde_json_path::JsonPath;
 
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
+use crate::output::path::{self, FieldPath};
 use crate::reflection;
 use crate::suggest::did_you_mean;
 
@@ -25,7 +25,7 @@ pub(super) enum Condition {
     /// It was written at this revision or later; of an edge: it has acknowledged that.
     Revision(i64),
     /// A field of it has this value, or one at all.
-    Field { path: Box<JsonPath>, value: Option<String>, written: String },
+    Field { path: Box<FieldPath>, value: Option<String>, written: String },
 }
 
 impl fmt::Display for Condition {
@@ -64,7 +64,13 @@ impl Condition {
 
     /// Refuses what resources of a kind never are.
     pub(super) fn check(&self, kind: &Kind) -> Result {
-        let Self::State(state) = self else { return Ok(()) };
+        let state = match self {
+            Self::State(state) => state,
+            Self::Field { path, .. } => {
+                return path.check(&reflection::message(kind.message)).map_err(Error::usage);
+            }
+            _ => return Ok(()),
+        };
         let states = states(kind);
         if states.is_empty() {
             return Err(Error::usage(format!("{} have no state to wait for; use {FORMS}", kind.plural)));
@@ -97,7 +103,7 @@ impl Condition {
                 (revision < *wanted).then(|| format!("is at revision {revision}"))
             }
             Self::Field { path, value, .. } => {
-                missing_value(path, value.as_deref(), &reflection::to_json(item))
+                missing_value(path, value.as_deref(), &reflection::to_plain_json(item))
             }
         }
     }
@@ -112,16 +118,13 @@ fn field(text: &str, whole: &str) -> std::result::Result<Condition, String> {
             None => return Err(format!("{text:?} is not a path and a value; use {FORMS}")),
         },
     };
-    let path = format!("${}{path}", if path.starts_with(['.', '[']) { "" } else { "." });
-    let read = JsonPath::parse(&path).map_err(|error| format!("{path}: {error}"))?;
+    let read = FieldPath::parse(path).map_err(|error| error.to_string())?;
     let value = value.map(|value| value.trim_matches('"').to_owned());
     Ok(Condition::Field { path: Box::new(read), value, written: whole.to_owned() })
 }
 
-fn missing_value(path: &JsonPath, wanted: Option<&str>, item: &Value) -> Option<String> {
-    let found = path.query(item).all();
-    let text = |value: &&Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let found: Vec<_> = found.iter().map(text).collect();
+fn missing_value(path: &FieldPath, wanted: Option<&str>, item: &Value) -> Option<String> {
+    let found: Vec<_> = path.values(item, item).into_iter().map(path::text).collect();
     let holds = match wanted {
         Some(wanted) => found.iter().any(|value| value == wanted),
         None => !found.is_empty(),
@@ -176,7 +179,7 @@ mod tests {
             assert!(refusal(text).ends_with(FORMS), "{text}: {}", refusal(text));
         }
         assert_eq!(refusal("revision=new"), "\"new\" is not a revision; use a number");
-        assert!(refusal("jsonpath={.a[}=b").starts_with("$.a[: "));
+        assert!(refusal("jsonpath={.a[}=b").contains("is not closed"), "{}", refusal("jsonpath={.a[}=b"));
         for (text, written) in [
             ("state=READY", "state=ready"),
             ("delete", "deleted"),
@@ -205,11 +208,14 @@ mod tests {
             ("jsonpath={.status.toolCount}=3", Some("has 2")),
             ("jsonpath={.status.reason}=\"connection refused\"", None),
             ("jsonpath={.title}=x", Some("has no such field")),
+            ("jsonpath={.meta.revision}=7", None),
         ] {
             let condition = Condition::parse(condition).unwrap();
             condition.check(kind).unwrap();
             assert_eq!(condition.missing(kind, &item).as_deref(), missing, "{condition}");
         }
+        let error = Condition::parse("jsonpath={.titel}=x").unwrap().check(kind).unwrap_err().to_string();
+        assert_eq!(error, "Upstream has no field titel; did you mean title?");
         let error = Condition::parse("state=redy").unwrap().check(kind).unwrap_err().to_string();
         assert!(
             error.starts_with("upstreams are never redy; did you mean ready?; their states: "),

@@ -165,8 +165,7 @@ Labels:       a=1
               b=2
 Description:  It tells the time, in
               every zone
-              that there
-              is.\\u{1b}[2J
+              that there is.\\u{1b}[2J
 
 Tools (1)
   now(timezone: string, format:
@@ -194,8 +193,8 @@ Tools (1)
       format:
       string)
       The time now,
-      in a time
-      zone of one's
+      in a time zone
+      of one's
       choice.
 ";
         assert_eq!(render(&sections(), Some(20)), expected);

@@ -127,7 +127,6 @@ fn without_formats(command: &Command) -> Option<&'static str> {
     match command {
         Command::Dev(_) => Some("dev"),
         Command::Diff(_) => Some("diff"),
-        Command::ClientConfig(_) => Some("client-config"),
         Command::Expose(_) => Some("expose"),
         Command::Connect(_) => Some("connect"),
         Command::Import(_) => Some("import"),

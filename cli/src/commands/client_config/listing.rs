@@ -17,16 +17,15 @@ pub(super) fn run(invocation: &Invocation, host: Option<Host>) -> Result {
     let is_asked = |spec: &&HostSpec| host.is_none_or(|host| host == spec.host);
     let rows: Vec<HostRow> =
         HOSTS.iter().filter(is_asked).flat_map(|spec| rows(spec, edge.as_deref())).collect();
+    let people = || {
+        let titles = ["HOST", "STATE", "ENTRIES", "FILE"].map(str::to_owned).to_vec();
+        table::render_rows(titles, rows.iter().map(HostRow::cells))
+    };
     match invocation.format() {
-        Format::Json => output::print(&output::json(&values(&rows))?),
-        Format::Yaml => output::print(&output::yaml(&values(&rows))?),
         Format::Name => output::print(
             &rows.iter().map(|row| output::name_line(&row.spec.host.name())).collect::<String>(),
         ),
-        _ => output::print(&table::render_rows(
-            ["HOST", "STATE", "ENTRIES", "FILE"].map(str::to_owned).to_vec(),
-            rows.iter().map(HostRow::cells),
-        )),
+        format => output::print(&output::value(&values(&rows), format, people)?),
     }
 }
 

@@ -136,11 +136,10 @@ fn for_host(invocation: &Invocation, args: &Args, server: &str, spec: &'static H
     if args.file.write {
         return write::write(spec, &args.file, &snippet, context.edge_url().ok());
     }
-    output::print(&match invocation.format {
-        Some(Format::Json) => output::json(&snippet.document())?,
-        Some(Format::Yaml) => output::yaml(&snippet.document())?,
-        Some(Format::Name) => output::name_line(parts.name),
-        _ => snippet.render()?,
+    output::print(&match invocation.format() {
+        Format::Table | Format::Wide => snippet.render()?,
+        Format::Name => output::name_line(parts.name),
+        format => output::value(&snippet.document(), format, String::new)?,
     })?;
     output::eprint(format!("Save this in {}, or add --write. {}", spec.place, snippet.advice()));
     Ok(())

@@ -26,6 +26,9 @@ pub fn changes(kind: &Kind, before: &DynamicMessage, after: &DynamicMessage) -> 
     });
     let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+    // A credential that is new or gone says so itself.
+    let is_said = |path: &&String| before.contains_key(*path) && after.contains_key(*path);
+    let changed = changed.filter(|path| path.as_str() != CREDENTIAL_VERSION || is_said(path));
     let mut lines: Vec<_> = changed.map(|path| line(path, before.get(path), after.get(path))).collect();
     if lines.len() > MAX_CHANGES {
         let rest = lines.split_off(MAX_CHANGES);

@@ -102,7 +102,7 @@ async fn a_mistake_opens_the_file_again_and_giving_up_keeps_it() {
     );
     assert!(
         third.starts_with("# Nothing was stored:\n#   ")
-            && third.contains("128 characters")
+            && third.contains("the maximum is 128")
             && !third.contains("unknown field"),
         "{third}"
     );

@@ -135,8 +135,7 @@ async fn a_description_is_for_people() {
             "Labels:           team=core\nCreated:          ",
             " ago (20",
             "\nProbe\n  Server:     fake 1\n  Transport:  streamable-http\n",
-            "\nTools (2)\n  now(zone: string, [count: integer = 1])\n      Tells the time,\\u{1b}[2J and where it is told.\n",
-            "  echo()\n      A tool.\n",
+            "\nTools (2)\n  echo()\n      A tool.\n  now(zone: string, [count: integer = 1])\n      Tells the time,\\u{1b}[2J and where it is told.\n",
         ],
     );
     assert!(!described.contains("s3cret") && !described.contains('\u{1b}'), "{described}");

@@ -164,8 +164,8 @@ async fn what_is_refused_of_files_is_named_with_its_line() {
     assert_eq!(
         refused(&["apply", "-f", "team"]).await,
         (
-            "mcpctl: team/a.yaml:11: document 2: Server: tools[1].match refers to upstreams/b, which does not exist; create it first\n  \
-             team/b.json:4: document 1: Token: scope.servers[1] refers to servers/none, which does not exist; create it first\n"
+            "mcpctl: team/a.yaml:11: document 2: Server: tools[1].match of servers/dev refers to upstreams/b, which does not exist; create it first\n  \
+             team/b.json:4: document 1: Token: scope.servers[1] of tokens/t refers to servers/none, which does not exist; create it first\n"
                 .to_owned(),
             6
         )

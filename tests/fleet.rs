@@ -146,7 +146,7 @@ async fn a_session_acts_from_any_edge_on_its_call_and_its_stream() {
 async fn operators_see_how_edges_reach_each_other() {
     let gateway = Gateway::start(Store::Sqlite, 2).await;
     let edges = gateway.admin.edges().await.unwrap();
-    let shown = gateway.ctl("get edges").await;
+    let shown = gateway.ctl("get edges -o wide").await;
     for edge in edges {
         assert!(edge.sibling_address.starts_with("127.0.0.1:"), "{edge:?}");
         assert!(shown.contains(&edge.sibling_address), "{shown}");

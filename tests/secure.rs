@@ -191,7 +191,7 @@ async fn every_hop_is_in_tls_and_strangers_are_not_spoken_to() {
         if described.contains("certificate") { Ok(described) } else { Err(described) }
     })
     .await;
-    assert!(described.contains("state: unreachable"), "{described}");
+    assert!(described.contains("State:            unreachable"), "{described}");
 
     secure.ok(&["config", "set-context", "ours", "--edge", &format!("http://{address}")]).await;
     secure.ok(&["create", "server", "dev", "--tool", "good/*"]).await;

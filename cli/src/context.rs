@@ -285,6 +285,22 @@ impl ContextFile {
         })
     }
 
+    /// Saves the bearer of a token that was made just now. One that was handed over and is saved under its name is kept under
+    /// another, which is returned: nobody can read it again.
+    pub fn save_new_token(&self, name: &str, token: SavedToken) -> Result<Option<String>> {
+        let mut kept = None;
+        self.edit_current(|context| {
+            let earlier = context.tokens.insert(name.to_owned(), token);
+            if let Some(earlier) = earlier.filter(|earlier| earlier.created.is_none()) {
+                let mut names = (2..).map(|n| format!("{name}-{n}"));
+                let free = names.find(|name| !context.tokens.contains_key(name)).unwrap_or_default();
+                context.tokens.insert(free.clone(), earlier);
+                kept = Some(free);
+            }
+        })?;
+        Ok(kept)
+    }
+
     /// Removes a token's bearer.
     pub fn forget_token(&self, name: &str) -> Result {
         if self.current()?.tokens.contains_key(name) {
@@ -404,6 +420,24 @@ mod tests {
         std::fs::write(store.path(), "contexts: {a: {bearer: s3cret}}\n").unwrap();
         let error = store.read().unwrap_err().to_string();
         assert!(!error.contains("s3cret") && error.contains("mcpctl.yaml"), "{error}");
+    }
+
+    #[test]
+    fn a_bearer_that_was_handed_over_is_kept_beside_a_new_one() {
+        let (_folder, store) = store();
+        let token = |bearer: &str, created: Option<&str>| SavedToken {
+            bearer: Secret::new(bearer),
+            created: created.map(str::to_owned),
+            ..SavedToken::default()
+        };
+        store.save_token("gift", token("handed over", None)).unwrap();
+        let kept = store.save_new_token("gift", token("made", Some("2026-11-30T00:00:00Z"))).unwrap();
+        assert_eq!(kept.as_deref(), Some("gift-2"));
+        assert_eq!(store.save_new_token("gift", token("again", Some("2026-11-30T00:00:01Z"))).unwrap(), None);
+        let tokens = store.current().unwrap().tokens;
+        let bearers: Vec<_> =
+            tokens.iter().map(|(name, saved)| (name.as_str(), saved.bearer.clone())).collect();
+        assert_eq!(bearers, [("gift", Secret::new("again")), ("gift-2", Secret::new("handed over"))]);
     }
 
     #[test]

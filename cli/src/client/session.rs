@@ -115,9 +115,9 @@ impl EdgeServer {
                 };
                 unavailable(format!("the edge at {edge} is unreachable: {why}; {advice}"))
             }
-            ClientError::Broken(why) => {
-                unavailable(format!("the connection to the edge at {edge} broke: {why}; call again"))
-            }
+            ClientError::Broken(why) => unavailable(format!(
+                "the connection to the edge at {edge} broke: {why}; it may have been done, so look before you ask again"
+            )),
             ClientError::Timeout(after) => unavailable(format!(
                 "the edge at {edge} did not respond within {after:?}; retry, or raise --timeout"
             )),

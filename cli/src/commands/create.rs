@@ -198,12 +198,14 @@ impl Creator<'_> {
         }
         let item = reflection::submessage(&answer, kind.singular)
             .ok_or_else(|| Error::failure("the response contains no token"))?;
-        // Printed before saving, so that a failure to save does not lose it.
-        self.show_token(kind, &item, &bearer)?;
-        if no_save {
-            return Ok(Some(item));
-        }
-        if save_token(self.invocation, &item, &bearer) {
+        // Whatever fails first, the other keeps it.
+        let is_saved = !no_save && save_token(self.invocation, &item, &bearer);
+        self.show_token(kind, &item, &bearer).inspect_err(|_| {
+            if !is_saved {
+                output::eprint(format!("bearer (shown only once): {bearer}"));
+            }
+        })?;
+        if is_saved {
             output::eprint(format!(
                 "The bearer is saved in {} for `call`, `connect` and `client-config`.",
                 self.invocation.context_file.path().display()

@@ -99,8 +99,16 @@ impl CredentialFlags {
         Ok(credential)
     }
 
-    /// Returns the credential in proto-JSON, if one is given.
+    /// Returns the credential in proto-JSON, if one is given. A secret that is empty would leave the stored one as it is.
     pub fn json(&self) -> Result<Option<Value>> {
+        let credential = self.given()?;
+        match credential.as_ref().is_some_and(has_empty_text) {
+            true => Err(Error::usage("the credential is empty; leave the option out to keep the stored one")),
+            false => Ok(credential),
+        }
+    }
+
+    fn given(&self) -> Result<Option<Value>> {
         if let Some(token) = &self.bearer {
             return Ok(Some(json!({ "bearer": { "token": token } })));
         }
@@ -117,6 +125,14 @@ impl CredentialFlags {
         }
         let query = |(parameter, value): &(String, String)| json!({ "queryParameter": { "parameter": parameter, "value": value } });
         Ok(self.query.as_ref().map(query))
+    }
+}
+
+fn has_empty_text(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Object(members) => members.values().any(has_empty_text),
+        _ => false,
     }
 }
 

@@ -84,14 +84,21 @@ impl Invocation {
     /// Saves the bearer of a token that exists now, and says so where it cannot: the token is not made a second time for that.
     /// Returns whether it is saved.
     pub fn save_bearer(&self, name: &str, token: SavedToken) -> bool {
-        let saved = self.context_file.save_token(name, token);
-        saved
-            .inspect_err(|error| {
+        match self.context_file.save_new_token(name, token) {
+            Ok(Some(kept)) => {
+                output::eprint(format!(
+                    "the bearer that was handed over and saved as {name} is saved as {kept} now"
+                ));
+            }
+            Ok(None) => {}
+            Err(error) => {
                 output::eprint(format!(
                     "warning: the bearer of tokens/{name} is not saved; keep it: {error}"
                 ));
-            })
-            .is_ok()
+                return false;
+            }
+        }
+        true
     }
 
     /// Removes the bearer of a token that is of no use any more, and says so where it cannot.

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use prost_reflect::DynamicMessage;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::commands::changes::changes;
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
@@ -87,6 +87,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     };
     let kind = Kind::from_word(kind);
     let Fields { mut body, mut mask } = fields;
+    name_each_label(&body, &mut mask);
     for path in args.clear {
         mask.push(cleared(kind, &path, &mask)?);
     }
@@ -106,6 +107,14 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let before = get::one(&client, kind, &name).await?;
     let after = send(&client, kind, request).await?;
     report(invocation, kind, [&before, &after], if args.dry_run { "updated (dry run)" } else { "updated" })
+}
+
+/// Labels that are given are added to the others, as `kubectl label` does; `--clear meta.labels` takes those away.
+fn name_each_label(body: &Map<String, Value>, mask: &mut Vec<String>) {
+    let Some(at) = mask.iter().position(|path| path == "meta.labels") else { return };
+    mask.remove(at);
+    let labels = body.get("meta").and_then(|meta| meta["labels"].as_object());
+    mask.extend(labels.into_iter().flatten().map(|(key, _)| format!("meta.labels.{key}")));
 }
 
 /// Checks a field that is to be cleared. Returns its path in the spelling of the mask.

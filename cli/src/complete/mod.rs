@@ -67,7 +67,7 @@ fn current_folder() -> Option<std::path::PathBuf> {
 
 /// What can stand in a place of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum CompletionPlace {
     Contexts,
     SavedTokens,
     /// Servers that can be called.
@@ -129,41 +129,47 @@ fn with_completer(arg: Arg, path: &str, line: &Arc<TypedLine>) -> Arg {
 }
 
 /// Returns what can stand for an argument of a command.
-fn place_of(path: &str, id: &str) -> Option<Place> {
+fn place_of(path: &str, id: &str) -> Option<CompletionPlace> {
     let words: Vec<_> = path.split(' ').collect();
     Some(match (words.as_slice(), id) {
         (_, "context") | (["config", "use-context" | "delete-context" | "set-context"], "name") => {
-            Place::Contexts
+            CompletionPlace::Contexts
         }
-        (["config", "get-bearer" | "set-bearer"], "name") => Place::SavedTokens,
-        (["call" | "read" | "prompt" | "ping" | "connect" | "client-config"], "token") => Place::SavedTokens,
-        (["call" | "read" | "prompt" | "ping" | "connect" | "client-config"], "server") => Place::Servers,
-        (["call"], "tool") => Place::Offers(Offered::Tools),
-        (["call"], "pairs") => Place::Arguments(Offered::Tools),
-        (["read"], "uri") => Place::Offers(Offered::Resources),
-        (["prompt"], "name") => Place::Offers(Offered::Prompts),
-        (["prompt"], "pairs") => Place::Arguments(Offered::Prompts),
-        (["usage"], "token") => Place::Names("token"),
-        (["create" | "update", "token"], "tools") => Place::Exposed("tool"),
-        (["create" | "update", "token"], "resources") => Place::Exposed("resource"),
-        (["create" | "update", "token"], "prompts") => Place::Exposed("prompt"),
-        (["create" | "update", "server"], "tools") => Place::Entries("tool"),
-        (["create" | "update", "server"], "resources") => Place::Entries("resource"),
-        (["create" | "update", "server"], "prompts") => Place::Entries("prompt"),
-        (_, "server" | "servers") => Place::Names("server"),
-        (["update", kind], "name") => Place::Names(kind_of(kind)?.singular),
-        (["create", kind], "name") if kind_of(kind)?.catalogued => Place::Names("upstream"),
-        (["create", "join-token"], "edge") => Place::Names("edge"),
-        (["probe"], "target") | (["lint"], "names") | (["expose"], "register") => Place::Names("upstream"),
+        (["config", "get-bearer" | "set-bearer"], "name") => CompletionPlace::SavedTokens,
+        (["call" | "read" | "prompt" | "ping" | "connect" | "client-config"], "token") => {
+            CompletionPlace::SavedTokens
+        }
+        (["call" | "read" | "prompt" | "ping" | "connect" | "client-config"], "server") => {
+            CompletionPlace::Servers
+        }
+        (["call"], "tool") => CompletionPlace::Offers(Offered::Tools),
+        (["call"], "pairs") => CompletionPlace::Arguments(Offered::Tools),
+        (["read"], "uri") => CompletionPlace::Offers(Offered::Resources),
+        (["prompt"], "name") => CompletionPlace::Offers(Offered::Prompts),
+        (["prompt"], "pairs") => CompletionPlace::Arguments(Offered::Prompts),
+        (["usage"], "token") => CompletionPlace::Names("token"),
+        (["create" | "update", "token"], "tools") => CompletionPlace::Exposed("tool"),
+        (["create" | "update", "token"], "resources") => CompletionPlace::Exposed("resource"),
+        (["create" | "update", "token"], "prompts") => CompletionPlace::Exposed("prompt"),
+        (["create" | "update", "server"], "tools") => CompletionPlace::Entries("tool"),
+        (["create" | "update", "server"], "resources") => CompletionPlace::Entries("resource"),
+        (["create" | "update", "server"], "prompts") => CompletionPlace::Entries("prompt"),
+        (_, "server" | "servers") => CompletionPlace::Names("server"),
+        (["update", kind], "name") => CompletionPlace::Names(kind_of(kind)?.singular),
+        (["create", kind], "name") if kind_of(kind)?.catalogued => CompletionPlace::Names("upstream"),
+        (["create", "join-token"], "edge") => CompletionPlace::Names("edge"),
+        (["probe"], "target") | (["lint"], "names") | (["expose"], "register") => {
+            CompletionPlace::Names("upstream")
+        }
         (
             ["get" | "describe" | "delete" | "revoke" | "refresh" | "edit" | "wait"],
             "name" | "names" | "words",
-        ) => Place::Selection,
-        (["get" | "describe" | "delete" | "edit" | "wait"], "kind") => Place::Kinds,
-        (["explain"], "topic") => Place::Topic,
-        (["wait"], "condition") => Place::Conditions,
-        (_, "set") => Place::Sets,
-        (_, "order_by" | "filter" | "sort_by" | "field" | "path") => Place::Fields,
+        ) => CompletionPlace::Selection,
+        (["get" | "describe" | "delete" | "edit" | "wait"], "kind") => CompletionPlace::Kinds,
+        (["explain"], "topic") => CompletionPlace::Topic,
+        (["wait"], "condition") => CompletionPlace::Conditions,
+        (_, "set") => CompletionPlace::Sets,
+        (_, "order_by" | "filter" | "sort_by" | "field" | "path") => CompletionPlace::Fields,
         _ => return None,
     })
 }
@@ -173,7 +179,7 @@ fn kind_of(word: &str) -> Option<&'static Kind> {
 }
 
 /// Returns what can stand in a place and begins as it was typed.
-fn candidates(place: Place, line: &TypedLine, typed: &OsStr) -> Vec<CompletionCandidate> {
+fn candidates(place: CompletionPlace, line: &TypedLine, typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
     let global = GlobalArgs {
         config: line.option("config").map(Into::into),
@@ -194,39 +200,39 @@ fn candidates(place: Place, line: &TypedLine, typed: &OsStr) -> Vec<CompletionCa
 /// A value, and what it is.
 type Known = (String, String);
 
-fn known(place: Place, line: &TypedLine, typed: &str, invocation: &Invocation) -> Vec<Known> {
+fn known(place: CompletionPlace, line: &TypedLine, typed: &str, invocation: &Invocation) -> Vec<Known> {
     let ask = |question: Question| question::answer(invocation, &question);
     let bare = |value: String| -> Known { (value, String::new()) };
     let tokens = || invocation.context().map(|context| context.tokens).unwrap_or_default();
     match place {
-        Place::Contexts => {
+        CompletionPlace::Contexts => {
             let contexts = invocation.context_file.read().unwrap_or_default().contexts;
             contexts.into_iter().map(|(name, context)| (name, context.control.unwrap_or_default())).collect()
         }
-        Place::SavedTokens => {
+        CompletionPlace::SavedTokens => {
             tokens().into_iter().map(|(name, token)| (name, token.servers.join(", "))).collect()
         }
-        Place::Servers => {
+        CompletionPlace::Servers => {
             let saved = tokens().into_values().flat_map(|token| token.servers).filter(|server| server != "*");
             let mut names: Vec<_> = saved.map(bare).chain(ask(Question::Names("server"))).collect();
             names.sort();
             names.dedup_by(|a, b| a.0 == b.0);
             names
         }
-        Place::Names(kind) => ask(Question::Names(kind)),
-        Place::Selection => selection(line, typed, &ask),
-        Place::Kinds => kinds(typed, &ask),
-        Place::Topic => topics(typed),
-        Place::Entries(kind) => entries(kind, typed, &ask),
-        Place::Exposed(kind) => {
+        CompletionPlace::Names(kind) => ask(Question::Names(kind)),
+        CompletionPlace::Selection => selection(line, typed, &ask),
+        CompletionPlace::Kinds => kinds(typed, &ask),
+        CompletionPlace::Topic => topics(typed),
+        CompletionPlace::Entries(kind) => entries(kind, typed, &ask),
+        CompletionPlace::Exposed(kind) => {
             let servers = line.options("servers");
             servers.flat_map(|server| ask(Question::Exposed { server: server.to_owned(), kind })).collect()
         }
-        Place::Offers(offered) => offers(line, offered).map(ask).unwrap_or_default(),
-        Place::Arguments(offered) => arguments(line, offered).map(ask).unwrap_or_default(),
-        Place::Sets => ask(Question::Sets),
-        Place::Fields => fields(line),
-        Place::Conditions => {
+        CompletionPlace::Offers(offered) => offers(line, offered).map(ask).unwrap_or_default(),
+        CompletionPlace::Arguments(offered) => arguments(line, offered).map(ask).unwrap_or_default(),
+        CompletionPlace::Sets => ask(Question::Sets),
+        CompletionPlace::Fields => fields(line),
+        CompletionPlace::Conditions => {
             let conditions = ["state=ready", "deleted", "synced", "revision=", "jsonpath="];
             conditions.map(|condition| bare(condition.to_owned())).to_vec()
         }
@@ -349,6 +355,8 @@ mod tests {
             "expose: label",
             "expose: hosts",
             "import: only",
+            "client-config: name",
+            "client-config: variable",
         ];
         missing.retain(|place| !free.contains(&place.as_str()));
         assert!(missing.is_empty(), "without completion: {missing:?}");

@@ -44,7 +44,7 @@ async fn old_transports_are_offered_beside_the_new_one() {
         assert_eq!((found.transport, found.server_name.as_str()), (transport, "fixture"));
         let (a, b) = (open(&endpoint, transport).await, open(&endpoint, transport).await);
         let mut notices = a.listen().await.unwrap();
-        assert_eq!(a.list_all(Method::ToolsList, 100).await.unwrap().len(), 7);
+        assert_eq!(a.list_all(Method::ToolsList, 100).await.unwrap().len(), 8);
         let mut progress = 0;
         let params = r#"{"name":"count","arguments":{},"_meta":{"progressToken":"mine"}}"#;
         let told = |_: &str, params: Option<&str>| {

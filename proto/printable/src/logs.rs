@@ -187,17 +187,12 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_named() {
-        for good in [
-            "",
-            "info",
-            "WARN",
-            "off",
-            "3",
-            "info,h2=warn",
-            "h2=0, tonic=off",
-            "a::b=debug,",
-            "[span{a=1}]=info",
-        ] {
+        for empty in ["", " "] {
+            assert_eq!(checked(empty), Err(FilterError::Empty));
+        }
+        for good in
+            ["info", "WARN", "off", "3", "info,h2=warn", "h2=0, tonic=off", "a::b=debug,", "[span{a=1}]=info"]
+        {
             assert_eq!(checked(good).as_deref(), Ok(good));
         }
         let no_level = "is no level: use off, error, warn, info, debug or trace";

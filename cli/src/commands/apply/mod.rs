@@ -4,6 +4,7 @@ mod refused;
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
@@ -31,7 +32,7 @@ struct ManifestArgs {
     #[arg(long)]
     prune: bool,
     /// Set that these resources belong to [default: default]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     set: Option<String>,
 }
 
@@ -80,6 +81,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let answer = send(&client, &resources, request).await?;
     let revision = reflection::number(&answer, "revision");
     let changes = reflection::submessages(&answer, "changes");
+    // Before anything is printed, which may fail.
+    let has_bearers = !args.dry_run && save_bearers(invocation, &changes, args.no_save);
     match invocation.format {
         Some(format @ (Format::Json | Format::Yaml | Format::Template(_))) => {
             output::print(&output::value(&answer, format, String::new)?)?
@@ -97,7 +100,6 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         output::eprint("nothing was stored (dry run)");
         return Ok(());
     }
-    let has_bearers = save_bearers(invocation, &changes, args.no_save)?;
     output::eprint(format!("revision {revision}"));
     if args.wait {
         return rollout::wait(invocation, &client, revision).await;
@@ -225,7 +227,7 @@ fn render_plan(changes: &[DynamicMessage]) -> String {
 }
 
 /// Prints and saves the bearers of new tokens. Returns whether there are any.
-fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bool) -> Result<bool> {
+fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bool) -> bool {
     let mut has_bearers = false;
     for change in changes {
         let bearer = reflection::text(change, "bearer");
@@ -243,7 +245,7 @@ fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bo
             create::save_token(invocation, &token, &bearer);
         }
     }
-    Ok(has_bearers)
+    has_bearers
 }
 
 /// Renders a change as a unified diff of YAML; empty if nothing changes.

@@ -1,6 +1,6 @@
 //! The hosts, one row each: where an entry stands in the host's file, how it is written, and how it names its bearer. Pure.
 
-use super::places::{Place, Root};
+use super::places::{HostPlace, Root};
 
 /// A host, or a library that a program is written with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -114,7 +114,7 @@ pub(super) struct HostSpec {
     pub(super) stdio: StdioForm,
     pub(super) via: Via,
     /// Where its file may be, best first.
-    pub(super) places: &'static [Place],
+    pub(super) places: &'static [HostPlace],
     /// The same in words, with the file of a project where there is one.
     pub(super) place: &'static str,
     /// What its user must do for a changed file to count.
@@ -136,12 +136,12 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         via: Via::Stdio,
         places: &[
             // From the Microsoft Store, where %APPDATA% is not what the program sees.
-            Place::on_windows(
+            HostPlace::on_windows(
                 Root::LocalData,
                 "Packages/Claude_pzs8sxrjxfjjc",
                 "Packages/Claude_pzs8sxrjxfjjc/LocalCache/Roaming/Claude/claude_desktop_config.json",
             ),
-            Place::new(Root::Config, "Claude", "Claude/claude_desktop_config.json"),
+            HostPlace::new(Root::Config, "Claude", "Claude/claude_desktop_config.json"),
         ],
         place: "claude_desktop_config.json (Settings, Developer, Edit Config)",
         then: "Claude Desktop reads its file when it starts, and may write it when it ends: if it is running, quit it and run this again.",
@@ -159,9 +159,9 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         stdio: StdioForm { kind: Some("stdio"), ..COMMAND },
         via: Via::Http,
         places: &[
-            Place::new(Root::Variable("CLAUDE_CONFIG_DIR"), "", ".claude.json"),
-            Place::new(Root::Home, ".claude", ".claude.json"),
-            Place::new(Root::Home, ".claude.json", ".claude.json"),
+            HostPlace::new(Root::Variable("CLAUDE_CONFIG_DIR"), "", ".claude.json"),
+            HostPlace::new(Root::Home, ".claude", ".claude.json"),
+            HostPlace::new(Root::Home, ".claude.json", ".claude.json"),
         ],
         place: "~/.claude.json, or .mcp.json of a project",
         then: "Claude Code reads it when it starts.",
@@ -178,7 +178,7 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         }),
         stdio: COMMAND,
         via: Via::Http,
-        places: &[Place::new(Root::Home, ".cursor", ".cursor/mcp.json")],
+        places: &[HostPlace::new(Root::Home, ".cursor", ".cursor/mcp.json")],
         place: "~/.cursor/mcp.json, or .cursor/mcp.json of a project",
         then: "Cursor reads it when it changes; Settings, MCP shows what became of it.",
     },
@@ -195,9 +195,9 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         stdio: StdioForm { kind: Some("stdio"), ..COMMAND },
         via: Via::Http,
         places: &[
-            Place::new(Root::Config, "Code", "Code/User/mcp.json"),
-            Place::new(Root::Config, "Code - Insiders", "Code - Insiders/User/mcp.json"),
-            Place::new(Root::Config, "VSCodium", "VSCodium/User/mcp.json"),
+            HostPlace::new(Root::Config, "Code", "Code/User/mcp.json"),
+            HostPlace::new(Root::Config, "Code - Insiders", "Code - Insiders/User/mcp.json"),
+            HostPlace::new(Root::Config, "VSCodium", "VSCodium/User/mcp.json"),
         ],
         place: "the user's mcp.json (MCP: Open User Configuration), or .vscode/mcp.json of a project",
         then: "Visual Studio Code starts it from the lens above the entry, or at the next chat.",
@@ -214,7 +214,7 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         }),
         stdio: COMMAND,
         via: Via::Http,
-        places: &[Place::new(Root::Home, ".codeium", ".codeium/windsurf/mcp_config.json")],
+        places: &[HostPlace::new(Root::Home, ".codeium", ".codeium/windsurf/mcp_config.json")],
         place: "~/.codeium/windsurf/mcp_config.json",
         then: "Press Refresh in Windsurf's list of MCP servers.",
     },
@@ -227,8 +227,8 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         stdio: COMMAND,
         via: Via::Stdio,
         places: &[
-            Place::on_unix(Root::UnixConfig, "zed", "zed/settings.json"),
-            Place::on_windows(Root::Config, "Zed", "Zed/settings.json"),
+            HostPlace::on_unix(Root::UnixConfig, "zed", "zed/settings.json"),
+            HostPlace::on_windows(Root::Config, "Zed", "Zed/settings.json"),
         ],
         place: "settings.json (zed: open settings file), or .zed/settings.json of a project",
         then: "Zed reads it when it changes.",
@@ -245,7 +245,7 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         }),
         stdio: COMMAND,
         via: Via::Http,
-        places: &[Place::new(Root::Home, ".gemini", ".gemini/settings.json")],
+        places: &[HostPlace::new(Root::Home, ".gemini", ".gemini/settings.json")],
         place: "~/.gemini/settings.json, or .gemini/settings.json of a project",
         then: "Gemini CLI reads it when it starts.",
     },
@@ -258,8 +258,8 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         stdio: COMMAND,
         via: Via::Http,
         places: &[
-            Place::new(Root::Variable("CODEX_HOME"), "", "config.toml"),
-            Place::new(Root::Home, ".codex", ".codex/config.toml"),
+            HostPlace::new(Root::Variable("CODEX_HOME"), "", "config.toml"),
+            HostPlace::new(Root::Home, ".codex", ".codex/config.toml"),
         ],
         place: "~/.codex/config.toml, or .codex/config.toml of a project",
         then: "Codex reads it when it starts.",
@@ -273,8 +273,8 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         stdio: StdioForm { kind: Some("stdio"), command: "cmd", env: "envs" },
         via: Via::Http,
         places: &[
-            Place::on_unix(Root::UnixConfig, "goose", "goose/config.yaml"),
-            Place::on_windows(Root::Config, "Block/goose", "Block/goose/config/config.yaml"),
+            HostPlace::on_unix(Root::UnixConfig, "goose", "goose/config.yaml"),
+            HostPlace::on_windows(Root::Config, "Block/goose", "Block/goose/config/config.yaml"),
         ],
         place: "~/.config/goose/config.yaml",
         then: "Goose reads it when a session starts.",
@@ -288,8 +288,8 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         stdio: COMMAND,
         via: Via::Stdio,
         places: &[
-            Place::new(Root::Home, ".lmstudio", ".lmstudio/mcp.json"),
-            Place::new(Root::Home, ".cache/lm-studio", ".cache/lm-studio/mcp.json"),
+            HostPlace::new(Root::Home, ".lmstudio", ".lmstudio/mcp.json"),
+            HostPlace::new(Root::Home, ".cache/lm-studio", ".cache/lm-studio/mcp.json"),
         ],
         place: "~/.lmstudio/mcp.json (Program, Install, Edit mcp.json)",
         then: "LM Studio reads it when it changes.",
@@ -307,12 +307,12 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         stdio: COMMAND,
         via: Via::Stdio,
         places: &[
-            Place::new(
+            HostPlace::new(
                 Root::Config,
                 "Code/User/globalStorage/saoudrizwan.claude-dev",
                 "Code/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json",
             ),
-            Place::new(Root::Home, ".cline", ".cline/data/settings/cline_mcp_settings.json"),
+            HostPlace::new(Root::Home, ".cline", ".cline/data/settings/cline_mcp_settings.json"),
         ],
         place: "cline_mcp_settings.json (MCP Servers, Configure)",
         then: "Cline reads it when it changes.",
@@ -326,8 +326,8 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         stdio: COMMAND,
         via: Via::Stdio,
         places: &[
-            Place::new(Root::Home, ".junie", ".junie/mcp/mcp.json"),
-            Place::new(Root::Config, "JetBrains", "").with_file_in(Root::Home, ".junie/mcp/mcp.json"),
+            HostPlace::new(Root::Home, ".junie", ".junie/mcp/mcp.json"),
+            HostPlace::new(Root::Config, "JetBrains", "").with_file_in(Root::Home, ".junie/mcp/mcp.json"),
         ],
         place: "~/.junie/mcp/mcp.json, or .junie/mcp/mcp.json of a project",
         then: "Junie reads it when it starts. AI Assistant has no file: paste what is printed without --write into Settings, Tools, AI Assistant, Model Context Protocol.",

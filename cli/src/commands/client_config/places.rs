@@ -26,7 +26,7 @@ pub(super) enum Root {
 
 /// Where the file of a host may be.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct HostPlace {
     systems: &'static [System],
     /// What is there when the host is installed.
     installed: (Root, &'static str),
@@ -54,7 +54,7 @@ pub(super) struct FoundFile {
 
 const ALL: &[System] = &[System::Linux, System::MacOs, System::Windows];
 
-impl Place {
+impl HostPlace {
     pub(super) const fn new(root: Root, installed: &'static str, file: &'static str) -> Self {
         Self { systems: ALL, installed: (root, installed), file: (root, file) }
     }
@@ -75,7 +75,7 @@ impl Place {
 
 impl Machine<'_> {
     /// The files that a host may have here, best first. Each is there once.
-    pub(super) fn files(&self, places: &[Place]) -> Vec<FoundFile> {
+    pub(super) fn files(&self, places: &[HostPlace]) -> Vec<FoundFile> {
         let mut found: Vec<FoundFile> = Vec::new();
         for place in places.iter().filter(|place| place.systems.contains(&self.system)) {
             let (Some(folder), Some(path)) = (self.path(place.installed), self.path(place.file)) else {

@@ -35,7 +35,7 @@ const SOON: time::Duration = time::Duration::days(14);
 
 /// What was found, and what clients can be tried with.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct ControlChecks {
     pub(super) checks: Vec<Check>,
     /// The URLs under which clients reach the edges, as those believe.
     pub(super) edges: Vec<String>,
@@ -44,8 +44,8 @@ pub(super) struct Found {
 }
 
 /// Looks at the control plane of a context, and at what it knows.
-pub(super) async fn checks(invocation: &Invocation, context: &Context) -> Found {
-    let mut found = Found::default();
+pub(super) async fn checks(invocation: &Invocation, context: &Context) -> ControlChecks {
+    let mut found = ControlChecks::default();
     for (name, url) in
         [("certificate of the control plane", &context.control), ("certificate of the edge", &context.edge)]
     {

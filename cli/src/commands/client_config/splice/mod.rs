@@ -59,12 +59,22 @@ pub(super) fn apply(syntax: Syntax, text: &str, change: &EntryChange<'_>) -> Res
         Syntax::Toml => toml::apply(text, change),
         Syntax::Yaml => yaml::apply(text, change),
     }?;
-    match read(syntax, &after) {
-        Ok(said) if said == expected => Ok(after),
+    match read(syntax, &after).map(|said| without_empty(said, change.at)) {
+        Ok(said) if said == without_empty(expected, change.at) => Ok(after),
         _ => {
             Err("it is written in a way that cannot be changed without a risk for the rest of it".to_owned())
         }
     }
+}
+
+/// A file without the member that holds the servers, where it holds none: TOML says that by saying nothing.
+fn without_empty(mut file: Value, at: &str) -> Value {
+    if file[at].as_object().is_some_and(Map::is_empty)
+        && let Some(root) = file.as_object_mut()
+    {
+        root.remove(at);
+    }
+    file
 }
 
 /// What the file must say after the change.

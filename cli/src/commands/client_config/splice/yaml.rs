@@ -170,9 +170,9 @@ impl Reader<'_> {
 
     /// Takes note of a bracket. Where there is none, the end of a block is where the next thing begins.
     fn close(&mut self, span: Span, bracket: char) {
-        let range = self.range(span);
-        if self.text[range.clone()].starts_with(bracket) {
-            self.word(&range);
+        let start = self.range(span).start;
+        if self.text[start..].starts_with(bracket) {
+            self.end = self.end.max(start + bracket.len_utf8());
         }
     }
 }

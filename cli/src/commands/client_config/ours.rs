@@ -31,8 +31,10 @@ fn by_command(entry: &Value) -> Option<OurEntry> {
     let args: Vec<&str> = entry.get("args")?.as_array()?.iter().filter_map(Value::as_str).collect();
     let at = args.iter().position(|word| *word == "connect")?;
     let server = args[at + 1..].iter().find(|word| !word.starts_with('-'))?;
-    matches!(program, "mcpctl" | "mcpctl.exe")
-        .then(|| OurEntry { server: (*server).to_owned(), via: "stdio" })
+    // Whatever it is called where it was installed, it is told where its context is.
+    let is_told = |name: &str| entry.get(name).is_some_and(|env| env.get("MCPCTL_CONFIG").is_some());
+    let is_ours = matches!(program, "mcpctl" | "mcpctl.exe") || is_told("env") || is_told("envs");
+    is_ours.then(|| OurEntry { server: (*server).to_owned(), via: "stdio" })
 }
 
 #[cfg(test)]
@@ -60,6 +62,10 @@ mod tests {
             (json!({"command": "mcpctl", "args": ["call", "dev"]}), None),
             (json!({"command": "mcpctl", "args": ["connect"]}), None),
             (json!({"command": "npx", "args": ["connect", "dev"]}), None),
+            (
+                json!({"command": "mcpctl-2", "args": ["connect", "dev"], "env": {"MCPCTL_CONFIG": "c"}}),
+                Some("dev stdio"),
+            ),
             (json!("mcpctl"), None),
         ] {
             let found =

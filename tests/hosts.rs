@@ -154,7 +154,7 @@ fn mode(path: &Path) -> u32 {
 async fn every_host_takes_an_entry_and_gives_it_back() {
     let desk = Desk::with_token().await;
     for (host, folder, name, before) in HOSTS {
-        let file = desk.write(&format!("{folder}/{name}"), before);
+        let file = desk.write(Path::new(folder).join(name).to_str().unwrap(), before);
         let shown = file.display();
         let planned = desk.said(&format!("dev --for {host} --write --dry-run")).await;
         assert!(planned.ends_with(&format!("dev added to {shown} (dry run)\n")), "{planned}");

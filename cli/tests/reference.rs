@@ -45,14 +45,15 @@ fn page() -> String {
     command.build();
     let mut page = OPENING.to_owned();
     page.push_str("\n## Every command\n\n");
-    page.push_str(&table(command.get_arguments().filter(|arg| arg.is_global_set())));
+    let globals: Vec<_> = command.get_arguments().filter(|arg| arg.is_global_set()).collect();
+    page.push_str(&table(globals.iter().copied()));
     writeln!(page, "\n```text\n{EXIT_CODES}\n```").unwrap();
-    add(&command, "", &mut page);
+    add(&command, "", &globals, &mut page);
     page
 }
 
 /// Adds the commands within a command, each below the one that holds it.
-fn add(command: &Command, path: &str, page: &mut String) {
+fn add(command: &Command, path: &str, globals: &[&Arg], page: &mut String) {
     let inner = command.get_subcommands().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help");
     let mut inner: Vec<_> = inner.collect();
     inner.sort_by_key(|inner| inner.get_display_order());
@@ -65,13 +66,14 @@ fn add(command: &Command, path: &str, page: &mut String) {
         if let Some(usage) = usage(inner, &path) {
             writeln!(page, "\n```text\n{usage}\n```").unwrap();
         }
-        let own = inner.get_arguments().filter(|arg| !arg.is_global_set() && !arg.is_hide_set());
+        let is_own = |arg: &&Arg| globals.iter().all(|global| global.get_id() != arg.get_id());
+        let own = inner.get_arguments().filter(is_own).filter(|arg| !arg.is_hide_set());
         let own: Vec<_> = own.filter(|arg| arg.get_id() != "help" && arg.get_id() != "version").collect();
         if !own.is_empty() {
             write!(page, "\n{}", table(own.into_iter())).unwrap();
         }
         page.push_str(&examples(path.trim()));
-        add(inner, &path, page);
+        add(inner, &path, globals, page);
     }
 }
 

@@ -26,8 +26,8 @@ pub fn near_field(message: &MessageDescriptor, name: &str) -> String {
 
 /// The slips after which a word is still the same one.
 fn allowed(word: &[char]) -> usize {
-    // One in three letters, but more would make short names alike.
-    (word.len() / 3).clamp(1, 3)
+    // One in three letters: more would make short names alike.
+    (word.len() / 3).min(3)
 }
 
 /// The letters that are missing, added, different or in the place of their neighbour (optimal string alignment).

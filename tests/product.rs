@@ -9,6 +9,7 @@ mod conversation;
 mod definitions;
 mod doctor;
 mod editing;
+mod errors;
 mod fidelity;
 mod files;
 mod fleet;

@@ -80,7 +80,7 @@ async fn waiting_in_vain_says_what_is_there_instead() {
             "upstream gone --for condition=Ready",
             "resources have a state and no conditions; use state=STATE, deleted,",
         ),
-        ("upstream gone --for state=redy", "upstreams are never redy; did you mean ready?"),
+        ("upstream gone --for state=redy", "disabled, pending; did you mean ready?"),
     ] {
         let (_, said, code) = ctl(&gateway, &format!("wait {line}")).await;
         assert!(code == 2 && said.contains(why), "{said}");

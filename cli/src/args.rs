@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::bridge;
@@ -11,6 +12,7 @@ use crate::error::{EXIT_CODES, Error, Result};
 use crate::examples;
 use crate::output::Format;
 use crate::parse;
+use crate::suggest::nearest;
 
 /// Manage Trunkline, the MCP gateway.
 #[derive(Debug, Parser)]
@@ -30,8 +32,21 @@ pub fn command() -> clap::Command {
 
 /// Reads the command line of this process, or says what is wrong with it and exits.
 pub fn parse() -> Args {
-    let matches = command().get_matches();
+    let matches = command().try_get_matches().unwrap_or_else(|error| with_suggestion(error).exit());
     Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Adds the verb that may have been meant: `get` for `gte` is too far off for clap.
+fn with_suggestion(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else { return error };
+    let root = command();
+    let before = std::env::args().skip(1).take_while(|word| word != verb);
+    let command = before.fold(&root, |command, word| command.find_subcommand(word).unwrap_or(command));
+    let near = nearest(verb, command.get_subcommands().map(clap::Command::get_name)).map(str::to_owned);
+    if let (Some(near), None) = (near, error.get(ContextKind::SuggestedSubcommand)) {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![near]));
+    }
+    error
 }
 
 /// The variables behind [`GlobalArgs`]. They are read by hand: clap would write an option into every usage whose variable is set.

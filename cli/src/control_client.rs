@@ -90,7 +90,10 @@ impl ControlClient {
         let names: Vec<_> = items.iter().map(|item| short_name(&reflection::text(item, "name"))).collect();
         let hint = did_you_mean(&short_name(name), names.iter().map(String::as_str));
         let (said, plural) = (message.split("; run ").next().unwrap_or_default(), kind.plural);
-        Error::not_found(format!("{said}{hint}; run `mcpctl get {plural}` to list what exists"))
+        if hint.is_empty() {
+            return Error::not_found(format!("{said}; run `mcpctl get {plural}` to list what exists"));
+        }
+        Error::not_found(format!("{said}{hint}"))
     }
 
     async fn unary(&self, method: &str, request: Value) -> Result<DynamicMessage> {

@@ -231,7 +231,7 @@ impl Kind {
             let kinds: Vec<_> =
                 KINDS.iter().filter(|kind| kind.manifest.is_some()).map(|kind| kind.name).collect();
             let hint = did_you_mean(name, kinds.iter().copied());
-            Error::usage(format!("unknown kind {name:?}{hint}; expected one of {}", kinds.join(", ")))
+            Error::usage(format!("unknown kind {name:?}; expected one of {}{hint}", kinds.join(", ")))
         })
     }
 

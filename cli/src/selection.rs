@@ -145,7 +145,7 @@ fn unknown(word: &str) -> Error {
     let words = KINDS.iter().flat_map(|kind| [kind.singular, kind.plural]);
     let hint = did_you_mean(word, words);
     let known = KINDS.iter().map(|kind| kind.plural).collect::<Vec<_>>().join(", ");
-    Error::usage(format!("unknown kind {word:?}{hint}; expected {known}, or all"))
+    Error::usage(format!("unknown kind {word:?}; expected {known}, or all{hint}"))
 }
 
 #[cfg(test)]
@@ -212,8 +212,8 @@ mod tests {
         let said = |line: &str| parse(line).map(drop).unwrap_err().to_string();
         assert_eq!(
             said("upsteams"),
-            "unknown kind \"upsteams\"; did you mean upstreams?; expected upstreams, servers, tools, resources, prompts, \
-             tokens, edges, join-tokens, or all"
+            "unknown kind \"upsteams\"; expected upstreams, servers, tools, resources, prompts, tokens, edges, join-tokens, \
+             or all; did you mean upstreams?"
         );
         assert_eq!(said("all x"), "`all` takes no names; name a kind to get resources by name");
         assert_eq!(said("upstreams/"), "\"upstreams/\" has no name after its kind");

@@ -75,7 +75,7 @@ fn find_kind(word: &str) -> Result<&'static Kind> {
     Kind::find(word).ok_or_else(|| {
         let kinds: Vec<_> = KINDS.iter().map(|kind| kind.plural).collect();
         let hint = did_you_mean(word, KINDS.iter().flat_map(names));
-        Error::not_found(format!("there is no kind {word}{hint}; the kinds are {}", kinds.join(", ")))
+        Error::not_found(format!("there is no kind {word}; the kinds are {}{hint}", kinds.join(", ")))
     })
 }
 
@@ -160,7 +160,8 @@ mod tests {
         assert_eq!(find_kind("JoinToken").unwrap().name, "JoinToken");
         let error = find_kind("upstrem").unwrap_err().to_string();
         assert!(
-            error.starts_with("there is no kind upstrem; did you mean upstream?; the kinds are upstreams, "),
+            error.starts_with("there is no kind upstrem; the kinds are upstreams, ")
+                && error.ends_with("; did you mean upstream?"),
             "{error}"
         );
     }

@@ -124,6 +124,8 @@ impl From<std::io::Error> for Error {
 /// Returns the exit code for a gRPC code, and the message with advice.
 fn exit_and_message(code: Code, message: String, target: &str) -> (Exit, String) {
     match code {
+        // Whoever is asked whether they meant something else needs no list.
+        Code::NotFound if message.ends_with('?') => (Exit::NotFound, message),
         Code::NotFound => (Exit::NotFound, format!("{message}; run `mcpctl get KIND` to list what exists")),
         Code::InvalidArgument | Code::OutOfRange => (Exit::Usage, message),
         Code::Unauthenticated => (

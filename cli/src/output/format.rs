@@ -78,7 +78,7 @@ fn unknown(name: &str) -> String {
         return format!("it takes a value, as in -o {example}");
     }
     let hint = did_you_mean(name, known);
-    format!("there is no such format{hint}; use {}", known.join(", "))
+    format!("there is no such format; use {}{hint}", known.join(", "))
 }
 
 fn template(read: Result<Template, Misread>) -> Result<Format, String> {
@@ -178,8 +178,8 @@ mod tests {
         let said = |text: &str| Format::parse(text).unwrap_err();
         assert_eq!(
             said("yml"),
-            "there is no such format; did you mean yaml?; use table, wide, json, yaml, name, jsonpath, jsonpath-file, \
-             go-template, go-template-file, custom-columns"
+            "there is no such format; use table, wide, json, yaml, name, jsonpath, jsonpath-file, go-template, \
+             go-template-file, custom-columns; did you mean yaml?"
         );
         assert_eq!(said("jsonpath"), "it takes a value, as in -o jsonpath='{.meta.uid}'");
         assert_eq!(said("jsonpath={.a[}"), "`[` is not closed at character 4 of the template");

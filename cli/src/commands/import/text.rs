@@ -34,6 +34,9 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
 /// # Errors
 /// What it is instead, or where it is broken.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
+    if text.trim().is_empty() {
+        return Err("it is empty".to_owned());
+    }
     let json = jsonc::to_json(text);
     if json.trim_start().starts_with(['{', '[']) {
         let read = serde_json::from_str(&json);
@@ -108,7 +111,7 @@ mod tests {
         assert_eq!(parse("mcp_servers.a = { url = \"http://a\" } # mine").unwrap(), toml);
         let neither = "it is neither JSON, YAML nor TOML that has members";
         for (text, error) in [
-            ("", neither),
+            (" \n", "it is empty"),
             ("hello", neither),
             ("{\"a\": }", "invalid JSON: expected value at line 1 column 7"),
             ("a: b: c", "invalid YAML: mapping values are not allowed in this context at line 1 column 5"),

@@ -80,7 +80,7 @@ impl Condition {
         }
         let hint = did_you_mean(state, states.iter().map(String::as_str));
         Err(Error::usage(format!(
-            "{} are never {state}{hint}; their states: {}",
+            "{} are never {state}; their states: {}{hint}",
             kind.plural,
             states.join(", ")
         )))
@@ -217,9 +217,10 @@ mod tests {
         let error = Condition::parse("jsonpath={.titel}=x").unwrap().check(kind).unwrap_err().to_string();
         assert_eq!(error, "Upstream has no field titel; did you mean title?");
         let error = Condition::parse("state=redy").unwrap().check(kind).unwrap_err().to_string();
-        assert!(
-            error.starts_with("upstreams are never redy; did you mean ready?; their states: "),
-            "{error}"
+        assert_eq!(
+            error,
+            "upstreams are never redy; their states: ready, unreachable, unauthorized, incompatible, disabled, pending; \
+             did you mean ready?"
         );
     }
 }

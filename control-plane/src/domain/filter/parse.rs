@@ -1,8 +1,9 @@
 //! Parses the text of a filter into an expression whose paths exist and whose values fit.
 
-use prost_reflect::{Kind, MessageDescriptor};
+use prost_reflect::{Cardinality, Kind, MessageDescriptor};
 
 use super::{Comparator, Expression, MAX_FILTER_BYTES, Step, eval};
+use crate::domain::nearest::near_field;
 
 const MAX_DEPTH: usize = 32;
 
@@ -37,6 +38,18 @@ pub(super) fn parse(text: &str, descriptor: &MessageDescriptor) -> Result<Expres
         return Err("has a `)` without a `(`".to_owned());
     }
     Ok(expression)
+}
+
+/// What may have been meant by a field that a message does not have: one of that name in a message within it, or one whose
+/// name is nearly the same.
+fn meant(message: &MessageDescriptor, name: &str) -> String {
+    let within = message.fields().find_map(|field| match field.kind() {
+        Kind::Message(inner) if field.cardinality() != Cardinality::Repeated => {
+            inner.get_field_by_name(name).map(|inner| format!("{}.{}", field.name(), inner.name()))
+        }
+        _ => None,
+    });
+    within.map_or_else(|| near_field(message, name), |path| format!("; did you mean `{path}`?"))
 }
 
 fn tokens(text: &str) -> Result<Vec<Token>, String> {
@@ -193,11 +206,13 @@ impl Parser<'_> {
         let mut message = Some(self.descriptor.clone());
         let mut names = names.peekable();
         while let Some(name) = names.next() {
-            let unknown = || format!("names the field `{}`, which does not exist", words.join("."));
-            let field = message.take().and_then(|message| {
-                message.get_field_by_name(name).or_else(|| message.get_field_by_json_name(name))
-            });
-            let field = field.ok_or_else(unknown)?;
+            let unknown =
+                |hint: &str| format!("names the field `{}`, which does not exist{hint}", words.join("."));
+            let message_of_it = message.take().ok_or_else(|| unknown(""))?;
+            let field = message_of_it
+                .get_field_by_name(name)
+                .or_else(|| message_of_it.get_field_by_json_name(name))
+                .ok_or_else(|| unknown(&meant(&message_of_it, name)))?;
             let (map, kind) = (field.is_map(), field.kind());
             steps.push(Step::Field(field));
             if map {

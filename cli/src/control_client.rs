@@ -179,7 +179,7 @@ impl ControlClient {
     ) -> Result<(Request<DynamicMessage>, PathAndQuery, DynamicCodec)> {
         let descriptor = reflection::method(method)
             .ok_or_else(|| Error::usage(format!("the API has no method {method}")))?;
-        let mut request = Request::new(reflection::from_json(descriptor.input(), request)?);
+        let mut request = Request::new(reflection::request_from_json(descriptor.input(), request)?);
         if let Some(authorization) = &self.authorization {
             request.metadata_mut().insert("authorization", authorization.clone());
         }

@@ -36,7 +36,8 @@ pub struct Kind {
     pub wide: &'static [Column],
 }
 
-const META: [&str; 5] = ["meta.uid", "meta.etag", "meta.revision", "meta.createTime", "meta.updateTime"];
+const META: [&str; 6] =
+    ["meta.uid", "meta.etag", "meta.revision", "meta.createTime", "meta.updateTime", "meta.applySet"];
 
 /// The columns of a catalogue entry.
 const ENTRY: [Column; 4] = [
@@ -47,8 +48,9 @@ const ENTRY: [Column; 4] = [
 ];
 
 /// What `-o wide` adds for resources.
-const WIDE: [Column; 3] = [
+const WIDE: [Column; 4] = [
     Column("LABELS", "meta.labels", Cell::Pairs),
+    Column("SET", "meta.applySet", Cell::Text),
     Column("REVISION", "meta.revision", Cell::Text),
     Column("UID", "meta.uid", Cell::Text),
 ];
@@ -77,6 +79,7 @@ pub static KINDS: [Kind; 8] = [
         wide: &[
             Column("ERA", "status.probe", Cell::Eras),
             Column("LABELS", "meta.labels", Cell::Pairs),
+            Column("SET", "meta.applySet", Cell::Text),
             Column("REVISION", "meta.revision", Cell::Text),
             Column("UID", "meta.uid", Cell::Text),
         ],
@@ -281,7 +284,16 @@ impl Kind {
 
     /// Returns the parser for a kind on the command line.
     pub fn parser() -> impl TypedValueParser<Value = &'static Self> {
-        let words = KINDS.iter().map(|kind| {
+        Self::parser_of(|_| true)
+    }
+
+    /// Returns the parser for a kind that files can hold.
+    pub fn parser_of_files() -> impl TypedValueParser<Value = &'static Self> {
+        Self::parser_of(|kind| kind.manifest.is_some())
+    }
+
+    fn parser_of(is_taken: impl Fn(&Self) -> bool) -> impl TypedValueParser<Value = &'static Self> {
+        let words = KINDS.iter().filter(|kind| is_taken(kind)).map(|kind| {
             PossibleValue::new(kind.plural).aliases(kind.aliases.iter().copied().chain([kind.singular]))
         });
         PossibleValuesParser::new(words).map(|word| Self::from_word(&word))

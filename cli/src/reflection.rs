@@ -3,7 +3,7 @@
 use prost_reflect::{
     DynamicMessage, EnumDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage as _,
 };
-use schema::contract::pool;
+use schema::contract::{is_ours, pool};
 use serde_json::Value;
 use serde_yaml_ng::{Mapping, Value as Document};
 
@@ -24,6 +24,47 @@ pub fn method(path: &str) -> Option<MethodDescriptor> {
 pub fn from_json(descriptor: MessageDescriptor, json: Value) -> Result<DynamicMessage> {
     let name = descriptor.name().to_owned();
     DynamicMessage::deserialize(descriptor, json).map_err(|error| Error::usage(format!("{name}: {error}")))
+}
+
+/// Parses a request. Its mask may be a list of paths, in their JSON spelling: in the text that proto-JSON has for masks, keys of
+/// maps lose their capital letters.
+pub fn request_from_json(descriptor: MessageDescriptor, mut json: Value) -> Result<DynamicMessage> {
+    let mask = json.get_mut("updateMask").filter(|mask| mask.is_array()).map(Value::take);
+    let mut message = from_json(descriptor, json)?;
+    let Some(mask) = mask else { return Ok(message) };
+    let patched = message.descriptor().fields().find_map(|field| match field.kind() {
+        Kind::Message(inner) if is_ours(&inner) => Some(inner),
+        _ => None,
+    });
+    let spelled = |path: &Value| spelled_in_contract(patched.clone(), path.as_str().unwrap_or_default());
+    let paths = mask.as_array().into_iter().flatten().map(spelled).collect();
+    let mask = prost_types::FieldMask { paths };
+    if let Some(field) = message.get_field_by_name_mut("update_mask")
+        && let Some(slot) = field.as_message_mut()
+    {
+        slot.transcode_from(&mask).map_err(|error| Error::failure(error.to_string()))?;
+    }
+    Ok(message)
+}
+
+/// Spells the fields of a path as the contract does; below a map it names a key.
+fn spelled_in_contract(mut message: Option<MessageDescriptor>, path: &str) -> String {
+    let mut spelled = Vec::new();
+    let mut rest = Some(path);
+    while let Some(text) = rest {
+        let (name, after) = text.split_once('.').map_or((text, None), |(name, after)| (name, Some(after)));
+        let field = message.take().and_then(|message| message.get_field_by_json_name(name));
+        let Some(field) = field else {
+            spelled.push(text.to_owned());
+            break;
+        };
+        spelled.push(field.name().to_owned());
+        rest = after;
+        if !field.is_map() {
+            message = field.kind().as_message().cloned();
+        }
+    }
+    spelled.join(".")
 }
 
 /// Writes proto-JSON.
@@ -108,6 +149,13 @@ pub fn make_readable(descriptor: &MessageDescriptor, mapping: &mut Mapping) {
 /// Turns the name of an enum value into a word: `UPSTREAM_STATE_READY` into `ready`.
 pub fn word(prefix: &str, name: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_lowercase().replace('_', "-")
+}
+
+/// Returns the texts of a list.
+pub fn texts(message: &DynamicMessage, field: &str) -> Vec<String> {
+    let list = message.get_field_by_name(field);
+    let items = list.as_ref().and_then(|list| list.as_list()).unwrap_or_default();
+    items.iter().filter_map(|item| item.as_str()).map(str::to_owned).collect()
 }
 
 /// Returns the state of a resource as a word, and why it is in that state.

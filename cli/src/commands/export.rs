@@ -10,8 +10,8 @@ use crate::reflection;
 /// Arguments of `export`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kinds to export [default: all except the catalogue]
-    #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
+    /// Kinds to export: upstreams, servers, tools, resources, prompts or tokens [default: all except the catalogue]
+    #[arg(value_parser = Kind::parser_of_files(), hide_possible_values = true)]
     kinds: Vec<&'static Kind>,
 }
 
@@ -24,10 +24,11 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let kinds: Vec<_> = args.kinds.iter().map(|kind| kind.name).collect();
     let request = serde_json::json!({ "kinds": kinds });
     let mut stream = client.stream("trunkline.admin.v1.BulkService/ExportResources", request).await?;
-    let mut documents = Vec::new();
+    let (mut documents, mut left_out) = (Vec::new(), Vec::new());
     let mut revision = 0;
     while let Some(answer) = stream.message().await.map_err(|status| client.explain(&status))? {
         revision = reflection::number(&answer, "revision");
+        left_out.extend(reflection::texts(&answer, "left_out"));
         let Some(manifest) = reflection::submessage(&answer, "manifest") else { continue };
         let found =
             KINDS.iter().find_map(|kind| Some((kind, reflection::submessage(&manifest, kind.manifest?)?)));
@@ -38,5 +39,12 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let count = documents.len();
     output::print(&output::documents(documents, false, format)?)?;
     output::eprint(format!("exported {count} resources at revision {revision}, without secrets"));
+    if !left_out.is_empty() {
+        let tokens = if left_out.len() == 1 { "1 token" } else { &format!("{} tokens", left_out.len()) };
+        output::eprint(format!(
+            "left out {tokens} that nobody can use any more, since applying them elsewhere would bring them back: {}",
+            left_out.join(", ")
+        ));
+    }
     Ok(())
 }

@@ -16,9 +16,10 @@ use trunkline::admin::v1::{
 
 use super::Registry;
 use super::prune::{Prune, check_sets};
-use super::write::{Write, check_etag};
+use super::surroundings::Known;
+use super::write::{DELETE_REFERRERS_FIRST, Write, check_etag};
 use crate::clock;
-use crate::domain::{Kind, KindMessage as _, KindRules, Violations, each_kind, mask, names};
+use crate::domain::{Kind, KindMessage as _, KindRules, Violations, each_kind, mask, names, token};
 use crate::error::Error;
 use crate::store::{Membership, Row};
 
@@ -38,11 +39,14 @@ impl BulkService for Registry {
         let (revision, mut rows) = self.store().all().await.map_err(Error::from)?;
         rows.retain(|row| kinds.contains(&row.kind));
         rows.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        let (left_out, rows) = part_ended(rows)?;
         let answers = rows.into_iter().map(move |row| {
-            let manifest = manifest(&row).map_err(Error::from)?;
-            Ok(ExportResourcesResponse { manifest: Some(bare(manifest)), revision })
+            let manifest = Some(bare(manifest(&row).map_err(Error::from)?));
+            Ok(ExportResourcesResponse { manifest, revision, left_out: Vec::new() })
         });
-        Ok(Response::new(Box::pin(stream::iter(answers))))
+        let last = ExportResourcesResponse { manifest: None, revision, left_out };
+        let last = Some(last).filter(|last| !last.left_out.is_empty()).map(Ok);
+        Ok(Response::new(Box::pin(stream::iter(answers.chain(last)))))
     }
 
     async fn apply_resources(
@@ -78,26 +82,21 @@ impl Registry {
         let set = if request.apply_set.is_empty() { DEFAULT_SET } else { &request.apply_set };
         check_request(&request.manifests, set)?;
         let set = Membership { name: set, take_over: request.take_over };
+        let before = self.known_of_all().await?;
         let mut write = Write::begin(self).await?;
         let prune = Prune::begin(&mut write, set.name, &request).await?;
-        let mut changes = Vec::with_capacity(request.manifests.len());
-        let mut wanted = HashSet::new();
-        // What lives under an upstream comes after it, in whatever order they were sent.
-        let mut order: Vec<usize> = (0..request.manifests.len()).collect();
-        order.sort_by_key(|index| kind_and_name(&request.manifests[*index]).map(|(kind, _)| kind));
-        let mut done: HashMap<usize, Change> = HashMap::new();
-        for index in order {
-            let Some(resource) = request.manifests[index].resource.clone() else { continue };
-            let change = write.apply_one(resource, index, set, request.validate_only).await?;
-            wanted.insert(change.name.clone());
-            done.insert(index, change);
-        }
-        changes.extend((0..request.manifests.len()).filter_map(|index| done.remove(&index)));
+        let mut changes = write.apply_all(&request, set).await?;
         check_sets(&changes, set.name, set.take_over)?;
         if let Some(prune) = prune {
+            let wanted = changes.iter().map(|change| change.name.clone()).collect();
             changes.extend(write.delete_all(&prune.leaving(&wanted)?).await?);
         }
-        let tx = write.finish().await?;
+        let mut tx = write.finish().await?;
+        let after = self.known_within(&mut tx).await?;
+        for change in &mut changes {
+            add_state(change.before.as_mut(), &before);
+            add_state(change.after.as_mut(), &after);
+        }
         let changed = changes.iter().any(|change| change.action() != ChangeAction::Unchanged);
         let revision =
             if request.validate_only { tx.revision() - i64::from(!changed) } else { tx.commit().await? };
@@ -106,6 +105,24 @@ impl Registry {
 }
 
 impl Write<'_> {
+    /// Applies the resources of a request. Returns what became of each, in their order.
+    async fn apply_all(
+        &mut self,
+        request: &ApplyResourcesRequest,
+        set: Membership<'_>,
+    ) -> Result<Vec<Change>, Error> {
+        let count = request.manifests.len();
+        // What lives under an upstream comes after it, in whatever order they were sent.
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by_key(|index| kind_and_name(&request.manifests[*index]).map(|(kind, _)| kind));
+        let mut done: HashMap<usize, Change> = HashMap::new();
+        for index in order {
+            let Some(resource) = request.manifests[index].resource.clone() else { continue };
+            done.insert(index, self.apply_one(resource, index, set, request.validate_only).await?);
+        }
+        Ok((0..count).filter_map(|index| done.remove(&index)).collect())
+    }
+
     async fn apply_one(
         &mut self,
         resource: Any,
@@ -168,6 +185,7 @@ impl Write<'_> {
 
     /// Deletes what is not wanted any more. Entries go with their upstreams.
     async fn delete_all(&mut self, rows: &[&Row]) -> Result<Vec<Change>, Error> {
+        self.referrer_advice = DELETE_REFERRERS_FIRST;
         let mut changes = Vec::new();
         for row in rows {
             changes.push(Change {
@@ -203,6 +221,19 @@ fn check_request(manifests: &[Manifest], set: &str) -> Result<(), Error> {
         }
     }
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
+}
+
+/// Parts the tokens that nobody can use any more from what else there is, by name: applied elsewhere, they would be valid again.
+fn part_ended(rows: Vec<Row>) -> Result<(Vec<String>, Vec<Row>), Error> {
+    let now_us = clock::now_us();
+    let (mut ended, mut others) = (Vec::new(), Vec::new());
+    for row in rows {
+        match row.kind == Kind::Token && token::is_over(&row.message()?, now_us) {
+            true => ended.push(row.name),
+            false => others.push(row),
+        }
+    }
+    Ok((ended, others))
 }
 
 fn kinds(words: &[String]) -> Result<Vec<Kind>, Error> {
@@ -252,6 +283,14 @@ macro_rules! by_kind {
                 $(Kind::$kind => row.message::<trunkline::$package::v1::$kind>()?.into_manifest(),)*
             };
             Ok(Manifest { resource: Some(resource) })
+        }
+
+        /// Fills in what is not stored: the state.
+        fn add_state(manifest: Option<&mut Manifest>, known: &Known) {
+            match manifest.and_then(|manifest| manifest.resource.as_mut()) {
+                $(Some(Any::$variant(message)) => message.evaluate(&known.around()),)*
+                None => {}
+            }
         }
 
         /// Takes off what is output only.

@@ -9,6 +9,9 @@ use crate::domain::{Kind, KindRules, Violations, mask, names};
 use crate::error::Error;
 use crate::store::Row;
 
+/// The reason where a name is taken.
+pub(super) const RESOURCE_EXISTS: &str = "RESOURCE_EXISTS";
+
 /// A create request.
 pub(super) struct Create<'a, K> {
     /// `None` for kinds without parents.
@@ -65,7 +68,7 @@ impl Registry {
         message.take_status();
         let mut write = Write::begin(self).await?;
         if write.tx.get(K::KIND, &name).await?.is_some() {
-            return Err(Error::new(Code::AlreadyExists, "RESOURCE_EXISTS", format!("{name} already exists"))
+            return Err(Error::new(Code::AlreadyExists, RESOURCE_EXISTS, format!("{name} already exists"))
                 .with("kind", K::KIND.as_str())
                 .with("name", name));
         }

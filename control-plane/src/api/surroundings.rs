@@ -13,6 +13,7 @@ use super::catalogue::CatalogueAtRevision;
 use crate::clock;
 use crate::domain::{KindRules, Surroundings};
 use crate::error::Error;
+use crate::store::Tx;
 
 /// The age until which the states of upstreams are taken as they were read.
 const FRESH: Duration = Duration::from_secs(1);
@@ -45,6 +46,18 @@ impl Registry {
         let upstream_states =
             if K::SEES_UPSTREAM_STATES { self.upstream_states().await? } else { Arc::default() };
         Ok(Known { now_us: clock::now_us(), catalogue, upstream_states })
+    }
+
+    /// Reads what the states of all kinds follow from.
+    pub(super) async fn known_of_all(&self) -> Result<Known, Error> {
+        let (catalogue, upstream_states) = (self.catalogue().await?, self.upstream_states().await?);
+        Ok(Known { now_us: clock::now_us(), catalogue, upstream_states })
+    }
+
+    /// The same as a write leaves it, which nobody else may see yet.
+    pub(super) async fn known_within(&self, tx: &mut Tx) -> Result<Known, Error> {
+        let (catalogue, upstream_states) = (self.catalogue_within(tx).await?, self.upstream_states().await?);
+        Ok(Known { now_us: tx.now_us(), catalogue, upstream_states })
     }
 
     async fn upstream_states(&self) -> Result<States, Error> {

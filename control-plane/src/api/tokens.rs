@@ -1,12 +1,13 @@
 //! Rpcs of tokens beyond the standard ones. A bearer is signed where its token is created, and shown there only.
 
+use tonic::Code;
 use trunkline::identity::v1::{
     CreateTokenRequest, CreateTokenResponse, RevokeTokenRequest, RevokeTokenResponse, Token,
     UpdateTokenRequest, UpdateTokenResponse,
 };
 
 use super::Registry;
-use super::crud::{Create, Update, check_name};
+use super::crud::{Create, RESOURCE_EXISTS, Update, check_name};
 use super::rpc::Rpc;
 use super::write::Write;
 use crate::clock;
@@ -24,7 +25,12 @@ impl Rpc for CreateTokenRequest {
             message: ("token", self.token),
             validate_only: self.validate_only,
         };
-        let (mut write, row) = registry.prepare_create(&create).await?;
+        let (mut write, row) = match registry.prepare_create(&create).await {
+            Err(error) if error.reason() == RESOURCE_EXISTS => {
+                return Err(registry.taken(error, &format!("tokens/{}", self.token_id)).await);
+            }
+            prepared => prepared?,
+        };
         check_expiry(&row.message()?, clock::now_us())?;
         if create.validate_only {
             write.finish().await?;
@@ -81,6 +87,19 @@ impl Rpc for RevokeTokenRequest {
         let row = tx.put_status(&row, &token).await?;
         tx.commit().await?;
         Ok(RevokeTokenResponse { token: Some(registry.present(&row).await?) })
+    }
+}
+
+impl Registry {
+    /// The error where a token is to be created that exists. One that was revoked is never valid again, whatever is done to it.
+    async fn taken(&self, error: Error, name: &str) -> Error {
+        match self.get::<Token>(name).await {
+            Ok(token) if token.revoke_time.is_some() => {
+                let text = format!("{name} exists and is revoked for good; delete it first");
+                Error::new(Code::AlreadyExists, "TOKEN_REVOKED", text).with("name", name)
+            }
+            _ => error,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use tonic::Code;
 use trunkline::registry::v1::Server;
 
 use super::Registry;
+use super::prune::named;
 use super::secrets::SecretChange;
 use crate::domain::credential::Moved;
 use crate::domain::members::{self, Collision, Conflict};
@@ -20,6 +21,11 @@ use crate::store::{Membership, Row, Tx};
 const ADVISED: usize = 20;
 /// The number of referrers that an error names.
 const REFERRERS_NAMED: usize = 10;
+/// What to do about a resource that is used by others, where it was named to be deleted.
+const DELETE_ANYWAY: &str = "; set `force` to delete it anyway";
+/// The same where it is in the way of a prune, whose `force` is for something else.
+pub(super) const DELETE_REFERRERS_FIRST: &str =
+    ", so that prune leaves it alone; change or delete what uses it first";
 
 /// Checks an address that a resource says itself; a name is checked each time it is resolved.
 pub(super) fn check_address<K: KindRules>(message: &K, rule: &Rule, violations: &mut Violations) {
@@ -38,6 +44,8 @@ pub(super) struct Write<'a> {
     pending: Vec<(String, Reference)>,
     servers: Vec<(String, Option<Server>, Server)>,
     deleted: Vec<String>,
+    /// What to do about what is used by others, and is to be deleted.
+    pub(super) referrer_advice: &'static str,
 }
 
 impl<'a> Write<'a> {
@@ -50,6 +58,7 @@ impl<'a> Write<'a> {
             pending: Vec::new(),
             servers: Vec::new(),
             deleted: Vec::new(),
+            referrer_advice: DELETE_ANYWAY,
         })
     }
 
@@ -182,12 +191,10 @@ impl<'a> Write<'a> {
 
     async fn check_referrers(&mut self) -> Result<(), Error> {
         for name in std::mem::take(&mut self.deleted) {
-            let mut by = self.tx.referrers(&name, REFERRERS_NAMED + 1).await?;
+            let by = self.tx.referrers(&name).await?;
             if !by.is_empty() {
-                let more = if by.len() > REFERRERS_NAMED { " and more" } else { "" };
-                by.truncate(REFERRERS_NAMED);
-                let by = by.join(", ");
-                let text = format!("{name} is used by {by}{more}; set `force` to delete it anyway");
+                let by = named(by.iter().map(String::as_str), REFERRERS_NAMED);
+                let text = format!("{name} is used by {by}{}", self.referrer_advice);
                 return Err(Error::new(Code::FailedPrecondition, "RESOURCE_REFERENCED", text)
                     .with("name", name)
                     .with("referrers", by));

@@ -49,6 +49,27 @@ impl EntryFacts<'_> {
     }
 }
 
+/// What the rules of tools, resources and prompts have in common. `$list` says of which list one is.
+macro_rules! entry_rules {
+    ($list:expr) => {
+        const COMPUTED: &'static [&'static str] = &["state", "reason"];
+        fn evaluate(&mut self, around: &$crate::domain::Surroundings<'_>) {
+            let list: fn(&Self) -> mcp::entry::List = $list;
+            let facts = $crate::domain::entry_state::EntryFacts {
+                name: &self.name,
+                disabled: self.disabled,
+                stale: self.stale_time.is_some(),
+                list: list(self),
+                definition: &self.definition_json,
+            };
+            let (state, reason) = facts.state(around.catalogue);
+            self.set_state(state);
+            self.reason = reason;
+        }
+    };
+}
+pub(super) use entry_rules;
+
 #[cfg(test)]
 mod tests {
     use trunkline::registry::v1::Upstream;

@@ -22,7 +22,7 @@ mod resource;
 mod server;
 mod server_state;
 mod surroundings;
-mod token;
+pub mod token;
 mod tool;
 pub mod upstream;
 pub mod upstream_status;

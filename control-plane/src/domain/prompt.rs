@@ -3,8 +3,8 @@
 use mcp::entry::List;
 use trunkline::registry::v1::Prompt;
 
-use super::entry_state::EntryFacts;
-use super::{KindRules, Surroundings, Violations, definition, meta};
+use super::entry_state::entry_rules;
+use super::{KindRules, Violations, definition, meta};
 
 impl KindRules for Prompt {
     fn set_defaults(&mut self) {
@@ -20,17 +20,5 @@ impl KindRules for Prompt {
     fn search(&self) -> Vec<&str> {
         vec![&self.prompt_name, &self.title, &self.description]
     }
-    const COMPUTED: &'static [&'static str] = &["state", "reason"];
-    fn evaluate(&mut self, around: &Surroundings<'_>) {
-        let entry = EntryFacts {
-            name: &self.name,
-            disabled: self.disabled,
-            stale: self.stale_time.is_some(),
-            list: List::Prompts,
-            definition: &self.definition_json,
-        };
-        let (state, reason) = entry.state(around.catalogue);
-        self.set_state(state);
-        self.reason = reason;
-    }
+    entry_rules!(|_| List::Prompts);
 }

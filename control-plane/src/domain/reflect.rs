@@ -5,12 +5,19 @@ use prost_reflect::{DynamicMessage, MessageDescriptor};
 
 /// The descriptors of the whole contract.
 pub use schema::contract::pool;
+use schema::words;
 
 use super::KindRules;
 
 /// The descriptor of a kind's message.
 pub fn descriptor<K: KindRules>() -> MessageDescriptor {
     pool().get_message_by_name(K::MESSAGE).expect("every kind is a message of the contract")
+}
+
+/// The words of an enum of the contract, for an error: `auto`, `modern` or `legacy`.
+pub fn choices(of: &str) -> String {
+    let known = pool().get_enum_by_name(of).map(|of| words::choices(&of));
+    words::one_of(&known.unwrap_or_default())
 }
 
 /// A message, by its fields.

@@ -3,8 +3,8 @@
 use mcp::entry::List;
 use trunkline::registry::v1::Resource;
 
-use super::entry_state::EntryFacts;
-use super::{KindRules, Surroundings, Violations, definition, meta};
+use super::entry_state::entry_rules;
+use super::{KindRules, Violations, definition, meta};
 
 impl KindRules for Resource {
     fn set_defaults(&mut self) {
@@ -22,17 +22,8 @@ impl KindRules for Resource {
     fn search(&self) -> Vec<&str> {
         vec![&self.uri, &self.uri_template, &self.title, &self.description]
     }
-    const COMPUTED: &'static [&'static str] = &["state", "reason"];
-    fn evaluate(&mut self, around: &Surroundings<'_>) {
-        let entry = EntryFacts {
-            name: &self.name,
-            disabled: self.disabled,
-            stale: self.stale_time.is_some(),
-            list: if self.uri_template.is_empty() { List::Resources } else { List::Templates },
-            definition: &self.definition_json,
-        };
-        let (state, reason) = entry.state(around.catalogue);
-        self.set_state(state);
-        self.reason = reason;
-    }
+    entry_rules!(|resource| match resource.uri_template.is_empty() {
+        true => List::Resources,
+        false => List::Templates,
+    });
 }

@@ -3,7 +3,9 @@
 use trunkline::registry::v1::{Member, NameStyle, Server, ServerStatus};
 
 use super::members::{self, Target};
-use super::{Kind, KindRules, Reference, Surroundings, Violations, exposed, glob, meta, names, server_state};
+use super::{
+    Kind, KindRules, Reference, Surroundings, Violations, exposed, glob, meta, names, reflect, server_state,
+};
 
 const MAX_MEMBERS: usize = 2_000;
 /// Conflicts that the status of a server lists.
@@ -25,7 +27,9 @@ impl KindRules for Server {
         violations.at_most("description", &self.description, MAX_DESCRIPTION);
         violations.at_most_bytes("instructions", &self.instructions, MAX_INSTRUCTIONS_BYTES);
         let style = NameStyle::try_from(self.name_style);
-        violations.require(style.is_ok(), "name_style", format!("{} is not a NameStyle", self.name_style));
+        let known = reflect::choices("trunkline.registry.v1.NameStyle");
+        let text = format!("must be {known}, not {}", self.name_style);
+        violations.require(style.is_ok(), "name_style", text);
         for (kind, list) in members::lists(self) {
             let field = kind.collection();
             let count = list.len();

@@ -58,10 +58,9 @@ impl KindRules for Token {
     }
     const COMPUTED: &'static [&'static str] = &["state", "reason"];
     fn evaluate(&mut self, around: &Surroundings<'_>) {
-        let expired = self.expire_time.as_ref().is_some_and(|end| clock::micros(end) <= around.now_us);
         let (state, reason) = if self.revoke_time.is_some() {
             (TokenState::Revoked, "it was revoked".to_owned())
-        } else if expired {
+        } else if is_over(self, around.now_us) {
             (TokenState::Expired, "its time is over".to_owned())
         } else {
             match unusable(&self.scope.clone().unwrap_or_default().servers, around.catalogue) {
@@ -72,6 +71,11 @@ impl KindRules for Token {
         self.set_state(state);
         self.reason = reason;
     }
+}
+
+/// Tells whether nobody can use a token any more: it was revoked, or its time has come.
+pub fn is_over(token: &Token, now_us: i64) -> bool {
+    token.revoke_time.is_some() || token.expire_time.as_ref().is_some_and(|end| clock::micros(end) <= now_us)
 }
 
 /// Why a token with these servers can be used nowhere.

@@ -3,8 +3,8 @@
 use mcp::entry::List;
 use trunkline::registry::v1::Tool;
 
-use super::entry_state::EntryFacts;
-use super::{KindRules, Surroundings, Violations, definition, meta};
+use super::entry_state::entry_rules;
+use super::{KindRules, Violations, definition, meta};
 
 impl KindRules for Tool {
     fn set_defaults(&mut self) {
@@ -21,17 +21,5 @@ impl KindRules for Tool {
     fn search(&self) -> Vec<&str> {
         vec![&self.tool_name, &self.title, &self.description]
     }
-    const COMPUTED: &'static [&'static str] = &["state", "reason"];
-    fn evaluate(&mut self, around: &Surroundings<'_>) {
-        let entry = EntryFacts {
-            name: &self.name,
-            disabled: self.disabled,
-            stale: self.stale_time.is_some(),
-            list: List::Tools,
-            definition: &self.definition_json,
-        };
-        let (state, reason) = entry.state(around.catalogue);
-        self.set_state(state);
-        self.reason = reason;
-    }
+    entry_rules!(|_| List::Tools);
 }

@@ -7,7 +7,7 @@ use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
 use trunkline::registry::v1::{EraPolicy, McpUpstream, Upstream};
 use url::{Host, Url};
 
-use super::{KindRules, Surroundings, Violations, credential, meta, upstream_status};
+use super::{KindRules, Surroundings, Violations, credential, meta, reflect, upstream_status};
 
 const MAX_TITLE: usize = 128;
 const MAX_DESCRIPTION: usize = 4_096;
@@ -65,7 +65,8 @@ impl KindRules for Upstream {
         match &self.kind {
             Some(UpstreamKind::Mcp(mcp)) => {
                 let policy = EraPolicy::try_from(mcp.era_policy);
-                let text = format!("{} is not an EraPolicy", mcp.era_policy);
+                let known = reflect::choices("trunkline.registry.v1.EraPolicy");
+                let text = format!("must be {known}, not {}", mcp.era_policy);
                 violations.require(policy.is_ok(), "mcp.era_policy", text);
             }
             None => {}

@@ -49,6 +49,7 @@ impl Row {
         meta.revision = self.revision;
         meta.create_time = Some(clock::timestamp(self.create_us));
         meta.update_time = Some(clock::timestamp(self.update_us));
+        meta.apply_set = self.apply_set.clone();
         Ok(message)
     }
 

@@ -114,12 +114,10 @@ impl Tx {
             .collect()
     }
 
-    /// Names of those that refer to a resource, at most `limit`.
-    pub async fn referrers(&mut self, target: &str, limit: usize) -> Result<Vec<String>, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = sqlx::query("select name from refs where target = $1 order by name limit $2")
+    /// Names of those that refer to a resource.
+    pub async fn referrers(&mut self, target: &str) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query("select name from refs where target = $1 order by name")
             .bind(target)
-            .bind(limit)
             .fetch_all(self.connection())
             .await?;
         rows.iter().map(|row| Ok(row.try_get("name")?)).collect()

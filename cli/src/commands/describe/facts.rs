@@ -48,6 +48,7 @@ impl Facts {
         more(&mut head);
         head.list("Labels", pairs(self.at("meta.labels")));
         head.list("Annotations", pairs(self.at("meta.annotations")));
+        head.field("Apply set", self.text("meta.applySet"));
         head.field("Created", self.when("meta.createTime")).field("Changed", self.when("meta.updateTime"));
         head.field("Revision", self.text("meta.revision")).field("Etag", self.text("meta.etag"));
         head

@@ -41,6 +41,14 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Parses `KEY=VALUE`, or `KEY-` for one that is to be taken out.
+pub fn pair_or_removal(text: &str) -> Result<(String, Option<String>), String> {
+    match (text.split_once('='), text.strip_suffix('-')) {
+        (None, Some(key)) if !key.is_empty() => Ok((key.to_owned(), None)),
+        _ => pair(text).map(|(key, value)| (key, Some(value))),
+    }
+}
+
 /// The end of a token's validity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use serde_yaml_ng::Mapping;
 
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
-use crate::commands::{Invocation, rollout};
+use crate::commands::{Invocation, revoked, rollout};
 use crate::context::{SavedToken, Secret};
 use crate::error::{Error, Result};
 use crate::kinds::{Kind, short_name};
@@ -155,7 +155,7 @@ impl Creator<'_> {
     }
 
     async fn plain(&self, kind: &str, name: &str, fields: Fields) -> Result {
-        let kind = Kind::from_word(kind);
+        let (kind, fields) = (Kind::from_word(kind), fields.all_set()?);
         let file = file_of(kind, name, &fields, None)?;
         let answer = self.send(kind, name, fields, Value::Null).await?;
         let item = self.show(kind, &answer, file)?;
@@ -171,7 +171,7 @@ impl Creator<'_> {
             return Err(Error::usage("--url is required, as in --url http://127.0.0.1:9000/mcp"));
         }
         let kind = Kind::from_word("upstream");
-        let fields = flags.fields()?;
+        let fields = flags.fields()?.all_set()?;
         let file = file_of(kind, name, &fields, flags.credential.for_file()?)?;
         let spinner = Spinner::start(format!("probing {name}"));
         let answer = self.send(kind, name, fields, json!({ "noWait": no_wait })).await;
@@ -189,9 +189,9 @@ impl Creator<'_> {
         if flags.servers.is_empty() {
             return Err(Error::usage("--server is required: a server that the token may call, or * for all"));
         }
-        let fields = flags.fields_for_creation();
+        let fields = flags.fields_for_creation().all_set()?;
         let file = file_of(kind, name, &fields, None)?;
-        let answer = self.send(kind, name, fields, Value::Null).await?;
+        let answer = self.send(kind, name, fields, Value::Null).await.map_err(revoked::explain)?;
         let bearer = reflection::text(&answer, "bearer");
         if self.validate_only {
             return self.show(kind, &answer, file).map(|_| None);
@@ -312,7 +312,7 @@ mod tests {
     fn a_file_holds_what_was_given_and_is_read_back() {
         let body = json!({ "http": { "url": "http://x/mcp" }, "mcp": { "eraPolicy": "ERA_POLICY_LEGACY" },
             "requestTimeout": "5s", "credential": { "bearer": { "token": "s3cret" } } });
-        let fields = Fields { body: body.as_object().cloned().unwrap(), mask: Vec::new() };
+        let fields = Fields { body: body.as_object().cloned().unwrap(), ..Fields::default() };
         let credential = json!({ "bearer": { "token": "s3cret" } });
         let file = file_of(Kind::from_word("upstream"), "time", &fields, Some(credential)).unwrap();
         let text = output::documents(vec![file], true, Format::Yaml).unwrap();

@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, Result};
 use crate::parse::{self, Expiry};
 
+/// The path of the headers of an upstream's credential.
+pub const HEADERS: &str = "credential.headers.headers";
+
 /// The body in proto-JSON, and the fields that it sets.
 #[derive(Debug, Default)]
 pub struct Fields {
@@ -18,7 +21,12 @@ pub struct Fields {
     pub body: Map<String, Value>,
     /// The paths that the body sets, in their JSON spelling.
     pub mask: Vec<String>,
+    /// The paths of what is to be taken out, such as `meta.labels.team`.
+    pub removed: Vec<String>,
 }
+
+/// A key with a value, or one that is to be taken out: `team=core`, or `team-`.
+type Change = (String, Option<String>);
 
 impl Fields {
     fn set(&mut self, path: &str, value: Option<Value>) -> &mut Self {
@@ -36,15 +44,32 @@ impl Fields {
         self
     }
 
+    /// Sets keys of a map, and notes those that are to be taken out.
+    fn set_map(&mut self, path: &str, changes: &[Change]) -> &mut Self {
+        let removed = changes.iter().filter(|(_, value)| value.is_none());
+        self.removed.extend(removed.map(|(key, _)| format!("{path}.{key}")));
+        self.set(path, object(changes))
+    }
+
+    /// Refuses what only an update can do.
+    pub fn all_set(self) -> Result<Self> {
+        match self.removed.first().and_then(|path| path.rsplit_once('.')) {
+            Some((_, key)) => Err(Error::usage(format!(
+                "{key}- takes something out, and there is nothing yet; write {key}=VALUE, or run `mcpctl update`"
+            ))),
+            None => Ok(self),
+        }
+    }
+
     fn set_list(&mut self, path: &str, list: &[String], one: impl Fn(&String) -> Value) -> &mut Self {
         let value = (!list.is_empty()).then(|| list.iter().map(one).collect());
         self.set(path, value)
     }
 }
 
-fn object(pairs: &[(String, String)]) -> Option<Value> {
-    let members: Map<String, Value> =
-        pairs.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+fn object(changes: &[Change]) -> Option<Value> {
+    let set = |(key, value): &Change| Some((key.clone(), value.clone()?.into()));
+    let members: Map<String, Value> = changes.iter().filter_map(set).collect();
     (!members.is_empty()).then_some(Value::Object(members))
 }
 
@@ -77,9 +102,9 @@ pub struct CredentialFlags {
     /// User name and password
     #[arg(long, value_name = "USER:PASSWORD", conflicts_with_all = ["headers", "query"])]
     basic: Option<String>,
-    /// Header; repeatable
-    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse::pair, conflicts_with = "query")]
-    headers: Vec<(String, String)>,
+    /// Header; repeatable. An update keeps the others, and NAME- takes one out
+    #[arg(long = "header", value_name = "NAME=VALUE|NAME-", value_parser = parse::pair_or_removal, conflicts_with = "query")]
+    headers: Vec<Change>,
     /// Query parameter of the URL
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
     query: Option<(String, String)>,
@@ -99,8 +124,18 @@ impl CredentialFlags {
         Ok(credential)
     }
 
-    /// Returns the credential in proto-JSON, if one is given. A secret that is empty would leave the stored one as it is.
+    /// Returns the credential in proto-JSON, if one is given.
     pub fn json(&self) -> Result<Option<Value>> {
+        match self.headers.iter().find(|(_, value)| value.is_none()) {
+            Some((name, _)) => Err(Error::usage(format!(
+                "{name}- takes a header out, which only `mcpctl update` can do; write {name}=VALUE"
+            ))),
+            None => self.change(),
+        }
+    }
+
+    /// The same for an update. A secret that is empty would leave the stored one as it is.
+    fn change(&self) -> Result<Option<Value>> {
         let credential = self.given()?;
         match credential.as_ref().is_some_and(has_empty_text) {
             true => Err(Error::usage("the credential is empty; leave the option out to keep the stored one")),
@@ -169,9 +204,9 @@ pub struct UpstreamFlags {
     /// Description
     #[arg(long)]
     description: Option<String>,
-    /// Label; repeatable
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
-    labels: Vec<(String, String)>,
+    /// Label; repeatable. An update keeps the others, and KEY- takes one out
+    #[arg(long = "label", value_name = "KEY=VALUE|KEY-", value_parser = parse::pair_or_removal)]
+    labels: Vec<Change>,
     /// Time allowed for the first byte of a response, and between bytes [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     request_timeout: Option<Duration>,
@@ -195,11 +230,13 @@ impl UpstreamFlags {
         let era = self.era.map(|era| format!("ERA_POLICY_{era:?}").to_uppercase().into());
         let mut fields = Fields::default();
         fields.set("http.url", text(&self.url)).set("title", text(&self.title));
-        fields.set("description", text(&self.description)).set("meta.labels", object(&self.labels));
+        fields.set("description", text(&self.description)).set_map("meta.labels", &self.labels);
         fields.set("requestTimeout", duration(self.request_timeout));
         fields.set("refreshInterval", duration(self.refresh_interval));
         fields.set("mcp.eraPolicy", era).set("disabled", self.disabled.map(Value::Bool));
-        fields.set("credential", self.credential.json()?);
+        fields.set("credential", self.credential.change()?);
+        let removed = self.credential.headers.iter().filter(|(_, value)| value.is_none());
+        fields.removed.extend(removed.map(|(name, _)| format!("{HEADERS}.{name}")));
         Ok(fields)
     }
 }
@@ -229,9 +266,9 @@ pub struct ServerFlags {
     /// Instructions for clients
     #[arg(long)]
     instructions: Option<String>,
-    /// Label; repeatable
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
-    labels: Vec<(String, String)>,
+    /// Label; repeatable. An update keeps the others, and KEY- takes one out
+    #[arg(long = "label", value_name = "KEY=VALUE|KEY-", value_parser = parse::pair_or_removal)]
+    labels: Vec<Change>,
     /// Hide the server as if it did not exist
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disabled: Option<bool>,
@@ -246,7 +283,7 @@ impl ServerFlags {
         fields.set_list("tools", &self.tools, member).set_list("resources", &self.resources, member);
         fields.set_list("prompts", &self.prompts, member).set("nameStyle", self.unprefixed.map(style));
         fields.set("title", text(&self.title)).set("description", text(&self.description));
-        fields.set("instructions", text(&self.instructions)).set("meta.labels", object(&self.labels));
+        fields.set("instructions", text(&self.instructions)).set_map("meta.labels", &self.labels);
         fields.set("disabled", self.disabled.map(Value::Bool));
         fields
     }
@@ -274,9 +311,9 @@ pub struct TokenFlags {
     /// Description
     #[arg(long)]
     description: Option<String>,
-    /// Label; repeatable
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
-    labels: Vec<(String, String)>,
+    /// Label; repeatable. An update keeps the others, and KEY- takes one out
+    #[arg(long = "label", value_name = "KEY=VALUE|KEY-", value_parser = parse::pair_or_removal)]
+    labels: Vec<Change>,
 }
 
 impl TokenFlags {
@@ -294,7 +331,7 @@ impl TokenFlags {
             &self.prompts,
             glob,
         );
-        fields.set("description", text(&self.description)).set("meta.labels", object(&self.labels));
+        fields.set("description", text(&self.description)).set_map("meta.labels", &self.labels);
         let end = |expires: Expiry| {
             expires.timestamp(time::OffsetDateTime::now_utc()).map_or(Value::Null, Value::String)
         };
@@ -328,9 +365,9 @@ pub struct EntryFlags {
     /// Do not expose it on any server
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disabled: Option<bool>,
-    /// Label; repeatable
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
-    labels: Vec<(String, String)>,
+    /// Label; repeatable. An update keeps the others, and KEY- takes one out
+    #[arg(long = "label", value_name = "KEY=VALUE|KEY-", value_parser = parse::pair_or_removal)]
+    labels: Vec<Change>,
 }
 
 impl EntryFlags {
@@ -345,7 +382,7 @@ impl EntryFlags {
         };
         let mut fields = Fields::default();
         fields.set("definitionJson", definition).set("disabled", self.disabled.map(Value::Bool));
-        fields.set("meta.labels", object(&self.labels));
+        fields.set_map("meta.labels", &self.labels);
         Ok(fields)
     }
 }
@@ -369,7 +406,7 @@ mod tests {
     fn flags_become_a_body_and_a_mask() {
         let flags = UpstreamFlags {
             url: Some("http://x/mcp".into()),
-            labels: vec![("team".into(), "core".into())],
+            labels: vec![("team".into(), Some("core".into())), ("env".into(), None)],
             request_timeout: Some(Duration::from_secs(5)),
             era: Some(Era::Legacy),
             ..UpstreamFlags::default()
@@ -377,8 +414,14 @@ mod tests {
         let fields = flags.fields().unwrap();
         let expected = json!({"http": {"url": "http://x/mcp"}, "meta": {"labels": {"team": "core"}},
             "requestTimeout": "5s", "mcp": {"eraPolicy": "ERA_POLICY_LEGACY"}});
-        assert_eq!(Value::Object(fields.body), expected);
+        assert_eq!(Value::Object(fields.body.clone()), expected);
         assert_eq!(fields.mask, ["http.url", "meta.labels", "requestTimeout", "mcp.eraPolicy"]);
+        assert_eq!(fields.removed, ["meta.labels.env"]);
+        let error = fields.all_set().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "env- takes something out, and there is nothing yet; write env=VALUE, or run `mcpctl update`"
+        );
     }
 
     #[test]

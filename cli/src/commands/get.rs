@@ -6,7 +6,7 @@ use std::time::Duration;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
-use crate::commands::Invocation;
+use crate::commands::{Invocation, sets};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
@@ -23,7 +23,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Kind of resource: upstreams, servers, tools, resources, prompts, tokens, edges or join-tokens; several, separated by
-    /// commas; all; or KIND/NAME
+    /// commas; all; KIND/NAME; or sets, which are those of `apply`
     #[arg(value_name = "KIND|KIND/NAME")]
     kind: String,
     /// Names [default: all]; for tools, resources and prompts UPSTREAM/NAME, or UPSTREAM for its whole catalogue
@@ -48,6 +48,23 @@ pub struct Args {
     watch: bool,
 }
 
+impl Args {
+    /// Refuses what sets do not have.
+    fn check_for_sets(&self) -> Result {
+        let given = [
+            ("--filter", self.filter.is_some()),
+            ("--selector", self.selector.is_some()),
+            ("--order-by", self.order_by.is_some()),
+            ("--sort-by", self.sort_by.is_some()),
+            ("--watch", self.watch),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Error::usage(format!("{flag} does not apply to sets; leave it out"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Reads a path, also in braces as kubectl has it.
 fn sort_path(text: &str) -> std::result::Result<FieldPath, String> {
     let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
@@ -64,6 +81,10 @@ pub struct Query {
 
 /// Runs `get`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    if sets::are_meant(&args.kind) {
+        args.check_for_sets()?;
+        return sets::show(invocation, &args.names, !args.no_headers).await;
+    }
     let selection = Selection::parse(&args.kind, &args.names)?;
     let format = invocation.format();
     let mut listing = Listing {
@@ -147,6 +168,14 @@ impl Listing {
         }
     }
 
+    /// Whether something is to be seen of a resource that was not seen before.
+    fn is_news(&self, seen: &Found, item: &DynamicMessage) -> bool {
+        match seen.items.iter().find(|known| name(known) == name(item)) {
+            Some(known) => known != item && self.printer.shows_change(seen.kind, [known, item]),
+            None => true,
+        }
+    }
+
     /// Returns whether anybody still reads.
     fn print_changes(&mut self, old: &Found, new: &Found) -> Result<bool> {
         for gone in old.items.iter().filter(|old| !new.items.iter().any(|item| name(item) == name(old))) {
@@ -157,7 +186,7 @@ impl Listing {
                 None => output::eprint(format!("{name} is no longer listed")),
             }
         }
-        let items: Vec<_> = new.items.iter().filter(|item| !old.items.contains(item)).cloned().collect();
+        let items: Vec<_> = new.items.iter().filter(|item| self.is_news(old, item)).cloned().collect();
         if items.is_empty() {
             return Ok(true);
         }

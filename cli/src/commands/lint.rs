@@ -27,13 +27,20 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         upstreams = get::all_pages(&client, kind, Map::new()).await?;
     }
     let mut found = Vec::new();
+    let count = upstreams.len();
+    // Nobody asks a disabled one, so that there is nothing to mend in it.
+    upstreams.retain(|upstream| reflection::state(upstream).0 != "disabled");
+    let disabled = match count - upstreams.len() {
+        0 => String::new(),
+        disabled => format!("; {disabled} disabled"),
+    };
     for upstream in &upstreams {
         let name = reflection::text(upstream, "name");
         let findings = findings(&reflection::to_json(upstream)["status"]);
         found.extend(findings.into_iter().map(|finding| json!({ "upstream": name, "finding": finding })));
     }
     let people = || match found.is_empty() {
-        true => format!("{} upstreams, nothing to mend", upstreams.len()),
+        true => format!("{} upstreams, nothing to mend{disabled}", upstreams.len()),
         false => found.iter().map(line).collect(),
     };
     output::print(&output::value(&found, invocation.format(), people)?)?;
@@ -56,11 +63,9 @@ fn findings(status: &Value) -> Vec<String> {
     let state = text(&status["state"]);
     if state != "UPSTREAM_STATE_READY" {
         let state = state.trim_start_matches("UPSTREAM_STATE_").to_lowercase();
-        found.push(format!(
-            "{}: {}",
-            if state.is_empty() { "unknown" } else { &state },
-            text(&status["reason"])
-        ));
+        let state = if state.is_empty() { "unknown" } else { &state };
+        let reason = text(&status["reason"]);
+        found.push(if reason.is_empty() { state.to_owned() } else { format!("{state}: {reason}") });
     }
     for list in items(&status["lists"]) {
         let trouble = text(&list["trouble"]);
@@ -110,6 +115,6 @@ mod tests {
             ]
         );
         assert!(findings(&json!({"state": "UPSTREAM_STATE_READY", "probe": {"quirks": []}})).is_empty());
-        assert_eq!(findings(&json!({})), ["unknown: "]);
+        assert_eq!(findings(&json!({})), ["unknown"]);
     }
 }

@@ -84,10 +84,11 @@ pub async fn claim(client: &ControlClient, name: &str, url: Option<&str>, consen
     };
     let annotations = existing.as_ref().map(annotations).unwrap_or_default();
     let is_here = |existing: &Value| existing["http"]["url"].as_str() == url;
-    if !existing.as_ref().is_some_and(is_here) {
-        if let Some(existing) = existing.filter(|_| annotations.get(EXPOSED) != Some(&host)) {
-            agree(name, existing["http"]["url"].as_str(), url, consent).await?;
-        }
+    let is_ours = annotations.get(EXPOSED) == Some(&host);
+    if let Some(elsewhere) = existing.filter(|existing| !is_ours && !is_here(existing)) {
+        agree(name, elsewhere["http"]["url"].as_str(), url, consent).await?;
+    }
+    if !is_ours {
         upstream["meta"] = json!({ "annotations": annotations });
         upstream["meta"]["annotations"][EXPOSED] = host;
         mask.push_str(",meta.annotations");

@@ -57,6 +57,8 @@ pub struct Refusal {
     pub reason: String,
     /// The resource that it is about, if it is about one.
     pub name: String,
+    /// The etag that it has, if it is about a lost race; empty: the resource does not exist any more.
+    pub etag: String,
     /// The fields that are wrong, and why each is.
     pub violations: Vec<(String, String)>,
 }
@@ -105,10 +107,12 @@ impl Error {
 fn refusal(status: &Status) -> Refusal {
     let details = status.get_error_details();
     let info = details.error_info();
+    let fact = |key: &str| info.and_then(|info| info.metadata.get(key).cloned()).unwrap_or_default();
     let violations = details.bad_request().into_iter().flat_map(|request| &request.field_violations);
     Refusal {
         reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
-        name: info.and_then(|info| info.metadata.get("name").cloned()).unwrap_or_default(),
+        name: fact("name"),
+        etag: fact("etag"),
         violations: violations
             .map(|one| (one.field.clone(), in_flags(&one_line(&one.description))))
             .collect(),

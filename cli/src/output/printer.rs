@@ -59,15 +59,34 @@ impl Printer {
     }
 
     fn grid(&self, group: &Found, full_names: bool) -> Grid {
+        self.grid_at(group, full_names, OffsetDateTime::now_utc())
+    }
+
+    fn grid_at(&self, group: &Found, full_names: bool, now: OffsetDateTime) -> Grid {
         let columns: Vec<_> = match self.format {
             Format::Wide => group.kind.columns.iter().chain(group.kind.wide).collect(),
             _ => group.kind.columns.iter().collect(),
         };
-        table::grid(&columns, &group.items, full_names, OffsetDateTime::now_utc())
+        table::grid(&columns, &group.items, full_names, now)
     }
 
     fn grid_alone(&self, grid: &Grid) -> String {
         grid.render(self.headers, self.width)
+    }
+
+    /// Whether what is printed of a resource is another than it was; what an upstream is asked again and again is no news in a row.
+    pub fn shows_change(&self, kind: &'static Kind, [old, new]: [&DynamicMessage; 2]) -> bool {
+        let now = OffsetDateTime::now_utc();
+        let cells = |item: &DynamicMessage| match self.format {
+            Format::Columns(columns) => custom(columns, &[value(kind, item)]).render(false, None),
+            Format::Template(template) => template.render(vec![value(kind, item)], false),
+            _ => self.grid_at(&Found { kind, items: vec![item.clone()] }, true, now).render(false, None),
+        };
+        match self.format {
+            // A document has all of it, and a name has nothing but says that there is something.
+            Format::Json | Format::Yaml | Format::Name => true,
+            _ => cells(old) != cells(new),
+        }
     }
 
     /// Renders resources that are there at first, or have changed: one document or row each.
@@ -209,6 +228,27 @@ mod tests {
             assert_eq!(printer.render_changes(&changed).unwrap(), change);
             let gone = printer.render_deletion(changed.kind, "upstreams/b").unwrap();
             assert_eq!(gone.as_deref(), deletion);
+        }
+    }
+
+    #[test]
+    fn a_change_is_one_that_can_be_seen() {
+        let upstream = |count: i32, reason: &str| {
+            let status = json!({"reason": reason, "events": [{"count": count}]});
+            found(json!([{"name": "upstreams/a", "status": status}])).items.remove(0)
+        };
+        let (once, again, other) = (upstream(1, "refused"), upstream(2, "refused"), upstream(3, "HTTP 500"));
+        let kind = Kind::from_word("upstreams");
+        for (format, is_seen_again) in [
+            ("table", false),
+            ("wide", false),
+            ("jsonpath={.status.reason}", false),
+            ("json", true),
+            ("name", true),
+        ] {
+            let printer = printer(format);
+            assert_eq!(printer.shows_change(kind, [&once, &again]), is_seen_again, "{format}");
+            assert!(printer.shows_change(kind, [&again, &other]), "{format}");
         }
     }
 

@@ -54,11 +54,29 @@ pub fn grid(columns: &[&Column], items: &[DynamicMessage], full_names: bool, now
         let item = reflection::to_json(item);
         let write = |Column(_, path, cell): &&Column| match (full_names, *path, cell) {
             (true, "name", Cell::Id) => text(field_at(&item, path)),
+            (_, path, Cell::Enum(_)) if field_at(&item, path).is_null() => {
+                untold_state(&item, now).to_owned()
+            }
             _ => cell.write(field_at(&item, path), now),
         };
         columns.iter().map(write).collect()
     });
     Grid::new(titles, rows).with_elastic(columns.iter().map(|column| column.2.is_elastic()).collect())
+}
+
+/// The state of a resource in so far as it follows from its own fields: older control planes do not tell it.
+fn untold_state(item: &Value, now: OffsetDateTime) -> &'static str {
+    if !item["revokeTime"].is_null() {
+        "revoked"
+    } else if timestamp(&item["expireTime"]).is_some_and(|end| end <= now) {
+        "expired"
+    } else if !item["staleTime"].is_null() {
+        "stale"
+    } else if item["disabled"] == true {
+        "disabled"
+    } else {
+        ""
+    }
 }
 
 /// Renders a table. Empty columns are left out, and every cell stays on its line.
@@ -88,10 +106,9 @@ impl Cell {
                     text(value)
                 }
             }
-            Self::Enum(prefix) => match value.as_str() {
-                Some(name) => reflection::word(prefix, name),
-                None => "unknown".into(),
-            },
+            Self::Enum(prefix) => {
+                value.as_str().map(|name| reflection::word(prefix, name)).unwrap_or_default()
+            }
             Self::Age => timestamp(value).map(|then| parse::short_duration(now - then)).unwrap_or_default(),
             Self::Until => match timestamp(value) {
                 Some(then) if then <= now => format!("{} ago", parse::short_duration(now - then)),
@@ -245,6 +262,21 @@ mod tests {
                  "refusals": [{"refusal": {"name": "servers/dev", "reason": "bad"}}]},
             ])
         ));
+    }
+
+    #[test]
+    fn what_an_older_control_plane_does_not_tell_is_left_out() {
+        let tokens = |items: Value| check("tokens", items);
+        let valid = json!({"name": "tokens/a", "expireTime": "2027-02-15T05:00:00Z"});
+        assert_eq!(tokens(json!([valid])), "NAME  EXPIRES\na     in 30d\n");
+        let over = json!([valid, {"name": "tokens/b", "expireTime": "2027-01-01T00:00:00Z"},
+            {"name": "tokens/c", "revokeTime": "2027-01-01T00:00:00Z"}]);
+        let states: Vec<_> = tokens(over).lines().map(|line| line.to_owned()).collect();
+        assert!(states[2].contains("expired") && states[3].contains("revoked"), "{states:?}");
+        assert_eq!(
+            check("tools", json!([{"name": "upstreams/a/tools/b", "disabled": true}])),
+            "NAME  STATE\na/b   disabled\n"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `mcpctl apply` and `mcpctl diff`: compare files with the registry, and apply them.
 
+mod plan;
 mod refused;
 
 use std::path::PathBuf;
@@ -8,12 +9,10 @@ use clap::builder::NonEmptyStringValueParser;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
-use crate::commands::difference::difference;
-use crate::commands::{Invocation, create, rollout};
+use crate::commands::{Invocation, create, revoked, rollout};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
-use crate::kinds::Kind;
 use crate::manifest::{self, Resource};
 use crate::output::{self, Format};
 use crate::reflection;
@@ -21,6 +20,10 @@ use crate::suggest::nearest;
 
 /// The set of resources that name none.
 const DEFAULT_SET: &str = "default";
+/// The most resources that the control plane takes at once.
+const MAX_RESOURCES: usize = 10_000;
+/// What keeps resources from being applied that are right in themselves, until a flag says that it is meant.
+const GUARDS: [&str; 2] = ["OTHER_SET", "PRUNE_TOO_MUCH"];
 
 /// The arguments that both share.
 #[derive(Debug, clap::Args)]
@@ -34,6 +37,12 @@ struct ManifestArgs {
     /// Set that these resources belong to [default: default]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     set: Option<String>,
+    /// Prune even if that deletes more than half of the set
+    #[arg(long, requires = "prune")]
+    force: bool,
+    /// Take resources over that belong to another set, or that were not applied before and are the same already
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Arguments of `apply`.
@@ -53,12 +62,6 @@ pub struct Args {
     /// Prune without a question
     #[arg(short, long)]
     yes: bool,
-    /// Prune even if that deletes more than half of the set
-    #[arg(long, requires = "prune")]
-    force: bool,
-    /// Take resources over that belong to another set, or that were not applied before and are the same already
-    #[arg(long)]
-    take_over: bool,
 }
 
 /// Arguments of `diff`.
@@ -71,9 +74,8 @@ pub struct DiffArgs {
 /// Runs `apply`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let client = invocation.client().await?;
-    let flags = [("validateOnly", args.dry_run), ("force", args.force), ("takeOver", args.take_over)];
     let resources = resources(&args.manifests)?;
-    let mut request = request(&args.manifests, &resources, flags);
+    let mut request = request(&args.manifests, &resources, args.dry_run);
     warn_of_new_set(&client, args.manifests.set.as_deref()).await;
     if args.manifests.prune && !args.dry_run && !args.yes {
         agree_to_prune(&client, &args, &resources, &mut request).await?;
@@ -94,8 +96,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         Some(Format::Name) => output::print(
             &changes.iter().map(|c| output::name_line(&reflection::text(c, "name"))).collect::<String>(),
         )?,
-        _ => output::print(&render_plan(&changes))?,
+        _ => output::print(&plan::render(&changes))?,
     }
+    changes.iter().for_each(warn_if_revoked);
     if args.dry_run {
         output::eprint("nothing was stored (dry run)");
         return Ok(());
@@ -114,17 +117,43 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
     let trouble = |error: Error| Error::new(Exit::Usage, error.to_string());
     let client = invocation.client().await.map_err(trouble)?;
-    // A difference is shown, whether or not it may be applied.
-    let flags = ["validateOnly", "force", "takeOver"].map(|flag| (flag, true));
     let resources = resources(&args.manifests).map_err(trouble)?;
-    let request = request(&args.manifests, &resources, flags);
-    let answer = send(&client, &resources, request).await.map_err(trouble)?;
-    let mut text = String::new();
-    for change in reflection::submessages(&answer, "changes") {
-        text.push_str(&unified_diff_of(&change).map_err(trouble)?);
-    }
+    let request = request(&args.manifests, &resources, true);
+    warn_of_new_set(&client, args.manifests.set.as_deref()).await;
+    let (answer, refused) = try_out(&client, &resources, request).await.map_err(trouble)?;
+    let changes = reflection::submessages(&answer, "changes");
+    let text = plan::unified_diff(&changes).map_err(trouble)?;
     output::print(&text).map_err(trouble)?;
-    Ok(u8::from(!text.is_empty()))
+    changes.iter().for_each(warn_if_revoked);
+    if let Some(error) = refused {
+        return Err(trouble(Error::usage(format!("`mcpctl apply` would refuse this: {error}"))));
+    }
+    let moves: Vec<_> = changes.iter().filter_map(plan::moved).collect();
+    moves.iter().for_each(output::eprint);
+    Ok(u8::from(!text.is_empty() || !moves.is_empty()))
+}
+
+/// Asks what would change. That is shown also where it may not be applied as it is, with the error that says why.
+async fn try_out(
+    client: &ControlClient,
+    resources: &[Resource],
+    mut request: Map<String, Value>,
+) -> Result<(DynamicMessage, Option<Error>)> {
+    match send(client, resources, request.clone()).await {
+        Err(error) if error.refusal.as_ref().is_some_and(|refusal| GUARDS.contains(&&*refusal.reason)) => {
+            request.extend(["force", "takeOver"].map(|flag| (flag.to_owned(), true.into())));
+            Ok((send(client, resources, request).await?, Some(error)))
+        }
+        answer => Ok((answer?, None)),
+    }
+}
+
+/// A token that was revoked stays so, whatever is applied.
+fn warn_if_revoked(change: &DynamicMessage) {
+    let after = reflection::submessage(change, "after");
+    if let Some(token) = after.and_then(|after| reflection::submessage(&after, "token")) {
+        revoked::warn(&token);
+    }
 }
 
 fn resources(source: &ManifestArgs) -> Result<Vec<Resource>> {
@@ -137,13 +166,22 @@ fn resources(source: &ManifestArgs) -> Result<Vec<Resource>> {
             false => "the files contain no resources",
         }));
     }
+    let count = resources.len();
+    if count > MAX_RESOURCES {
+        return Err(Error::usage(format!(
+            "the files contain {count} resources, and at most {MAX_RESOURCES} can be applied at once; apply parts of them, such as one \
+             folder after the other{}",
+            if source.prune { ", each with a --set of its own" } else { "" }
+        )));
+    }
     Ok(resources)
 }
 
-fn request(source: &ManifestArgs, resources: &[Resource], flags: [(&str, bool); 3]) -> Map<String, Value> {
+fn request(source: &ManifestArgs, resources: &[Resource], validate_only: bool) -> Map<String, Value> {
     let manifests: Vec<Value> = resources.iter().map(manifest_json).collect();
     let set = source.set.as_deref().unwrap_or_default();
     let fields = [("manifests", manifests.into()), ("applySet", set.into()), ("prune", source.prune.into())];
+    let flags = [("validateOnly", validate_only), ("force", source.force), ("takeOver", source.take_over)];
     let flags = flags.map(|(flag, given)| (flag, Value::Bool(given)));
     fields.into_iter().chain(flags).map(|(field, value)| (field.to_owned(), value)).collect()
 }
@@ -211,21 +249,6 @@ fn manifest_json(resource: &Resource) -> Value {
     json!({ resource.kind.manifest.unwrap_or_default(): reflection::to_json(&resource.message) })
 }
 
-/// Renders one line per change.
-fn render_plan(changes: &[DynamicMessage]) -> String {
-    let line = |change: &DynamicMessage| {
-        let action = reflection::enum_word(change, "action");
-        let sign = match action.as_str() {
-            "created" => '+',
-            "updated" => '~',
-            "deleted" => '-',
-            _ => ' ',
-        };
-        format!("{sign} {} {action}\n", printable::line(&reflection::text(change, "name")))
-    };
-    changes.iter().map(line).collect()
-}
-
 /// Prints and saves the bearers of new tokens. Returns whether there are any.
 fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bool) -> bool {
     let mut has_bearers = false;
@@ -246,42 +269,4 @@ fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bo
         }
     }
     has_bearers
-}
-
-/// Renders a change as a unified diff of YAML; empty if nothing changes.
-fn unified_diff_of(change: &DynamicMessage) -> Result<String> {
-    let name = reflection::text(change, "name");
-    let kind =
-        Kind::of_resource(&name).ok_or_else(|| Error::failure(format!("{name} is of an unknown kind")))?;
-    let [before, after] = ["before", "after"].map(|field| {
-        let manifest = reflection::submessage(change, field)?;
-        reflection::submessage(&manifest, kind.manifest.unwrap_or_default())
-    });
-    difference(kind, &name, before.as_ref(), after.as_ref())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn change(json: Value) -> DynamicMessage {
-        reflection::from_json(reflection::message("trunkline.admin.v1.Change"), json).unwrap()
-    }
-
-    #[test]
-    fn a_plan_and_its_diff() {
-        let server = |title: &str, revision: i64| json!({"server": {"name": "servers/dev", "title": title, "meta": {"revision": revision}, "tools": [{"match": "time/*"}]}});
-        let updated = change(json!({"name": "servers/dev", "action": "CHANGE_ACTION_UPDATED",
-            "before": server("Old", 1), "after": server("New", 2)}));
-        let created = change(
-            json!({"name": "servers/dev", "action": "CHANGE_ACTION_CREATED", "after": server("New", 2)}),
-        );
-        let same = change(json!({"name": "servers/dev", "action": "CHANGE_ACTION_UNCHANGED",
-            "before": server("New", 1), "after": server("New", 2)}));
-        let all = [updated, created, same];
-        insta::assert_snapshot!(render_plan(&all));
-        insta::assert_snapshot!(
-            all.iter().map(|c| unified_diff_of(c).unwrap()).collect::<Vec<_>>().join("=====\n")
-        );
-    }
 }

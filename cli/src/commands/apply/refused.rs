@@ -1,7 +1,7 @@
 //! What the control plane refuses of files, named by its place in them. Pure.
 
 use crate::error::Error;
-use crate::kinds::short_name;
+use crate::kinds::{Kind, short_name};
 use crate::manifest::Resource;
 
 /// Names the places in the files that an error is about.
@@ -9,17 +9,30 @@ pub(super) fn in_files(error: Error, resources: &[Resource]) -> Error {
     let Some(refusal) = error.refusal.as_deref() else { return error };
     let mut lines: Vec<String> =
         refusal.violations.iter().map(|(field, why)| violation(field, why, resources)).collect();
+    if let Some(used) = Kind::of_resource(&refusal.name).filter(|_| refusal.reason == "RESOURCE_REFERENCED") {
+        let id = short_name(&refusal.name);
+        lines.push(format!("{error}, or run `mcpctl delete {} {id} --force`", used.singular));
+    }
     let stale = resources.iter().find(|resource| resource.name == refusal.name);
     if let Some(resource) = stale.filter(|_| refusal.reason == "ETAG_MISMATCH") {
-        let (place, name) = (resource.place.of("meta.etag"), &resource.name);
-        lines.push(format!(
-            "{place}: {name} was changed since this file was fetched; fetch it again with `mcpctl get {} {} -o yaml`, or remove its \
-             `meta.etag` to apply it all the same",
-            resource.kind.singular,
-            short_name(name)
-        ));
+        lines.push(stale_etag(resource, refusal.etag.is_empty()));
     }
     if lines.is_empty() { error } else { Error::new(error.exit, lines.join("\n")) }
+}
+
+fn stale_etag(resource: &Resource, is_gone: bool) -> String {
+    let (place, name) = (resource.place.of("meta.etag"), &resource.name);
+    if is_gone {
+        return format!(
+            "{place}: {name} does not exist any more; take its `meta.etag` out to create it anew"
+        );
+    }
+    format!(
+        "{place}: {name} was changed since this file was fetched; fetch it again with `mcpctl get {} {} -o yaml`, or remove its \
+         `meta.etag` to apply it all the same",
+        resource.kind.singular,
+        short_name(name)
+    )
 }
 
 fn violation(field: &str, why: &str, resources: &[Resource]) -> String {

@@ -33,7 +33,8 @@ struct Plan {
 /// What is there already.
 enum Existing {
     Nothing,
-    Same,
+    /// It is the same, in this state.
+    Same(Box<DynamicMessage>),
     /// It differs, so.
     Other(String),
 }
@@ -105,7 +106,10 @@ async fn plan(client: &ControlClient, Resolved { server, transport }: Resolved) 
     let after = reflection::submessage(&client.call(&kind.method("Update"), request).await?, kind.singular);
     if let Some(before) = before {
         let text = difference(kind, &name, Some(&before), after.as_ref())?;
-        plan.state = if text.is_empty() { Existing::Same } else { Existing::Other(text) };
+        plan.state = match text.is_empty() {
+            true => Existing::Same(Box::new(before)),
+            false => Existing::Other(text),
+        };
     }
     Ok(plan)
 }
@@ -128,7 +132,10 @@ fn agreed(args: &Args, plans: Vec<Plan>, trouble: &mut Trouble) -> Result<Vec<Pl
     for plan in plans {
         match &plan.state {
             Existing::Nothing => agreed.push(plan),
-            Existing::Same => print(&format!("upstreams/{} unchanged", plan.id))?,
+            Existing::Same(upstream) => {
+                print(&format!("upstreams/{} unchanged", plan.id))?;
+                report_trouble(upstream);
+            }
             Existing::Other(_) if !args.replace => {
                 trouble.skipped(&plan.key, &format!("upstreams/{} exists; --replace to change it", plan.id));
             }
@@ -147,6 +154,13 @@ fn agreed(args: &Args, plans: Vec<Plan>, trouble: &mut Trouble) -> Result<Vec<Pl
         confirm(&what, args.yes)?;
     }
     Ok(agreed)
+}
+
+/// Says that an upstream which stays as it is does not work, if it does not.
+fn report_trouble(upstream: &DynamicMessage) {
+    if let "unreachable" | "unauthorized" | "incompatible" = reflection::state(upstream).0.as_str() {
+        upstream::report_state(upstream);
+    }
 }
 
 /// Stores a server, and waits until it is known whether it works.

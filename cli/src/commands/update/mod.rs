@@ -1,12 +1,15 @@
 //! `mcpctl update KIND NAME …`: changes the fields that flags name, and no others.
 
+mod kept;
+
 use clap::Subcommand;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
 use crate::commands::changes::changes;
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
-use crate::commands::{Invocation, get};
+use crate::commands::{Invocation, get, revoked};
+use crate::confirm::confirm;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
@@ -28,6 +31,9 @@ pub struct Args {
     /// Clear a field, such as credential, description, tools or meta.labels.team; repeatable
     #[arg(long, global = true, value_name = "FIELD")]
     clear: Vec<String>,
+    /// Replace lists without a question where that takes something out of them
+    #[arg(short, long, global = true)]
+    yes: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -40,7 +46,7 @@ enum Target {
         #[command(flatten)]
         flags: UpstreamFlags,
     },
-    /// Update a virtual server; each given list of members replaces the old one
+    /// Update a virtual server; each given list of members replaces the old one, and members stay as they are that are in both
     #[command(visible_alias = "servers")]
     Server {
         /// Id of the server
@@ -86,8 +92,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         Target::Prompt(entry) => ("prompt", entry.name, entry.flags.fields()?),
     };
     let kind = Kind::from_word(kind);
-    let Fields { mut body, mut mask } = fields;
+    let Fields { mut body, mut mask, removed } = fields;
     name_each_label(&body, &mut mask);
+    mask.extend(removed);
     for path in args.clear {
         mask.push(cleared(kind, &path, &mask)?);
     }
@@ -97,16 +104,46 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
             kind.singular
         )));
     }
-    body.insert("name".into(), kind.full_name(&name)?.into());
-    if let Some(etag) = args.etag {
+    let full_name = kind.full_name(&name)?;
+    body.insert("name".into(), full_name.clone().into());
+    let client = invocation.client().await?;
+    let before = get::one(&client, kind, &name).await?;
+    let known = reflection::to_json(&before);
+    kept::keep_headers(&known, &mut body, &mut mask)?;
+    let replaced = kept::keep_members(&known, &mut body, &mask);
+    if !args.dry_run {
+        agree_to_lose(&full_name, &replaced.lost, args.yes)?;
+    }
+    // Nothing else is lost than what was looked at.
+    let seen = replaced.is_any.then(|| known["meta"]["etag"].as_str().unwrap_or_default().to_owned());
+    if let Some(etag) = args.etag.or(seen) {
         let meta = body.entry("meta").or_insert_with(|| json!({}));
         meta["etag"] = etag.into();
     }
-    let request = json!({ kind.singular: body, "updateMask": mask.join(","), "validateOnly": args.dry_run });
-    let client = invocation.client().await?;
-    let before = get::one(&client, kind, &name).await?;
+    let request = json!({ kind.singular: body, "updateMask": mask, "validateOnly": args.dry_run });
     let after = send(&client, kind, request).await?;
-    report(invocation, kind, [&before, &after], if args.dry_run { "updated (dry run)" } else { "updated" })
+    report(invocation, kind, [&before, &after], if args.dry_run { "updated (dry run)" } else { "updated" })?;
+    if kind.name == "Token" {
+        revoked::warn(&after);
+    }
+    Ok(())
+}
+
+/// Says what a replaced list has no more, and asks.
+fn agree_to_lose(name: &str, lost: &[String], yes: bool) -> Result {
+    if lost.is_empty() {
+        return Ok(());
+    }
+    lost.iter().for_each(|line| output::eprint(format!("- {line}")));
+    let them = if lost.len() == 1 { "it" } else { "them" };
+    confirm(
+        &format!("this takes {} out of {name}; to keep {them}, give {them} too", entries(lost.len())),
+        yes,
+    )
+}
+
+fn entries(count: usize) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
 }
 
 /// Labels that are given are added to the others, as `kubectl label` does; `--clear meta.labels` takes those away.

@@ -1,0 +1,164 @@
+//! What an update keeps although nobody named it: the other headers of a credential, whose values nobody can read back, and how
+//! members appear that stay in a list. Pure.
+
+use serde_json::{Map, Value, json};
+
+use crate::commands::fields::HEADERS;
+use crate::error::{Error, Result};
+
+/// The fields that are lists of what a server exposes, and of what a token may use.
+const LISTS: [&str; 7] =
+    ["tools", "resources", "prompts", "scope.servers", "scope.tools", "scope.resources", "scope.prompts"];
+
+/// Everything there is. Who names something in its place has narrowed the list, and lost nothing.
+const ALL: &str = "*";
+
+/// The lists that an update replaces.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Replaced {
+    /// Whether there are any.
+    pub(super) is_any: bool,
+    /// What they have no more, such as `tools: time/now (alias now)`.
+    pub(super) lost: Vec<String>,
+}
+
+/// Names each header in the mask instead of the whole credential, where it consists of headers already, in the spelling that is
+/// stored.
+pub(super) fn keep_headers(before: &Value, body: &mut Map<String, Value>, mask: &mut Vec<String>) -> Result {
+    let stored = before["credential"]["headers"]["headers"].as_object();
+    let stored: Vec<&str> = stored.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let spelled = |name: &str| stored.iter().find(|known| known.eq_ignore_ascii_case(name)).copied();
+    let removed = |path: &String| Some(path.strip_prefix(HEADERS)?.strip_prefix('.')?.to_owned());
+    let removed: Vec<String> = mask.iter().filter_map(removed).collect();
+    for name in removed.iter().filter_map(|name| Some((name, spelled(name)?))) {
+        mask.iter_mut().filter(|path| **path == path_of(name.0)).for_each(|path| *path = path_of(name.1));
+    }
+    let given = body.get_mut("credential").and_then(|credential| credential.pointer_mut("/headers/headers"));
+    let given = given.and_then(Value::as_object_mut);
+    let Some(given) = given.filter(|_| !stored.is_empty()) else {
+        return check_rest(&stored, &removed, body.contains_key("credential"));
+    };
+    let named = std::mem::take(given).into_iter();
+    *given = named.map(|(name, value)| (spelled(&name).unwrap_or(&name).to_owned(), value)).collect();
+    mask.retain(|path| path != "credential");
+    mask.extend(given.keys().map(|name| path_of(name)));
+    Ok(())
+}
+
+fn path_of(header: &str) -> String {
+    format!("{HEADERS}.{header}")
+}
+
+/// A credential without headers would be none.
+fn check_rest(stored: &[&str], removed: &[String], is_replaced: bool) -> Result {
+    let is_removed = |name: &&&str| removed.iter().any(|removed| removed.eq_ignore_ascii_case(name));
+    match !is_replaced && !stored.is_empty() && stored.iter().filter(is_removed).count() == stored.len() {
+        true => Err(Error::usage("no header is left then; use --clear credential to have none")),
+        false => Ok(()),
+    }
+}
+
+/// Keeps members as they are that the new lists name again: an alias or a title cannot be given on the command line. Returns
+/// what is lost.
+pub(super) fn keep_members(before: &Value, body: &mut Map<String, Value>, mask: &[String]) -> Replaced {
+    let mut replaced = Replaced::default();
+    for path in LISTS.iter().filter(|path| mask.iter().any(|named| named == *path)) {
+        let old = list(before, path);
+        let mut at = Some(&mut *body);
+        let (folder, field) =
+            path.split_once('.').map_or((None, *path), |(folder, field)| (Some(folder), field));
+        if let Some(folder) = folder {
+            at = at.and_then(|body| body.get_mut(folder)).and_then(Value::as_object_mut);
+        }
+        let Some(Value::Array(new)) = at.and_then(|at| at.get_mut(field)) else { continue };
+        replaced.is_any = true;
+        let names: Vec<Value> = new.iter().map(|item| key(item).clone()).collect();
+        let lost = old.iter().filter(|old| !names.contains(key(old)) && *key(old) != json!(ALL));
+        replaced.lost.extend(lost.map(|old| format!("{}: {}", field, told(old))));
+        let same = |item: &Value| -> Vec<Value> {
+            let same: Vec<_> = old.iter().filter(|old| key(old) == key(item)).cloned().collect();
+            if same.is_empty() { vec![item.clone()] } else { same }
+        };
+        *new = new.iter().flat_map(same).collect();
+    }
+    replaced
+}
+
+fn list<'a>(of: &'a Value, path: &str) -> &'a [Value] {
+    let list = path.split('.').fold(of, |value, part| &value[part]);
+    list.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// What an entry of a list is known by.
+fn key(item: &Value) -> &Value {
+    item.get("match").unwrap_or(item)
+}
+
+/// An entry in words: `time/now (alias now)`.
+fn told(item: &Value) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let more: Vec<_> = item.as_object().into_iter().flatten().filter(|(name, _)| *name != "match").collect();
+    let more: Vec<_> = more.into_iter().map(|(name, value)| format!("{name} {}", text(value))).collect();
+    let name = text(key(item));
+    let name = name.strip_prefix("servers/").unwrap_or(&name);
+    if more.is_empty() { name.to_owned() } else { format!("{name} ({})", more.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap()
+    }
+
+    fn headers(
+        before: Value,
+        given: Value,
+        mask: &[&str],
+    ) -> std::result::Result<(Value, Vec<String>), String> {
+        let mut mask: Vec<String> = mask.iter().map(|path| (*path).to_owned()).collect();
+        let mut body = body(given);
+        keep_headers(&before, &mut body, &mut mask).map_err(|error| error.to_string())?;
+        Ok((Value::Object(body), mask))
+    }
+
+    #[test]
+    fn other_headers_stay() {
+        let of = |headers: Value| json!({ "credential": { "headers": { "headers": headers } } });
+        let stored = || of(json!({ "X-A": "", "X-B": "" }));
+        let whole = ["title", "credential"];
+        let kept = headers(stored(), of(json!({ "x-b": "2", "X-C": "3" })), &whole).unwrap();
+        let paths = ["title", "credential.headers.headers.X-B", "credential.headers.headers.X-C"];
+        assert_eq!(kept, (of(json!({ "X-B": "2", "X-C": "3" })), paths.map(str::to_owned).to_vec()));
+        // Nothing is kept of another form.
+        for other in [json!({}), json!({ "credential": { "bearer": {} } })] {
+            let replaced = headers(other, of(json!({ "X-B": "2" })), &whole).unwrap();
+            assert_eq!(replaced, (of(json!({ "X-B": "2" })), whole.map(str::to_owned).to_vec()));
+        }
+        let removed = headers(stored(), json!({}), &["credential.headers.headers.x-a"]).unwrap();
+        assert_eq!(removed, (json!({}), vec!["credential.headers.headers.X-A".to_owned()]));
+        let all = ["credential.headers.headers.x-a", "credential.headers.headers.X-B"];
+        let error = headers(stored(), json!({}), &all).unwrap_err();
+        assert_eq!(error, "no header is left then; use --clear credential to have none");
+        let swapped = headers(stored(), of(json!({ "X-C": "3" })), &[all[0], all[1], "credential"]).unwrap();
+        assert_eq!(swapped.1.len(), 3);
+    }
+
+    #[test]
+    fn members_that_stay_are_as_they_were_and_others_are_named() {
+        let before = json!({ "tools": [{ "match": "a/x", "alias": "ax" }, { "match": "a/y" }, { "match": "b/*" }],
+            "scope": { "servers": ["servers/a", "servers/b"], "tools": ["*"] } });
+        let mut given = body(json!({ "tools": [{ "match": "c/*" }, { "match": "a/x" }],
+            "scope": { "servers": ["servers/b"], "tools": ["a_*"] } }));
+        let mask = ["tools", "scope.servers", "scope.tools"].map(str::to_owned);
+        let replaced = keep_members(&before, &mut given, &mask);
+        assert_eq!(replaced.lost, ["tools: a/y", "tools: b/*", "servers: a"]);
+        assert_eq!(given["tools"], json!([{ "match": "c/*" }, { "match": "a/x", "alias": "ax" }]));
+        let mut others = body(json!({ "title": "x" }));
+        assert_eq!(keep_members(&before, &mut others, &["title".to_owned()]), Replaced::default());
+        let alias = json!({ "tools": [{ "match": "a/x", "alias": "ax" }] });
+        let lost = keep_members(&alias, &mut body(json!({ "tools": [] })), &mask[..1]).lost;
+        assert_eq!(lost, ["tools: a/x (alias ax)"]);
+    }
+}

@@ -139,6 +139,14 @@ async fn nothing_that_exists_is_touched_unasked(store: Store) {
         gateway.ctl("import dead.json --no-wait").await,
         "upstreams/dead stored; whether it works is not known yet\n"
     );
+    // That it is the same does not say that it works.
+    gateway.ctl("wait upstream dead --for state=unreachable").await;
+    let (said, talk, code) = outcome(&gateway.try_ctl(&["import", "dead.json"]).await);
+    assert_eq!((said.as_str(), code), ("upstreams/dead unchanged\n", 0));
+    assert!(
+        talk.starts_with("dead is unreachable: ") && talk.contains("`mcpctl refresh upstream dead`"),
+        "{talk}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,7 @@ mod rolling;
 mod secrets_in_files;
 mod secure;
 mod sessions;
+mod sets;
 mod sources;
 mod starting;
 mod states;

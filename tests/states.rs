@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::support::fake::{Fake, Step};
 use crate::support::gateway::{Gateway, Store};
@@ -202,6 +203,66 @@ async fn what_is_exposed_is_ready_while_it_runs_and_no_longer(store: Store) {
     let ends = states.windows(2).filter(|pair| pair[0] == ready && pair[1] == away).count();
     assert!(ends >= 2, "{states:?}");
     assert!(events.iter().all(|event| event["count"].as_i64() >= Some(1)), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_prints_what_can_be_seen_to_change() {
+    let gateway = Gateway::start(Store::Sqlite, 0).await;
+    gateway.ctl("create upstream time --url http://127.0.0.1:1/mcp").await;
+    let mut watch = gateway.spawn_ctl(&["get", "upstreams", "-w", "--no-headers"]);
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap();
+        line.unwrap().unwrap().split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(next().await, "time unreachable");
+    let retries = async || {
+        let events = document(&gateway, "upstream", "time").await["status"]["events"].clone();
+        events.as_array().unwrap().last().unwrap()["count"].as_i64().unwrap()
+    };
+    for id in ["a", "b", "c"] {
+        let before = retries().await;
+        gateway.try_ctl(&["refresh", "upstream", "time"]).await;
+        assert!(retries().await > before);
+        // Between the retries it looks, as it shows; and of the retries it says nothing.
+        gateway.ctl(&format!("create upstream {id} --url http://127.0.0.1:1/mcp --disabled")).await;
+        assert_eq!(next().await, format!("{id} disabled"));
+    }
+    gateway.ctl("update upstream time --disabled").await;
+    assert_eq!(next().await, "time disabled");
+    let said = gateway.try_ctl(&["lint"]).await;
+    assert_eq!(
+        (String::from_utf8_lossy(&said.stdout).as_ref(), said.status.code()),
+        ("0 upstreams, nothing to mend; 4 disabled\n", Some(0))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_points_here_already_is_looked_after_as_well_on_sqlite() {
+    what_points_here_already_is_looked_after_as_well(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_points_here_already_is_looked_after_as_well_on_postgres() {
+    what_points_here_already_is_looked_after_as_well(Store::Postgres).await;
+}
+
+async fn what_points_here_already_is_looked_after_as_well(store: Store) {
+    let gateway = Gateway::start(store, 0).await;
+    let listen = format!("127.0.0.1:{}", free_port());
+    let url = format!("http://{listen}/mcp");
+    gateway.ctl(&format!("create upstream time --url {url} --no-wait")).await;
+    let mut exposed = expose(&gateway, &listen);
+    let ready = becomes(&gateway, "UPSTREAM_STATE_READY").await;
+    assert_eq!(ready["http"]["url"], url);
+    eventually("it is annotated", PATIENCE, || async {
+        let upstream = document(&gateway, "upstream", "time").await;
+        let is_annotated = upstream["meta"]["annotations"]["trunkline.dev/exposed"].is_string();
+        if is_annotated { Ok(()) } else { Err(upstream.to_string()) }
+    })
+    .await;
+    exposed.kill();
+    becomes(&gateway, "UPSTREAM_STATE_UNREACHABLE").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

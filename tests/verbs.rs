@@ -259,3 +259,86 @@ async fn an_update_says_what_it_changed() {
     gateway.ctl("update upstream a --clear credential").await;
     assert!(json(&gateway, "get upstream a").await["credential"].is_null());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_keeps_the_headers_that_it_does_not_name() {
+    let gateway = Gateway::start(Store::Sqlite, 0).await;
+    let upstream = Fake::start(&format!("[{}]", tool("echo")), |_, _| Vec::new()).await;
+    let create = format!("create upstream a --url {} --header X-A=one --header X-B=two", upstream.url());
+    gateway.ctl(&create).await;
+    let sent = async || {
+        gateway.ctl("refresh upstream a").await;
+        let last = upstream.received("tools/list").pop().unwrap();
+        let mut lines: Vec<_> =
+            last.head.lines().filter(|line| line.to_lowercase().starts_with("x-")).collect();
+        lines.sort_by_key(|line| line.to_lowercase());
+        lines.join(" ").to_lowercase()
+    };
+    assert_eq!(sent().await, "x-a: one x-b: two");
+    gateway.ctl("update upstream a --header x-b=three --header X-C=four").await;
+    assert_eq!(sent().await, "x-a: one x-b: three x-c: four");
+    gateway.ctl("update upstream a --header x-a-").await;
+    assert_eq!(sent().await, "x-b: three x-c: four");
+    for (line, why) in [
+        (
+            "update upstream a --header X-B- --header X-C-",
+            "no header is left then; use --clear credential to have none",
+        ),
+        (
+            "create upstream b --url http://127.0.0.1:1/mcp --header X-B-",
+            "X-B- takes something out, and there is nothing yet; write X-B=VALUE, or run `mcpctl update`",
+        ),
+        (
+            "create server b --label team-",
+            "team- takes something out, and there is nothing yet; write team=VALUE, or run `mcpctl update`",
+        ),
+        (
+            "probe http://127.0.0.1:1/mcp --header X-B-",
+            "X-B- takes a header out, which only `mcpctl update` can do; write X-B=VALUE",
+        ),
+    ] {
+        assert_eq!(ctl(&gateway, line).await, (String::new(), format!("mcpctl: {why}\n"), 2), "{line}");
+    }
+    assert_eq!(sent().await, "x-b: three x-c: four");
+    // Another form takes the place of all of them.
+    gateway.ctl("update upstream a --bearer s3cret").await;
+    assert_eq!(sent().await, "");
+    gateway.ctl("update upstream a --header X-D=five").await;
+    assert_eq!(sent().await, "x-d: five");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_takes_members_away_asks() {
+    let gateway = Gateway::start(Store::Sqlite, 0).await;
+    gateway.ctl("create upstream a --url http://127.0.0.1:1/mcp --disabled").await;
+    let file = "kind: Server\nname: dev\nmeta: {labels: {team: core}}\ntools: [{match: a/x, alias: ax}, {match: a/y}]\n";
+    std::fs::write(gateway.folder().join("dev.yaml"), file).unwrap();
+    gateway.ctl("apply -f dev.yaml").await;
+    let tools = async || json(&gateway, "get server dev").await["tools"].to_string();
+    let asked = "- tools: a/y\nmcpctl: this takes 1 entry out of servers/dev; to keep it, give it too, and nobody can be asked here; \
+                 nothing was changed; add --yes to confirm\n";
+    let narrower = "update server dev --tool a/x --tool a/z";
+    assert_eq!(ctl(&gateway, narrower).await, (String::new(), asked.into(), 2));
+    assert_eq!(tools().await, r#"[{"alias":"ax","match":"a/x"},{"match":"a/y"}]"#);
+    let (_, said, code) = ctl(&gateway, &format!("{narrower} --dry-run")).await;
+    assert_eq!((said.as_str(), code), ("  tools[1].match: a/y -> a/z\n", 0));
+    gateway.ctl(&format!("{narrower} --yes")).await;
+    assert_eq!(tools().await, r#"[{"alias":"ax","match":"a/x"},{"match":"a/z"}]"#);
+    // Nothing is lost, and so nobody is asked.
+    gateway.ctl("update server dev --tool a/w --tool a/x --tool a/z --label env=prod").await;
+    assert_eq!(tools().await, r#"[{"match":"a/w"},{"alias":"ax","match":"a/x"},{"match":"a/z"}]"#);
+    let (_, said, _) = ctl(&gateway, "update server dev --label team-").await;
+    assert_eq!(said, "  meta.labels.team: core (removed)\n");
+
+    gateway.ctl("create server two").await;
+    gateway.ctl("create token t --server dev --server two --no-save --no-wait").await;
+    gateway.ctl("update token t --tool a_*").await;
+    let (_, said, code) = ctl(&gateway, "update token t --server dev").await;
+    assert!(said.starts_with("- servers: two\nmcpctl: this takes 1 entry out of tokens/t;"), "{said}");
+    assert_eq!(code, 2);
+    let mut terminal = gateway.terminal(&["update", "token", "t", "--server", "dev"], WIDE, &[]);
+    terminal.wait_for("continue? [y/N]").await;
+    terminal.type_line("y");
+    assert_eq!(terminal.ended().await, 0, "{}", terminal.screen());
+    assert_eq!(json(&gateway, "get token t").await["scope"]["servers"], serde_json::json!(["servers/dev"]));
+}

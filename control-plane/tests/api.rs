@@ -501,6 +501,38 @@ async fn a_set_takes_nothing_from_others_by_accident() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_applied_is_told_with_its_state() {
+    let api = Api::start().await;
+    let server = |disabled: bool| json!({"server": {"name": "servers/dev", "tools": [{"match": "a/*"}], "disabled": disabled}});
+    let token = json!({"token": {"name": "tokens/t", "scope": {"servers": ["servers/dev"]}}});
+    let apply = async |manifests: Value, trial: bool| {
+        let request = json!({"manifests": manifests, "validateOnly": trial});
+        api.raw(APPLY, &request.to_string()).await.1
+    };
+    for trial in [true, false] {
+        let first = apply(json!([disabled("a"), server(false), token]), trial).await;
+        let after = |index: usize| &first["changes"][index]["after"];
+        assert_eq!(after(0)["upstream"]["status"]["state"], "UPSTREAM_STATE_DISABLED");
+        assert_eq!(after(1)["server"]["status"]["state"], "SERVER_STATE_DEGRADED");
+        assert_eq!(after(2)["token"]["state"], "TOKEN_STATE_VALID", "its server is there with it");
+        assert_eq!(after(2)["token"]["meta"]["applySet"], "default");
+    }
+    let next = apply(json!([server(true)]), false).await;
+    let state = |when: &str| &next["changes"][0][when]["server"]["status"]["state"];
+    assert_eq!(
+        (state("before"), state("after")),
+        (&json!("SERVER_STATE_DEGRADED"), &json!("SERVER_STATE_DISABLED"))
+    );
+
+    let error =
+        api.fails(APPLY, json!({"manifests": [{"server": {"name": "servers/x", "nameStyle": 7}}]})).await;
+    assert_eq!(error["message"], "manifests[0].server.name_style must be `prefixed` or `unprefixed`, not 7");
+    let odd = json!({"upstreamId": "x", "upstream": {"http": {"url": "http://127.0.0.1:1/mcp"}, "mcp": {"eraPolicy": 9}}});
+    let error = api.fails(&format!("{UPSTREAMS}/CreateUpstream"), odd).await;
+    assert_eq!(error["message"], "upstream.mcp.era_policy must be `auto`, `modern` or `legacy`, not 9");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_are_deleted_or_none() {
     const DELETE: &str = "admin.v1.BulkService/DeleteResources";
     let api = Api::start().await;

@@ -1,6 +1,7 @@
 //! `mcpctl export [KIND…]`: prints resources, without secrets, as files that `apply` reads.
 
 use crate::commands::Invocation;
+use crate::confirm;
 use crate::error::Result;
 use crate::kinds::{KINDS, Kind};
 use crate::manifest;
@@ -38,7 +39,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
     let count = documents.len();
     output::print(&output::documents(documents, false, format)?)?;
-    output::eprint(format!("exported {count} resources at revision {revision}, without secrets"));
+    let exported = confirm::resources(count);
+    output::eprint(format!("exported {exported} at revision {revision}, without secrets"));
     if !left_out.is_empty() {
         let tokens = if left_out.len() == 1 { "1 token" } else { &format!("{} tokens", left_out.len()) };
         output::eprint(format!(

@@ -26,7 +26,7 @@ pub struct Fields {
 }
 
 /// A key with a value, or one that is to be taken out: `team=core`, or `team-`.
-type Change = (String, Option<String>);
+type KeyChange = (String, Option<String>);
 
 impl Fields {
     fn set(&mut self, path: &str, value: Option<Value>) -> &mut Self {
@@ -45,7 +45,7 @@ impl Fields {
     }
 
     /// Sets keys of a map, and notes those that are to be taken out.
-    fn set_map(&mut self, path: &str, changes: &[Change]) -> &mut Self {
+    fn set_map(&mut self, path: &str, changes: &[KeyChange]) -> &mut Self {
         let removed = changes.iter().filter(|(_, value)| value.is_none());
         self.removed.extend(removed.map(|(key, _)| format!("{path}.{key}")));
         self.set(path, object(changes))
@@ -67,8 +67,8 @@ impl Fields {
     }
 }
 
-fn object(changes: &[Change]) -> Option<Value> {
-    let set = |(key, value): &Change| Some((key.clone(), value.clone()?.into()));
+fn object(changes: &[KeyChange]) -> Option<Value> {
+    let set = |(key, value): &KeyChange| Some((key.clone(), value.clone()?.into()));
     let members: Map<String, Value> = changes.iter().filter_map(set).collect();
     (!members.is_empty()).then_some(Value::Object(members))
 }
@@ -104,7 +104,7 @@ pub struct CredentialFlags {
     basic: Option<String>,
     /// Header; repeatable. An update keeps the others, and NAME- takes one out
     #[arg(long = "header", value_name = "NAME=VALUE|NAME-", value_parser = parse::pair_or_removal, conflicts_with = "query")]
-    headers: Vec<Change>,
+    headers: Vec<KeyChange>,
     /// Query parameter of the URL
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
     query: Option<(String, String)>,
@@ -206,7 +206,7 @@ pub struct UpstreamFlags {
     description: Option<String>,
     /// Label; repeatable. An update keeps the others, and KEY- takes one out
     #[arg(long = "label", value_name = "KEY=VALUE|KEY-", value_parser = parse::pair_or_removal)]
-    labels: Vec<Change>,
+    labels: Vec<KeyChange>,
     /// Time allowed for the first byte of a response, and between bytes [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     request_timeout: Option<Duration>,
@@ -268,7 +268,7 @@ pub struct ServerFlags {
     instructions: Option<String>,
     /// Label; repeatable. An update keeps the others, and KEY- takes one out
     #[arg(long = "label", value_name = "KEY=VALUE|KEY-", value_parser = parse::pair_or_removal)]
-    labels: Vec<Change>,
+    labels: Vec<KeyChange>,
     /// Hide the server as if it did not exist
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disabled: Option<bool>,
@@ -313,7 +313,7 @@ pub struct TokenFlags {
     description: Option<String>,
     /// Label; repeatable. An update keeps the others, and KEY- takes one out
     #[arg(long = "label", value_name = "KEY=VALUE|KEY-", value_parser = parse::pair_or_removal)]
-    labels: Vec<Change>,
+    labels: Vec<KeyChange>,
 }
 
 impl TokenFlags {
@@ -367,7 +367,7 @@ pub struct EntryFlags {
     disabled: Option<bool>,
     /// Label; repeatable. An update keeps the others, and KEY- takes one out
     #[arg(long = "label", value_name = "KEY=VALUE|KEY-", value_parser = parse::pair_or_removal)]
-    labels: Vec<Change>,
+    labels: Vec<KeyChange>,
 }
 
 impl EntryFlags {

@@ -15,7 +15,7 @@ const ALL: &str = "*";
 
 /// The lists that an update replaces.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Replaced {
+pub(super) struct ReplacedLists {
     /// Whether there are any.
     pub(super) is_any: bool,
     /// What they have no more, such as `tools: time/now (alias now)`.
@@ -60,8 +60,8 @@ fn check_rest(stored: &[&str], removed: &[String], is_replaced: bool) -> Result 
 
 /// Keeps members as they are that the new lists name again: an alias or a title cannot be given on the command line. Returns
 /// what is lost.
-pub(super) fn keep_members(before: &Value, body: &mut Map<String, Value>, mask: &[String]) -> Replaced {
-    let mut replaced = Replaced::default();
+pub(super) fn keep_members(before: &Value, body: &mut Map<String, Value>, mask: &[String]) -> ReplacedLists {
+    let mut replaced = ReplacedLists::default();
     for path in LISTS.iter().filter(|path| mask.iter().any(|named| named == *path)) {
         let old = list(before, path);
         let mut at = Some(&mut *body);
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(replaced.lost, ["tools: a/y", "tools: b/*", "servers: a"]);
         assert_eq!(given["tools"], json!([{ "match": "c/*" }, { "match": "a/x", "alias": "ax" }]));
         let mut others = body(json!({ "title": "x" }));
-        assert_eq!(keep_members(&before, &mut others, &["title".to_owned()]), Replaced::default());
+        assert_eq!(keep_members(&before, &mut others, &["title".to_owned()]), ReplacedLists::default());
         let alias = json!({ "tools": [{ "match": "a/x", "alias": "ax" }] });
         let lost = keep_members(&alias, &mut body(json!({ "tools": [] })), &mask[..1]).lost;
         assert_eq!(lost, ["tools: a/x (alias ax)"]);

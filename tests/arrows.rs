@@ -58,7 +58,7 @@ const KNOWN: [(&str, &[&str]); 13] = [
         ],
     ),
     ("cli/src/commands/dev.rs", &OURS),
-    ("cli/src", &["trunkline", "mcp", "tunnel", "inbound", "printable", "schema", "mcpctl"]),
+    ("cli/src", &["trunkline", "mcp", "tunnel", "inbound", "printable", "startup", "schema", "mcpctl"]),
 ];
 
 const OURS: [&str; 12] = [

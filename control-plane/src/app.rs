@@ -57,6 +57,8 @@ pub struct Running {
     /// The bearer of administrators.
     pub admin_token: SecretString,
     enrollment: Enrollment,
+    /// The join tokens that end with this process.
+    join_tokens: Vec<String>,
     store: Store,
     fleet: Arc<Fleet>,
     leases: Leases,
@@ -134,6 +136,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
         addr,
         admin_token: parts.admin.expose().into(),
         enrollment: parts.enrollment,
+        join_tokens: Vec::new(),
         store: parts.store,
         fleet: parts.fleet,
         leases,
@@ -151,6 +154,13 @@ impl Running {
         Ok(self.enrollment.create_join_token().await?)
     }
 
+    /// Makes a join token with which the edge of this id enrols as often as it must, until this control plane drains.
+    pub async fn create_join_token_of(&mut self, edge: &str) -> anyhow::Result<String> {
+        let made = self.enrollment.create_join_token_of(edge).await?;
+        self.join_tokens.push(made.name);
+        Ok(made.join_token)
+    }
+
     /// Tells edges to go elsewhere, lets calls finish, and stops.
     pub async fn drain(mut self) {
         self.drain.cancel();
@@ -159,6 +169,11 @@ impl Running {
             tracing::error!(%error, "the listener failed");
         }
         self.tasks.shutdown().await;
+        for name in &self.join_tokens {
+            if let Err(error) = self.enrollment.delete_join_token(name).await {
+                tracing::debug!(%error, name, "cannot revoke a join token");
+            }
+        }
         // Otherwise other replicas would believe for a while that its edges are still here.
         if let Err(error) = self.fleet.flush().await {
             tracing::debug!(%error, "cannot record that edges disconnected");
@@ -177,7 +192,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
     create_private(&data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
     if config.database_url.is_none() {
         let path = data_dir.join(DATABASE);
-        create_private_file(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        create_private_file(&path).with_context(|| format!("cannot open {}", path.display()))?;
     }
     let store = store::open(database_url(config, &data_dir).expose_secret()).await?;
     let keys = Keys::new(&store);
@@ -245,6 +260,10 @@ fn background(
     let mut tasks = JoinSet::new();
     let store = parts.store.clone();
     tasks.spawn(async move { store.follow(POLL).await });
+    let database = database_url(config, &config.data_dir()?);
+    if !parts.store.is_sqlite() {
+        tasks.spawn(parts.store.clone().watch_reach(database.expose_secret().to_owned()));
+    }
     tasks.spawn(notifications.run(parts.store.clone()));
     tasks.spawn(publisher.run());
     tasks.spawn(parts.fleet.clone().run());

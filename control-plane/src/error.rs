@@ -140,7 +140,7 @@ impl From<StoreError> for Error {
                 Self::new(
                     Code::Unavailable,
                     "STORE_UNAVAILABLE",
-                    "the database does not respond; retry later",
+                    "the database of the control plane does not respond",
                 )
             }
             StoreError::Database(sqlx::Error::Database(cause)) if is_unusable(&*cause) => {

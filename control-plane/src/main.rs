@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_control_plane::{app, config::Config, observe};
 
@@ -11,7 +10,7 @@ use trunkline_control_plane::{app, config::Config, observe};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let config: Config = startup::options::parse();
     startup::run("trunkline-control-plane", || {
         observe::init(config.log_format, &config.log).context("--log (TRUNKLINE_LOG)")?;
         inbound::raise_file_limit();

@@ -188,6 +188,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     }
     let advertised = AdvertisedAddress::new(config.sibling_advertise.as_deref(), sibling_addr);
     let background = Background {
+        current: Arc::clone(&current),
         client: Client::new(
             edge,
             subscriber,
@@ -200,6 +201,10 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         terminated,
         reporter,
     };
+    tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge listens");
+    if !*current.complete().borrow() {
+        tracing::info!("waiting for a first snapshot from a control plane");
+    }
     let (end, ended) = oneshot::channel();
     threads.push(spawn("edge-background", runtime()?, move |runtime| {
         runtime.block_on(background.run());
@@ -212,7 +217,6 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let admin =
         Admin { current, exporter, config: config.to_json(), names, draining, connections: operators };
     serve_operators(admin, ops)?;
-    tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge is ready");
     let stop = stop.drop_guard();
     Ok(Running { client_addr, ops_addr, drain, drain_timeout, threads, ended, tunnels, stop, _lock: lock })
 }
@@ -325,8 +329,18 @@ async fn drain_over(mut drain: watch::Receiver<bool>, drain_timeout: Duration) {
     tokio::time::sleep(drain_timeout).await;
 }
 
+/// Says when the edge takes traffic, as `/readyz` does.
+async fn announce_ready(current: Arc<Current>) {
+    current.ready().await;
+    while !current.is_trust_fresh(clock::now()) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tracing::info!("the edge is ready");
+}
+
 /// The tasks beside the path of calls.
 struct Background {
+    current: Arc<Current>,
     client: Client,
     saver: Saver,
     terminated: TerminatedFile,
@@ -338,6 +352,7 @@ impl Background {
     async fn run(mut self) {
         let saver = tokio::spawn(self.saver.run());
         let client = tokio::spawn(self.client.run());
+        tokio::spawn(announce_ready(self.current));
         tokio::select! {
             () = self.reporter.run() => {}
             never = self.terminated.run() => match never {},

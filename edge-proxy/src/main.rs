@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use trunkline_edge_proxy::config::Config;
 use trunkline_edge_proxy::{app, observe};
@@ -12,7 +11,7 @@ use trunkline_edge_proxy::{app, observe};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let config: Config = startup::options::parse();
     startup::run("trunkline-edge-proxy", || run(&config))
 }
 

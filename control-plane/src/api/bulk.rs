@@ -209,6 +209,8 @@ fn check_request(manifests: &[Manifest], set: &str) -> Result<(), Error> {
         format!("has {count} resources; the maximum is {MAX_MANIFESTS}"),
     );
     violations.at_most("apply_set", set, MAX_SET);
+    let is_word = !set.chars().any(|c| c.is_whitespace() || c.is_control());
+    violations.require(is_word, "apply_set", "must have no blanks and no control characters");
     let mut seen = HashSet::new();
     for (index, manifest) in manifests.iter().enumerate() {
         let field = format!("manifests[{index}]");

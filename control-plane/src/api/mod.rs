@@ -8,6 +8,7 @@ pub mod bodies;
 mod bulk;
 mod catalogue;
 mod crud;
+pub mod database;
 mod delete_many;
 pub mod json;
 mod list;

@@ -13,6 +13,7 @@ use super::{Parts, http};
 use crate::api::Registry;
 use crate::api::authenticate::{Authenticator, admit};
 use crate::api::bodies::MAX_EDGE_MESSAGE_BYTES;
+use crate::api::database::give_up_without_database;
 use crate::api::json::transcode;
 use crate::api::permissions::served;
 use crate::auth::tunnel::TunnelCredentials;
@@ -57,6 +58,7 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         .prepare()
         .into_axum_router()
         .layer(from_fn(transcode))
+        .layer(from_fn_with_state(parts.store.clone(), give_up_without_database))
         .layer(from_fn_with_state(Arc::new(authenticator), admit));
     let endpoint = tunnels::TunnelEndpoint {
         credentials: TunnelCredentials::new(parts.signer.clone()),

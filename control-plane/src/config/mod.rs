@@ -17,7 +17,7 @@ use secrecy::SecretString;
 #[command(name = "trunkline-control-plane", version)]
 pub struct Config {
     /// Address and port for gRPC, JSON and health [host:port].
-    #[arg(long, env = "TRUNKLINE_LISTEN", default_value = "127.0.0.1:4445")]
+    #[arg(long, env = "TRUNKLINE_LISTEN", default_value = "127.0.0.1:4445", value_parser = startup::options::address)]
     pub listen: SocketAddr,
     /// The names that the listener answers to.
     #[command(flatten)]

@@ -18,7 +18,7 @@ use super::announcement::{EDGE_ID, is_edge_id};
 use super::authenticate::edge;
 use super::enrollment_counters::EnrollmentCounters;
 use super::fleet::Fleet;
-use super::join_tokens::JoinTokenManager;
+use super::join_tokens::{JoinTokenManager, LONGEST_TTL};
 use crate::auth::admin::token_hash;
 use crate::auth::credential::EdgeCredentials;
 use crate::auth::vault::Vault;
@@ -67,6 +67,22 @@ impl Enrollment {
     /// Makes a join token, good for one edge.
     pub async fn create_join_token(&self) -> Result<String, Error> {
         Ok(self.join_tokens.create(CreateJoinTokenRequest::default()).await?.join_token)
+    }
+
+    /// Makes a join token with which the edge of this id enrols as often as it must.
+    pub async fn create_join_token_of(&self, edge: &str) -> Result<CreateJoinTokenResponse, Error> {
+        let request = CreateJoinTokenRequest {
+            edge: format!("edges/{edge}"),
+            max_uses: Some(0),
+            ttl: prost_types::Duration::try_from(LONGEST_TTL).ok(),
+            ..Default::default()
+        };
+        self.join_tokens.create(request).await
+    }
+
+    /// Revokes a join token.
+    pub async fn delete_join_token(&self, name: &str) -> Result<(), Error> {
+        self.join_tokens.delete(name, false).await
     }
 
     /// The requests to enrol that this replica has answered.

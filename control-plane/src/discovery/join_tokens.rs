@@ -22,7 +22,8 @@ use crate::store::join_tokens::{JoinTokenRow, JoinTokens, NewJoinToken, id_of};
 
 const DEFAULT_TTL: Duration = Duration::from_secs(3_600);
 const SHORTEST_TTL: Duration = Duration::from_secs(60);
-const LONGEST_TTL: Duration = Duration::from_secs(30 * 86_400);
+/// The longest life of a join token.
+pub(super) const LONGEST_TTL: Duration = Duration::from_secs(30 * 86_400);
 const DEFAULT_MAX_USES: i32 = 1;
 
 /// The join tokens.

@@ -12,6 +12,7 @@ mod many;
 mod migrate;
 mod notify;
 mod open;
+mod reach;
 mod resources;
 mod row;
 mod secrets;
@@ -79,6 +80,8 @@ struct Inner {
     revisions: watch::Sender<i64>,
     committed: watch::Sender<i64>,
     recheck: Notify,
+    /// The database that does not respond, and why.
+    lost: watch::Sender<Option<String>>,
 }
 
 impl Store {
@@ -107,6 +110,7 @@ impl Store {
             revisions: watch::Sender::new(revision),
             committed: watch::Sender::new(revision),
             recheck: Notify::new(),
+            lost: watch::Sender::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -33,6 +33,11 @@ pub enum DatabaseError {
     /// The URL is of no database that the store knows.
     #[error("--database-url must begin with `sqlite:` or `postgres://`")]
     UnknownDatabase,
+    /// A password that is not encoded: where the host begins cannot be known.
+    #[error(
+        "--database-url has an @, / or # in its user name or password; percent-encode them there (@ is %40, / is %2F, # is %23)"
+    )]
+    NotEncoded,
     /// The file holds something else.
     #[error(
         "the database {} is damaged, or is no database of SQLite ({reason}); restore a copy of it, or start with another --data-dir",
@@ -104,6 +109,7 @@ pub async fn open(url: &str) -> Result<Store, DatabaseError> {
         return Store::open(url).await.map_err(explain);
     }
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        check_encoded(url)?;
         wait_for_postgres(url).await?;
         return Store::open(url).await.map_err(|error| explain_postgres(url, error));
     } else if !url.starts_with("sqlite:") {
@@ -155,6 +161,14 @@ fn primary_code(error: &dyn sqlx::error::DatabaseError) -> Option<i32> {
     code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
+/// Refuses a URL whose host may be a part of its password, which is not to be looked up or logged.
+fn check_encoded(url: &str) -> Result<(), DatabaseError> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split('?').next().unwrap_or_default();
+    let before_host = rest.rsplit_once('@').map_or("", |(before, _)| before);
+    if before_host.contains(['@', '/', '#']) { Err(DatabaseError::NotEncoded) } else { Ok(()) }
+}
+
 async fn wait_for_postgres(url: &str) -> Result<(), DatabaseError> {
     let server = server(url);
     let mut said: Option<(String, Instant)> = None;
@@ -174,21 +188,24 @@ async fn wait_for_postgres(url: &str) -> Result<(), DatabaseError> {
 }
 
 /// Whether a server that gives this error may be there later.
-fn comes_later(error: &sqlx::Error) -> bool {
+pub(super) fn comes_later(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(error, sqlx::Error::Io(_)) || code.is_some_and(|code| COMES_LATER.contains(&&*code))
 }
 
-fn reason(error: &sqlx::Error) -> String {
+pub(super) fn reason(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Protocol(said) if said.contains("SSLRequest") => {
+            "what answers there is no PostgreSQL".to_owned()
+        }
         sqlx::Error::Database(error) => error.message().to_owned(),
         error => error.to_string(),
     }
 }
 
 /// Host and port of a URL, without what is secret in it.
-fn server(url: &str) -> String {
+pub(super) fn server(url: &str) -> String {
     let Ok(url) = url::Url::parse(url) else { return "the URL".to_owned() };
     let asked = url.query_pairs().find(|(name, _)| name == "host").map(|(_, host)| host.into_owned());
     let host = asked.or_else(|| url.host_str().map(str::to_owned)).filter(|host| !host.is_empty());
@@ -222,6 +239,18 @@ mod tests {
             ("postgres:///registry", "localhost:5432"),
         ] {
             assert_eq!(server(url), named, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_not_encoded_is_refused_and_not_told() {
+        for url in
+            ["postgres://tl:S3C@RET/x@127.0.0.1:1/db", "postgres://tl:a/b@h/db", "postgres://tl:a#b@h/db"]
+        {
+            assert!(matches!(open(url).await, Err(DatabaseError::NotEncoded)), "{url}");
+        }
+        for url in ["postgres://tl:S3C%40RET@h/db", "postgres://h/db?host=/run/@/x", "postgresql:///db"] {
+            assert!(check_encoded(url).is_ok(), "{url}");
         }
     }
 

@@ -16,6 +16,8 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Uri};
 
+use startup::options::address;
+
 use limits::Limits;
 use published::PublishedNames;
 pub use secret::Secret;
@@ -28,10 +30,10 @@ pub use secret::Secret;
 #[command(name = "trunkline-edge-proxy", version)]
 pub struct Config {
     /// Address that clients connect to. The default serves only this machine; 0.0.0.0:4444 serves the network.
-    #[arg(long, env = "TRUNKLINE_EDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4444")]
+    #[arg(long, env = "TRUNKLINE_EDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4444", value_parser = address)]
     pub listen: SocketAddr,
     /// Address for health, readiness, metrics and the state in force. It requires no credential.
-    #[arg(long, env = "TRUNKLINE_EDGE_OPS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4446")]
+    #[arg(long, env = "TRUNKLINE_EDGE_OPS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4446", value_parser = address)]
     pub ops_listen: SocketAddr,
     /// URL of a control plane; repeatable (in the environment: separated by commas). They are tried in turn.
     #[arg(
@@ -280,10 +282,10 @@ fn control_plane(text: &str) -> Result<Uri, String> {
 fn sibling_listen(text: &str) -> Result<SiblingListen, String> {
     match text.trim() {
         "" | "off" => Ok(SiblingListen(None)),
-        address => {
-            let address = address.parse().map_err(|_| "must be IP:PORT or `off`".to_owned())?;
-            Ok(SiblingListen(Some(address)))
-        }
+        text => match address(text) {
+            Ok(address) => Ok(SiblingListen(Some(address))),
+            Err(why) => Err(format!("{why}, or `off`")),
+        },
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use super::clock;
+
 /// Makes the data directory, for its owner alone.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
@@ -45,6 +47,20 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Puts a file out of the way that cannot be used: `snapshot` as `snapshot.bad-…`, `snapshot.key` as `snapshot.key.bad-…`.
+pub(crate) fn move_aside(path: &Path, error: &str) {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".bad-{}", clock::now()));
+    let renamed = fs::rename(path, &aside);
+    tracing::error!(
+        path = %path.display(),
+        aside = %Path::new(&aside).display(),
+        moved = renamed.is_ok(),
+        error,
+        "a file cannot be used; it is moved aside, and made anew"
+    );
 }
 
 fn private(path: &Path) -> io::Result<File> {

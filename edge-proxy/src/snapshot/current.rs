@@ -1,7 +1,7 @@
 //! The snapshot in force, published atomically, and the last contact with a control plane.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ pub struct Current {
     snapshot: ArcSwap<Snapshot>,
     published: watch::Sender<u64>,
     complete: watch::Sender<bool>,
-    synced: AtomicBool,
+    synced: watch::Sender<bool>,
     last_contact: AtomicU64,
 }
 
@@ -24,7 +24,7 @@ impl Default for Current {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             published: watch::Sender::new(0),
             complete: watch::Sender::new(false),
-            synced: AtomicBool::new(false),
+            synced: watch::Sender::new(false),
             last_contact: AtomicU64::new(0),
         }
     }
@@ -69,12 +69,20 @@ impl Current {
 
     /// Notes that this edge has synced sessions from the siblings that it could reach.
     pub fn set_synced(&self) {
-        self.synced.store(true, Ordering::Release);
+        self.synced.send_replace(true);
     }
 
     /// Returns whether the edge may take traffic.
     pub fn is_ready(&self) -> bool {
-        *self.complete.borrow() && self.synced.load(Ordering::Acquire)
+        *self.complete.borrow() && *self.synced.borrow()
+    }
+
+    /// Waits until the edge may take traffic.
+    pub async fn ready(&self) {
+        let (mut complete, mut synced) = (self.complete.subscribe(), self.synced.subscribe());
+        // Neither sender goes before `self`.
+        let _ = complete.wait_for(|complete| *complete).await;
+        let _ = synced.wait_for(|synced| *synced).await;
     }
 
     /// Notes a message of a control plane, in seconds since the Unix epoch. Never moves back.

@@ -11,9 +11,9 @@ use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{self, Writer};
 
 /// The crates that log what a peer sends: a frame of a few bytes, repeated, would be a line each. What matters of it
-/// they return as errors, which are logged by whoever handles them.
+/// they return as errors, which are logged by whoever handles them. PostgreSQL tells at every start what is there already.
 const SILENT: &str = "h2=off,hyper=off,hyper_util=off,rustls=off,tokio_rustls=off,tungstenite=off,\
-    tokio_tungstenite=off,tonic=off,tower_http=off,axum=off,reqwest=off";
+    tokio_tungstenite=off,tonic=off,tower_http=off,axum=off,reqwest=off,sqlx::postgres::notice=warn";
 
 /// Why a text is no log filter.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,10 @@
-//! How programs start: alone in their data directory, and with one line where they cannot.
+//! How programs start: with options of the command line and of the environment, alone in their data directory, and with one line
+//! where they cannot.
 //!
 //! It must not know what a program does.
 
 mod lock;
+pub mod options;
 
 use std::process::ExitCode;
 
@@ -20,9 +22,20 @@ pub fn run(program: &str, body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode
     }
 }
 
-/// The whole chain of causes on one line.
 fn line(program: &str, error: &anyhow::Error) -> String {
-    let text = format!("{program}: {error:#}");
+    format!("{program}: {}", causes(error))
+}
+
+/// The whole chain of causes on one line. What one says for another is not said again.
+pub fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -36,5 +49,7 @@ mod tests {
     fn a_chain_of_causes_is_one_line() {
         let error = Err::<(), _>(anyhow!("no such\nfile")).context("cannot read a.pem").unwrap_err();
         assert_eq!(line("program", &error), "program: cannot read a.pem: no such file");
+        let error = Err::<(), _>(anyhow!("denied")).context("a.pem: denied").unwrap_err();
+        assert_eq!(line("program", &error), "program: a.pem: denied");
     }
 }

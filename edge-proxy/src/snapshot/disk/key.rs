@@ -17,7 +17,9 @@ pub struct DiskKey(LessSafeKey);
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The key is not 32 bytes in Base64.
-    #[error("the key of the copy on disk is not 32 bytes in Base64")]
+    #[error(
+        "--snapshot-key is not 32 bytes in Base64; make one with `openssl rand -base64 32`, or leave it out"
+    )]
     Malformed,
     /// The file could not be read or written.
     #[error("the key of the copy on disk: {0}")]
@@ -34,7 +36,11 @@ impl DiskKey {
         }
         let path = folder.join(FILE);
         if let Some(stored) = files::read(&path)? {
-            return DiskKey::parse(&Zeroizing::new(stored));
+            match DiskKey::parse(&Zeroizing::new(stored)) {
+                // The copy is fetched anew.
+                Err(KeyError::Malformed) => files::move_aside(&path, "not 32 bytes in Base64"),
+                key => return key,
+            }
         }
         let fresh: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
         files::write(&path, Zeroizing::new(BASE64_STANDARD.encode(*fresh)).as_bytes())?;

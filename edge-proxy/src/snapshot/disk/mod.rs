@@ -15,7 +15,7 @@ use trunkline::edge::v1::StreamType;
 use super::build::{Builder, Candidate};
 use super::client::Subscriber;
 use super::{PageLimits, build};
-use crate::os::{clock, files};
+use crate::os::files;
 
 pub use format::{FileError, Image, Record, parse};
 pub use key::{DiskKey, KeyError};
@@ -57,7 +57,7 @@ impl Disk {
         match format::open(&self.key, &bytes) {
             Ok(image) => Some(self.take_in(image, Builder::new(limits, budget))),
             Err(error) => {
-                self.move_aside(&path, &error);
+                files::move_aside(&path, &error.to_string());
                 None
             }
         }
@@ -72,18 +72,6 @@ impl Disk {
         }
         let last_contact = image.last_contact.max(self.last_contact());
         LoadedCopy { builder, revision: image.revision, last_contact }
-    }
-
-    fn move_aside(&self, path: &Path, error: &FileError) {
-        let aside = path.with_extension(format!("bad-{}", clock::now()));
-        let renamed = std::fs::rename(path, &aside);
-        tracing::error!(
-            path = %path.display(),
-            aside = %aside.display(),
-            moved = renamed.is_ok(),
-            %error,
-            "the copy of the snapshot cannot be used; it is moved aside"
-        );
     }
 
     /// Writes a copy.

@@ -137,6 +137,11 @@ fn keys_are_made_once_or_given() {
     let again = DiskKey::get(None, folder.path()).unwrap();
     assert_eq!(format::open(&again, &sealed), Ok(image()));
     assert_eq!(names(folder.path()), ["snapshot.key"]);
+    let path = folder.path().join("snapshot.key");
+    std::fs::write(&path, "damaged").unwrap();
+    let anew = DiskKey::get(None, folder.path()).unwrap();
+    assert_eq!(format::open(&anew, &sealed), Err(FileError::Key));
+    assert_eq!(names(folder.path()).len(), 2, "the damaged one is kept beside");
     for bad in ["", "AAEC", "not base64 at all, nor 32 bytes long"] {
         assert!(DiskKey::get(Some(&Secret::new(bad)), folder.path()).is_err(), "{bad:?}");
     }

@@ -17,6 +17,12 @@ fn said(output: &Output) -> (String, i32) {
     (text, output.status.code().unwrap_or(-1))
 }
 
+/// The same, with what it printed before that.
+fn whole(output: &Output) -> (String, String, i32) {
+    let (text, code) = said(output);
+    (String::from_utf8_lossy(&output.stdout).into_owned(), text, code)
+}
+
 fn write_upstreams(path: &Path, ids: &[&str]) {
     let one = |id: &&str| {
         format!("kind: Upstream\nname: {id}\nhttp: {{url: 'http://127.0.0.1:1/mcp'}}\ndisabled: true\n")
@@ -168,7 +174,12 @@ async fn trials_change_nothing(gateway: &Gateway) {
     let token = before.first().unwrap();
     let line = format!("delete join-token {token} --dry-run");
     assert_eq!(gateway.ctl(&line).await, format!("joinTokens/{token} deleted (dry run)\n"));
-    assert_eq!(gateway.ctl("delete edge e0 --dry-run").await, "edges/e0 deleted (dry run)\n");
+    let connected = "mcpctl: edges/e0 is connected; once deleted it serves on what it has, without hearing of revocations, for \
+                     --trust-max-age at most; stop it first, or add --force\n";
+    for line in [["delete", "edge", "e0"].as_slice(), &["delete", "edge", "e0", "--dry-run"]] {
+        assert_eq!(said(&gateway.try_ctl(line).await), (connected.to_owned(), 6));
+    }
+    assert_eq!(gateway.ctl("delete edge e0 --force --dry-run").await, "edges/e0 deleted (dry run)\n");
     let (text, code) = said(&gateway.try_ctl(&["delete", "edge", "e0", "nosuch"]).await);
     assert!(text.starts_with("mcpctl: edges/nosuch does not exist") && code == 3, "{text}");
     assert_eq!(
@@ -262,6 +273,133 @@ async fn a_start_that_fails_keeps_the_bearers() {
     let _again = dev.start("again").await;
     let bearer = dev.ctl(&["config", "get-bearer", "laptop"]);
     assert!(bearer.status.success(), "{bearer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_hides_no_context_and_a_killed_one_loses_none() {
+    let dev = Dev::new();
+    std::fs::create_dir(dev.data()).unwrap();
+    let text = "currentContext: prod\ncontexts:\n  prod:\n    control: http://127.0.0.1:1\n";
+    std::fs::write(dev.file(), text).unwrap();
+    // A control plane that waits for its database starts for as long as one likes.
+    let mut command = dev.command();
+    command.env("TRUNKLINE_DATABASE_URL", format!("postgres://127.0.0.1:{}/none", free_port()));
+    command.args(["--log", "info"]);
+    let mut starting = Process::start("starting", command, dev.folder.path());
+    eventually("it starts", PATIENCE, || {
+        starting.assert_alive();
+        let said = starting.output();
+        async move { if said.contains("waiting for PostgreSQL") { Ok(()) } else { Err(said) } }
+    })
+    .await;
+    assert_eq!(std::fs::read_to_string(dev.file()).unwrap(), text);
+    std::fs::write(dev.folder.path().join("bearer"), "handed-over").unwrap();
+    let bearer = dev.folder.path().join("bearer");
+    let save = ["config", "set-bearer", "gift", "--file", bearer.to_str().unwrap()];
+    assert!(dev.ctl(&save).status.success());
+    starting.kill();
+    let printed = |line: &[&str]| {
+        let (text, warnings, code) = whole(&dev.ctl(line));
+        assert_eq!((warnings.as_str(), code), ("", 0), "{line:?}");
+        text
+    };
+    assert_eq!(printed(&["config", "get-bearer", "gift"]), "handed-over\n");
+
+    let mut running = dev.start("running").await;
+    let told = format!(
+        "The current context of {} is dev now; when this ends, it is prod again.",
+        dev.file().display()
+    );
+    eventually("it says what it has switched", PATIENCE, || {
+        let said = running.output();
+        let is_told = said.contains(&told);
+        async move { if is_told { Ok(()) } else { Err(said) } }
+    })
+    .await;
+    assert_eq!(printed(&["config", "current-context"]), "dev\n");
+    assert!(running.terminate(PATIENCE).success());
+    assert_eq!(printed(&["config", "current-context"]), "prod\n");
+    assert_eq!(printed(&["config", "get-bearer", "gift"]), "handed-over\n");
+}
+
+#[test]
+fn a_bearer_is_not_saved_where_nobody_looks() {
+    let dev = Dev::new();
+    let bearer = dev.folder.path().join("bearer");
+    std::fs::write(&bearer, "handed-over").unwrap();
+    let (text, code) = said(&dev.ctl(&["config", "set-bearer", "gift", "--file", bearer.to_str().unwrap()]));
+    let advice = "run `mcpctl config set-context NAME --control URL --edge URL` first";
+    assert_eq!((text, code), (format!("mcpctl: no context in {}; {advice}\n", dev.file().display()), 2));
+    assert!(!dev.file().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_of_dev_that_was_deleted_or_lost_comes_back_by_itself() {
+    let dev = Dev::new();
+    let mut first = dev.start("first").await;
+    let connected = async || {
+        eventually("the edge is connected", PATIENCE, || async {
+            let (text, _, _) = whole(&dev.ctl(&["get", "edges", "-o", "json"]));
+            if text.contains("\"connected\": true") { Ok(()) } else { Err(text) }
+        })
+        .await;
+    };
+    for _ in 0..2 {
+        let (text, code) = said(&dev.ctl(&["delete", "edge", "local"]));
+        assert!(text.contains("stop it first, or add --force") && code == 6, "{text}");
+        let deleted = whole(&dev.ctl(&["delete", "edge", "local", "--force"]));
+        assert_eq!(deleted, ("edges/local deleted\n".to_owned(), String::new(), 0));
+        connected().await;
+    }
+    assert!(dev.ctl(&["create", "token", "laptop", "--server", "*"]).status.success());
+    let revoked = whole(&dev.ctl(&["revoke", "token", "laptop"]));
+    assert_eq!(revoked, ("tokens/laptop revoked\n".to_owned(), String::new(), 0));
+    assert!(first.terminate(PATIENCE).success());
+    std::fs::remove_dir_all(dev.data().join("edge")).unwrap();
+    let _second = dev.start("second").await;
+    connected().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn next_steps_lead_to_the_gateway_that_printed_them() {
+    let dev = Dev::new();
+    let mut command = dev.command();
+    command.env("MCPCTL_CONFIG", dev.folder.path().join("prod.yaml")).env("MCPCTL_CONTEXT", "prod");
+    let running = Process::start("elsewhere", command, dev.folder.path());
+    let steps = format!(
+        "Next, in another terminal:\n\n  export MCPCTL_CONFIG={}\n  export MCPCTL_CONTEXT=dev\n  mcpctl expose ",
+        dev.file().display()
+    );
+    eventually("it says what to do next", PATIENCE, || {
+        let said = running.output();
+        let is_told = said.contains(&steps);
+        async move { if is_told { Ok(()) } else { Err(said) } }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_names_the_edges_that_do_not_hear_of_it() {
+    let mut gateway = Gateway::start(Store::Sqlite, 1).await;
+    for token in ["one", "two", "three"] {
+        gateway.ctl(&format!("create token {token} --server * --no-save")).await;
+    }
+    let revoked = |token: &str, warning: String| (format!("tokens/{token} revoked\n"), warning, 0);
+    let said = whole(&gateway.try_ctl(&["revoke", "token", "one"]).await);
+    assert_eq!(said, revoked("one", String::new()));
+    gateway.kill_edge(0);
+    let until = "until it hears of this, for --trust-max-age of the control plane at most (24h unless set)\n";
+    // Whether or not the control plane has noticed.
+    let warning =
+        format!("warning: not acknowledged by edges/e0, which may go on accepting the token: each {until}");
+    let said = whole(&gateway.try_ctl(&["revoke", "token", "two", "--timeout", "1s"]).await);
+    assert_eq!(said, revoked("two", warning));
+    gateway.ctl("delete edge e0 --force").await;
+    let warning = format!(
+        "warning: no edge is connected; one that runs without reaching the control plane may go on accepting the token {until}"
+    );
+    let said = whole(&gateway.try_ctl(&["revoke", "token", "three"]).await);
+    assert_eq!(said, revoked("three", warning));
 }
 
 #[test]

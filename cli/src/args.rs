@@ -34,6 +34,8 @@ pub fn command() -> clap::Command {
 pub fn parse() -> Args {
     let matches = command().try_get_matches().unwrap_or_else(|error| with_suggestion(error).exit());
     Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let matches = startup::options::matches(command(), std::env::args_os());
+    matches.and_then(|matches| Args::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit())
 }
 
 /// Adds the verb that may have been meant: `get` for `gte` is too far off for clap.

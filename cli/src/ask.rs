@@ -1,6 +1,6 @@
 //! Asks on the terminal, also for what must not be seen there. Whoever calls knows that stdin is one.
 
-use std::io::{BufRead as _, Read as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -20,10 +20,22 @@ pub fn secret(question: &str) -> Result<String> {
     quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
     tcsetattr(std::io::stdin(), OptionalActions::Now, &quiet).map_err(failure)?;
     let _restored = Restored(before);
-    let _ = write!(std::io::stderr(), "{question}");
+    tell(question);
     let typed = read();
-    let _ = writeln!(std::io::stderr());
+    tell("\n");
     typed?.ok_or_else(|| Error::failure("cancelled; nothing was changed"))
+}
+
+/// Writes to whoever is asked: also where messages go to a file.
+fn tell(text: &str) {
+    let terminal = match std::io::stderr().is_terminal() {
+        true => None,
+        false => std::fs::OpenOptions::new().write(true).open("/dev/tty").ok(),
+    };
+    let _ = match terminal {
+        Some(mut terminal) => terminal.write_all(text.as_bytes()),
+        None => std::io::stderr().write_all(text.as_bytes()),
+    };
 }
 
 /// Asks for a line, which is shown while it is typed.
@@ -33,7 +45,11 @@ pub fn line(question: &str) -> Result<String> {
     stderr.flush()?;
     let mut typed = String::new();
     match std::io::stdin().lock().read_line(&mut typed)? {
-        0 => Err(Error::failure("cancelled; nothing was changed")),
+        0 => {
+            // Ctrl-D leaves the cursor behind the question.
+            writeln!(stderr)?;
+            Err(Error::failure("cancelled; nothing was changed"))
+        }
         _ => Ok(typed.trim_end_matches(['\r', '\n']).to_owned()),
     }
 }

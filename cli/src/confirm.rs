@@ -16,7 +16,10 @@ pub fn confirm(what: &str, yes: bool) -> Result {
     write!(stderr, "{}; continue? [y/N] ", printable::line(what))?;
     stderr.flush()?;
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
+    if std::io::stdin().lock().read_line(&mut answer)? == 0 {
+        // Ctrl-D leaves the cursor behind the question.
+        writeln!(stderr)?;
+    }
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Error::failure("stopped; nothing was changed")),

@@ -2,8 +2,6 @@
 //!
 //! It is the only file of the program that holds secrets, and only its owner can read it (0600).
 
-pub mod kept;
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -13,7 +11,7 @@ use std::path::{Path, PathBuf};
 use mcp::border::text_without_mark;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::suggest::did_you_mean;
 
 /// A secret that `Debug` does not print.
@@ -96,32 +94,7 @@ pub struct SavedToken {
     pub created: Option<String>,
 }
 
-impl Contexts {
-    /// Adds what other contexts have and these do not.
-    fn add(&mut self, others: Self) {
-        for (name, other) in others.contexts {
-            match self.contexts.get_mut(&name) {
-                Some(context) => context.add(other),
-                None => drop(self.contexts.insert(name, other)),
-            }
-        }
-        self.current_context = self.current_context.take().or(others.current_context);
-    }
-}
-
 impl Context {
-    fn add(&mut self, other: Self) {
-        for (name, token) in other.tokens {
-            self.tokens.entry(name).or_insert(token);
-        }
-        self.control = self.control.take().or(other.control);
-        self.edge = self.edge.take().or(other.edge);
-        self.ca_file = self.ca_file.take().or(other.ca_file);
-        if self.admin_token.is_none() && self.admin_token_file.is_none() {
-            (self.admin_token, self.admin_token_file) = (other.admin_token, other.admin_token_file);
-        }
-    }
-
     /// Returns the control plane's URL, or an error that says how to set it.
     pub fn control_url(&self) -> Result<&str> {
         self.control.as_deref().ok_or_else(|| no_context("control plane", "--control http://127.0.0.1:4445"))
@@ -216,32 +189,48 @@ impl ContextFile {
 
     /// Returns the context to use; an empty one if no context is configured.
     pub fn current(&self) -> Result<Context> {
-        let contexts = self.read()?;
-        let Some(name) = self.current_name(&contexts) else {
-            return if contexts.contexts.is_empty() {
-                Ok(Context::default())
-            } else {
-                Err(self.none_current(&contexts))
-            };
-        };
-        contexts.contexts.get(&name).cloned().ok_or_else(|| {
-            Error::new(
-                Exit::NotFound,
-                format!(
-                    "context {name} does not exist in {}{}; run `mcpctl config get-contexts` to list contexts",
-                    self.path.display(),
-                    did_you_mean(&name, contexts.contexts.keys().map(String::as_str)),
-                ),
-            )
-        })
+        let mut contexts = self.read()?;
+        let name = self.chosen(&contexts)?;
+        Ok(name.and_then(|name| contexts.contexts.remove(&name)).unwrap_or_default())
     }
 
-    fn none_current(&self, contexts: &Contexts) -> Error {
+    /// Returns the context to use, or an error where there is none yet.
+    pub fn existing(&self) -> Result<Context> {
+        let mut contexts = self.read()?;
+        let name = self.chosen(&contexts)?;
+        name.and_then(|name| contexts.contexts.remove(&name)).ok_or_else(|| self.none())
+    }
+
+    /// Returns the name of the context to use, which exists. `None`: no context is configured.
+    fn chosen(&self, contexts: &Contexts) -> Result<Option<String>> {
+        let Some(name) = self.current_name(contexts) else {
+            return if contexts.contexts.is_empty() { Ok(None) } else { Err(self.none_current(contexts)) };
+        };
+        if contexts.contexts.contains_key(&name) {
+            return Ok(Some(name));
+        }
+        Err(Error::not_found(format!(
+            "context {name} does not exist in {}{}; run `mcpctl config get-contexts` to list contexts",
+            self.path.display(),
+            did_you_mean(&name, contexts.contexts.keys().map(String::as_str)),
+        )))
+    }
+
+    /// The error where there are contexts, and none of them is the current one.
+    pub fn none_current(&self, contexts: &Contexts) -> Error {
         let names: Vec<_> = contexts.contexts.keys().map(String::as_str).collect();
         Error::usage(format!(
             "no context of {} is the current one; run `mcpctl config use-context NAME` ({})",
             self.path.display(),
             names.join(", ")
+        ))
+    }
+
+    /// The error where something is to be saved for a gateway, and none is known.
+    fn none(&self) -> Error {
+        Error::usage(format!(
+            "no context in {}; run `mcpctl config set-context NAME --control URL --edge URL` first",
+            self.path.display()
         ))
     }
 
@@ -313,9 +302,9 @@ impl ContextFile {
 
     fn edit_current(&self, change: impl FnOnce(&mut Context)) -> Result {
         self.edit(|contexts| {
-            let name = self.current_name(contexts).unwrap_or_else(|| "default".into());
-            change(contexts.contexts.entry(name.clone()).or_default());
-            contexts.current_context.get_or_insert(name);
+            let name = self.chosen(contexts)?;
+            let context = name.and_then(|name| contexts.contexts.get_mut(&name));
+            change(context.ok_or_else(|| self.none())?);
             Ok(())
         })
     }
@@ -388,105 +377,4 @@ fn home(variable: &str, otherwise: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, ContextFile) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ContextFile { path: folder.path().join("new/mcpctl.yaml"), named: None };
-        (folder, store)
-    }
-
-    #[test]
-    fn a_saved_token_is_found_by_name_and_the_file_is_private() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let (_folder, store) = store();
-        let token = SavedToken { bearer: Secret::new("s3cret"), ..SavedToken::default() };
-        store.save_token("laptop", token.clone()).unwrap();
-        let context = store.current().unwrap();
-        assert_eq!(context.saved_token("tokens/laptop", store.path()).unwrap(), ("laptop", &token));
-        let error = context.saved_token("laptp", store.path()).unwrap_err();
-        assert_eq!(error.exit, Exit::NotFound);
-        assert!(error.to_string().contains("did you mean laptop?"), "{error}");
-        assert_eq!(std::fs::metadata(store.path()).unwrap().permissions().mode() & 0o777, 0o600);
-        store.forget_token("laptop").unwrap();
-        assert!(store.current().unwrap().tokens.is_empty());
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_without_quoting_the_file() {
-        let (_folder, store) = store();
-        store.edit(|_| Ok(())).unwrap();
-        std::fs::write(store.path(), "contexts: {a: {bearer: s3cret}}\n").unwrap();
-        let error = store.read().unwrap_err().to_string();
-        assert!(!error.contains("s3cret") && error.contains("mcpctl.yaml"), "{error}");
-    }
-
-    #[test]
-    fn a_bearer_that_was_handed_over_is_kept_beside_a_new_one() {
-        let (_folder, store) = store();
-        let token = |bearer: &str, created: Option<&str>| SavedToken {
-            bearer: Secret::new(bearer),
-            created: created.map(str::to_owned),
-            ..SavedToken::default()
-        };
-        store.save_token("gift", token("handed over", None)).unwrap();
-        let kept = store.save_new_token("gift", token("made", Some("2026-11-30T00:00:00Z"))).unwrap();
-        assert_eq!(kept.as_deref(), Some("gift-2"));
-        assert_eq!(store.save_new_token("gift", token("again", Some("2026-11-30T00:00:01Z"))).unwrap(), None);
-        let tokens = store.current().unwrap().tokens;
-        let bearers: Vec<_> =
-            tokens.iter().map(|(name, saved)| (name.as_str(), saved.bearer.clone())).collect();
-        assert_eq!(bearers, [("gift", Secret::new("again")), ("gift-2", Secret::new("handed over"))]);
-    }
-
-    #[test]
-    fn what_is_no_file_is_not_replaced_by_one() {
-        let (_folder, store) = store();
-        let target = store.path().with_file_name("pipe.yaml");
-        std::fs::create_dir_all(&target).unwrap();
-        std::os::unix::fs::symlink(&target, store.path()).unwrap();
-        let error = store.save_token("laptop", SavedToken::default()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("{} is no regular file; name another with --config or MCPCTL_CONFIG", target.display())
-        );
-        assert!(target.is_dir());
-    }
-
-    #[test]
-    fn those_who_come_by_different_links_wait_for_each_other() {
-        let (folder, store) = store();
-        let link = folder.path().join("link.yaml");
-        std::os::unix::fs::symlink(store.path(), &link).unwrap();
-        let linked = ContextFile { path: link, ..store.clone() };
-        let save = |file: &ContextFile, prefix: &str| {
-            for n in 0..20 {
-                file.save_token(&format!("{prefix}{n}"), SavedToken::default()).unwrap();
-            }
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(|| save(&store, "direct"));
-            scope.spawn(|| save(&linked, "linked"));
-        });
-        assert_eq!(store.current().unwrap().tokens.len(), 40);
-    }
-
-    #[test]
-    fn files_may_begin_with_a_byte_order_mark() {
-        let (folder, store) = store();
-        let path = folder.path().join("admin-token");
-        std::fs::write(&path, "\u{feff}s3cret\r\n").unwrap();
-        let context = Context { admin_token_file: Some(path), ..Context::default() };
-        assert_eq!(context.admin_bearer().unwrap(), Some(Secret::new("s3cret")));
-        store.edit(|_| Ok(())).unwrap();
-        let text = std::fs::read_to_string(store.path()).unwrap();
-        std::fs::write(store.path(), format!("\u{feff}{text}")).unwrap();
-        store.read().unwrap();
-    }
-
-    #[test]
-    fn debug_shows_no_secret() {
-        assert_eq!(format!("{:?}", Secret::new("s3cret")), "…");
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::error::{Error, Result};
 use crate::output::table::{Cell, Column};
+use crate::parse::as_shown;
 use crate::suggest::did_you_mean;
 
 /// A kind of resource, and how it is presented.
@@ -323,7 +324,8 @@ impl Kind {
         }
         match word.split_once('/') {
             Some((upstream, own)) if !upstream.is_empty() && !own.is_empty() => {
-                Ok(format!("upstreams/{upstream}/{collection}{}", utf8_percent_encode(own, &ID)))
+                let own = as_shown(own);
+                Ok(format!("upstreams/{upstream}/{collection}{}", utf8_percent_encode(&own, &ID)))
             }
             _ => Err(Error::usage(format!("invalid {} name {word:?}; use UPSTREAM/NAME", self.singular))),
         }
@@ -407,6 +409,7 @@ mod tests {
         assert_eq!(tool.full_name("time/now").unwrap(), "upstreams/time/tools/now");
         assert_eq!(tool.full_name("upstreams/time/tools/now").unwrap(), "upstreams/time/tools/now");
         assert!(tool.full_name("now").is_err());
+        assert_eq!(tool.full_name(r"evil/ev\u{1b}[2Jil").unwrap(), "upstreams/evil/tools/ev%1B%5B2Jil");
         let name = resource.full_name("files/file:///a b").unwrap();
         assert_eq!(name, "upstreams/files/resources/file%3A%2F%2F%2Fa%20b");
         assert_eq!(short_name(&name), "files/file:///a b");

@@ -23,6 +23,7 @@ pub mod parse;
 pub mod reflection;
 pub mod selection;
 pub mod selector;
+pub mod shell;
 pub mod suggest;
 
 #[global_allocator]

@@ -49,6 +49,55 @@ pub fn pair_or_removal(text: &str) -> Result<(String, Option<String>), String> {
     }
 }
 
+/// Parses a name that is written on command lines, such as that of a context.
+pub fn word(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('-') || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(
+            "a name is not empty, has no blanks or control characters, and does not begin with -".into()
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses the id of a resource, as a control plane takes it.
+pub fn id(text: &str) -> Result<String, String> {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_id = text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text.chars().all(is_allowed);
+    if is_id {
+        return Ok(text.to_owned());
+    }
+    Err("an id has lowercase letters, digits and hyphens, begins with a letter, ends with a letter or digit, and is at most 63 \
+         characters long"
+        .into())
+}
+
+/// Reads a name as tables show it: what does not print is written there as `\u{1b}`.
+pub fn as_shown(text: &str) -> String {
+    let (mut read, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once("\\u{") {
+        read.push_str(before);
+        let escaped = after.split_once('}').and_then(|(hex, after)| {
+            let shown = char::from_u32(u32::from_str_radix(hex, 16).ok()?)?;
+            (printable::line(shown.encode_utf8(&mut [0; 4])) == format!("\\u{{{hex}}}"))
+                .then_some((shown, after))
+        });
+        match escaped {
+            Some((c, after)) => {
+                read.push(c);
+                rest = after;
+            }
+            None => {
+                read.push_str("\\u{");
+                rest = after;
+            }
+        }
+    }
+    read + rest
+}
+
 /// The end of a token's validity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
@@ -126,6 +175,27 @@ mod tests {
     fn pairs_keep_everything_after_the_first_sign() {
         assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
         assert!(pair("=b").is_err() && pair("a").is_err());
+    }
+
+    #[test]
+    fn names_are_words() {
+        assert_eq!(word("prod-1"), Ok("prod-1".to_owned()));
+        for wrong in ["", "a b", "a\n", "\u{1b}[2J", "-o"] {
+            assert!(word(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(id("time-2"), Ok("time-2".to_owned()));
+        for wrong in ["", "Bad Name", "1a", "a-", "a_b", &"a".repeat(64)] {
+            assert!(id(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_shown() {
+        let name = "ev\u{1b}[2Jil\u{202e}é";
+        assert_eq!(as_shown(&printable::line(name)), name);
+        for plain in ["now", r"a\u{61}b", r"\u{", r"\u{zz}", r"C:\x", r"\u{1b"] {
+            assert_eq!(as_shown(plain), plain);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::context::{Context, Contexts, SavedToken, Secret};
 use crate::error::{Error, Exit, Result, tls};
 use crate::kinds::short_name;
 use crate::output::{self, Format, table};
+use crate::parse;
 use crate::suggest::did_you_mean;
 
 /// Arguments of `config`.
@@ -37,6 +38,7 @@ enum Action {
     /// Create or change a context; the first one becomes the current context
     SetContext {
         /// Name of the context
+        #[arg(value_parser = parse::word)]
         name: String,
         /// URL of the control plane, such as http://127.0.0.1:4445
         #[arg(long, value_name = "URL")]
@@ -82,13 +84,16 @@ enum Action {
 
 /// Runs `config`.
 pub fn run(invocation: &Invocation, args: Args) -> Result {
+    if let Some(verb) = args.action.without_formats().filter(|_| invocation.format.is_some()) {
+        return Err(Error::usage(format!("config {verb} has no output formats; leave -o out")));
+    }
     match args.action {
         Action::GetContexts => get_contexts(invocation),
         Action::CurrentContext => {
-            let name = invocation.context_file.current_name(&invocation.context_file.read()?);
-            output::print(&name.ok_or_else(|| {
-                Error::not_found("no current context is set; run `mcpctl config use-context NAME` to set one")
-            })?)
+            let contexts = invocation.context_file.read()?;
+            let name =
+                invocation.context_file.current_name(&contexts).ok_or_else(|| none_current(&contexts))?;
+            output::print(&output::value(&name, invocation.format(), || name.clone())?)
         }
         Action::UseContext { name } => {
             invocation.context_file.edit(|contexts| {
@@ -111,46 +116,99 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
             Ok(())
         }
         Action::GetBearer { name } => {
-            let file = invocation.context_file.path();
-            output::print(invocation.context()?.saved_token(&name, file)?.1.bearer.expose())
+            let context = invocation.context()?;
+            let bearer = context.saved_token(&name, invocation.context_file.path())?.1.bearer.expose();
+            output::print(&output::value(&bearer, invocation.format(), || bearer.to_owned())?)
         }
         Action::SetBearer { name, file, servers, replace } => {
             set_bearer(invocation, name, file.as_deref(), &servers, replace)
         }
         Action::SetContext { name, control, edge, admin_token_file, ca_file } => {
-            let is_nothing = control.is_none() && edge.is_none() && admin_token_file.is_none();
-            if is_nothing && ca_file.is_none() {
-                return Err(Error::usage(format!(
-                    "nothing to set in context {name}; give --control, --edge, --admin-token-file or --ca-file"
-                )));
-            }
-            for url in [&control, &edge].into_iter().flatten() {
-                check_url(url)?;
-            }
-            let ca_file = ca_file.map(std::path::absolute).transpose()?;
-            if let Some(path) = &ca_file {
-                tls::read_certificates(path)?;
-            }
-            let from_stdin = admin_token_file.as_ref().is_some_and(|path| path.as_os_str() == "-");
-            let token = admin_token_file.as_deref().filter(|_| from_stdin).map(read_text).transpose()?;
-            let exists = invocation.context_file.edit(|contexts| {
-                let exists = contexts.contexts.contains_key(&name);
-                let context = contexts.contexts.entry(name.clone()).or_default();
-                context.control = control.or(context.control.take());
-                context.edge = edge.or(context.edge.take());
-                context.ca_file = ca_file.or(context.ca_file.take());
-                if let Some(token) = token {
-                    (context.admin_token, context.admin_token_file) = (Some(Secret::new(token)), None);
-                } else if let Some(path) = admin_token_file {
-                    let path = std::path::absolute(path)?;
-                    (context.admin_token, context.admin_token_file) = (None, Some(path));
-                }
-                contexts.current_context.get_or_insert_with(|| name.clone());
-                Ok(exists)
-            })?;
-            output::eprint(format!("context {name} {}", if exists { "updated" } else { "created" }));
-            Ok(())
+            set_context(invocation, &name, Given { control, edge, admin_token_file, ca_file })
         }
+    }
+}
+
+impl Action {
+    /// Returns the verb of an action that prints nothing in formats.
+    fn without_formats(&self) -> Option<&'static str> {
+        match self {
+            Self::GetContexts | Self::CurrentContext | Self::GetBearer { .. } => None,
+            Self::UseContext { .. } => Some("use-context"),
+            Self::SetContext { .. } => Some("set-context"),
+            Self::DeleteContext { .. } => Some("delete-context"),
+            Self::SetBearer { .. } => Some("set-bearer"),
+        }
+    }
+}
+
+fn none_current(contexts: &Contexts) -> Error {
+    let names: Vec<_> = contexts.contexts.keys().map(String::as_str).collect();
+    let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    Error::not_found(format!(
+        "no current context is set; run `mcpctl config use-context NAME` to set one{names}"
+    ))
+}
+
+/// What `set-context` sets.
+struct Given {
+    control: Option<String>,
+    edge: Option<String>,
+    admin_token_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+impl Given {
+    /// Refuses what could not work.
+    fn check(&self, name: &str) -> Result {
+        let is_nothing = self.control.is_none() && self.edge.is_none() && self.admin_token_file.is_none();
+        if is_nothing && self.ca_file.is_none() {
+            return Err(Error::usage(format!(
+                "nothing to set in context {name}; give --control, --edge, --admin-token-file or --ca-file"
+            )));
+        }
+        for (option, url) in [("--control", &self.control), ("--edge", &self.edge)] {
+            if let Some(url) = url {
+                check_url(option, url)?;
+            }
+        }
+        self.ca_file.as_deref().map_or(Ok(()), |path| tls::read_certificates(path).map(drop))
+    }
+}
+
+fn set_context(invocation: &Invocation, name: &str, given: Given) -> Result {
+    given.check(name)?;
+    let Given { control, edge, admin_token_file, ca_file } = given;
+    let ca_file = ca_file.map(std::path::absolute).transpose()?;
+    let token = admin_token_file.as_deref().map(admin_token).transpose()?;
+    // Of a file its place is saved, so that its token can be replaced; of stdin the token.
+    let admin_token_file = admin_token_file.filter(|path| path.as_os_str() != "-");
+    let admin_token_file = admin_token_file.map(std::path::absolute).transpose()?;
+    let exists = invocation.context_file.edit(|contexts| {
+        let exists = contexts.contexts.contains_key(name);
+        let context = contexts.contexts.entry(name.to_owned()).or_default();
+        context.control = control.or(context.control.take());
+        context.edge = edge.or(context.edge.take());
+        context.ca_file = ca_file.or(context.ca_file.take());
+        if admin_token_file.is_some() {
+            (context.admin_token, context.admin_token_file) = (None, admin_token_file);
+        } else if token.is_some() {
+            (context.admin_token, context.admin_token_file) = (token, None);
+        }
+        contexts.current_context.get_or_insert_with(|| name.to_owned());
+        Ok(exists)
+    })?;
+    output::eprint(format!("context {name} {}", if exists { "updated" } else { "created" }));
+    Ok(())
+}
+
+/// Reads the admin token, which must be there.
+fn admin_token(path: &Path) -> Result<Secret> {
+    let token = read_text(path)?;
+    let place = if path.as_os_str() == "-" { "stdin".to_owned() } else { path.display().to_string() };
+    match token.trim() {
+        "" => Err(Error::usage(format!("--admin-token-file: {place} holds no token"))),
+        token => Ok(Secret::new(token)),
     }
 }
 
@@ -170,6 +228,8 @@ fn set_bearer(
     servers: &[String],
     replace: bool,
 ) -> Result {
+    // Nobody is asked for what cannot be saved.
+    let mut saved = invocation.context_file.existing()?.tokens;
     let is_asked = file.is_none() && std::io::stdin().is_terminal();
     let (text, place) = match file {
         Some(path) => (read_text(path)?, path.display().to_string()),
@@ -182,8 +242,7 @@ fn set_bearer(
         Error::usage("the bearer does not say of which token it is; run `mcpctl config set-bearer NAME`")
     })?;
     let path = invocation.context_file.path();
-    let earlier = invocation.context()?.tokens.remove(&name);
-    if !replace && earlier.is_some_and(|earlier| earlier.bearer != bearer) {
+    if !replace && saved.remove(&name).is_some_and(|earlier| earlier.bearer != bearer) {
         return Err(Error::new(
             Exit::Conflict,
             format!(
@@ -209,10 +268,26 @@ fn check_known(contexts: &Contexts, name: &str) -> Result {
     )))
 }
 
-fn check_url(url: &str) -> Result {
-    match url::Url::parse(url) {
-        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
-        _ => Err(Error::usage(format!("{url:?} is not an http or https URL"))),
+/// Refuses a URL that is of no gateway, or has parts that would have no effect.
+fn check_url(option: &str, text: &str) -> Result {
+    let url = url::Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = url.ok_or_else(|| Error::usage(format!("{text:?} is not an http or https URL")))?;
+    let refused = |why: &str| Err(Error::usage(format!("{option} {text}: {why}")));
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not shown: it may hold a password.
+        return Err(Error::usage(format!(
+            "{option}: the URL has a user name or a password, which is not used; give the admin token by --admin-token-file"
+        )));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return refused("leave out what follows ? or #");
+    }
+    match text.find("/servers/") {
+        Some(end) => {
+            refused(&format!("that is the URL of a server; give that of the gateway, {}", &text[..end]))
+        }
+        None => Ok(()),
     }
 }
 

@@ -4,17 +4,20 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use crate::commands::Invocation;
 use crate::commands::get::{self, Query};
+use crate::commands::{Invocation, rollout};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::kinds::{Kind, short_name};
 use crate::manifest;
 use crate::output::{self, Format};
 use crate::reflection;
 use crate::selection::Selection;
 use crate::selector::Selector;
+
+/// The name of the kind of edges.
+const EDGE: &str = "Edge";
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
@@ -33,7 +36,7 @@ pub struct Args {
     /// Delete all of the kind; for tools, resources and prompts of an upstream, if it is named; asks first
     #[arg(long, conflicts_with = "etag")]
     all: bool,
-    /// Delete even if other resources refer to it
+    /// Delete even if other resources refer to it, or, of an edge, while it is connected
     #[arg(long)]
     force: bool,
     /// Delete only if the resource still has this etag
@@ -83,6 +86,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     report(invocation, &targets, args.dry_run, format)?;
     if revision > 0 && !args.dry_run {
         output::eprint(format!("revision {revision}"));
+        if targets.iter().any(|(kind, _)| kind.name == "Token") {
+            rollout::wait_for_revocation(invocation, &client, revision).await;
+        }
     }
     Ok(())
 }
@@ -155,9 +161,10 @@ async fn send(client: &ControlClient, targets: &[Named], args: &Args, validate_o
     let (registered, others): (Vec<_>, Vec<_>) =
         targets.iter().partition(|(kind, _)| kind.manifest.is_some());
     if !others.is_empty() {
-        refuse_flags(others[0].0, args)?;
+        others.iter().try_for_each(|(kind, _)| refuse_flags(kind, args))?;
         // What could fail is looked at before the first is deleted.
         send_each(client, &others, true).await?;
+        refuse_connected(client, &others, args.force).await?;
     }
     let mut revision = 0;
     if !registered.is_empty() {
@@ -171,9 +178,27 @@ async fn send(client: &ControlClient, targets: &[Named], args: &Args, validate_o
 
 /// Edges and join tokens are no resources of the registry.
 fn refuse_flags(kind: &Kind, args: &Args) -> Result {
-    for (flag, given) in [("--force", args.force), ("--etag", args.etag.is_some())] {
+    let forced = args.force && kind.name != EDGE;
+    for (flag, given) in [("--force", forced), ("--etag", args.etag.is_some())] {
         if given {
             return Err(Error::usage(format!("{flag} has no meaning for {}; leave it out", kind.words())));
+        }
+    }
+    Ok(())
+}
+
+/// An edge that is connected would serve on, and hear of no revocation any more.
+async fn refuse_connected(client: &ControlClient, targets: &[&Named], force: bool) -> Result {
+    for (kind, name) in targets.iter().filter(|(kind, _)| kind.name == EDGE && !force) {
+        let edge = reflection::to_json(&get::one(client, kind, name).await?);
+        if edge["connected"] == true {
+            return Err(Error::new(
+                Exit::Conflict,
+                format!(
+                    "{name} is connected; once deleted it serves on what it has, without hearing of revocations, for \
+                     --trust-max-age at most; stop it first, or add --force"
+                ),
+            ));
         }
     }
     Ok(())

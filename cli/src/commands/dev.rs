@@ -5,25 +5,28 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use printable::logs::{PrintableFields, filter as log_filter};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use startup::DirectoryLock;
-use trunkline_control_plane::{app as control_plane, config::Config as ControlConfig};
-use trunkline_edge_proxy::{app as edge_proxy, config::Config as EdgeConfig};
+use startup::options::{address, parse_from};
+use trunkline_control_plane::app::{self as control_plane, Running as ControlPlane};
+use trunkline_control_plane::config::Config as ControlConfig;
+use trunkline_edge_proxy::app::{self as edge_proxy, StartError};
+use trunkline_edge_proxy::config::Config as EdgeConfig;
 
 use crate::client::caller;
 use crate::commands::Invocation;
 use crate::commands::expose::StopSignal;
 use crate::complete;
-use crate::context::kept::KeptContexts;
 use crate::context::{Context, ContextFile, Contexts, Secret, data_home};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::output::eprint;
 use crate::output::progress::Spinner;
 use crate::reflection;
+use crate::shell;
 
 const CONTEXT: &str = "dev";
 const EDGE: &str = "local";
@@ -44,7 +47,8 @@ pub struct Args {
         env = "TRUNKLINE_EDGE_LISTEN",
         hide_env_values = true,
         value_name = "ADDR",
-        default_value = "127.0.0.1:4444"
+        default_value = "127.0.0.1:4444",
+        value_parser = address
     )]
     edge_listen: SocketAddr,
     /// Address that `mcpctl` and other administrators connect to (gRPC and JSON)
@@ -53,7 +57,8 @@ pub struct Args {
         env = "TRUNKLINE_LISTEN",
         hide_env_values = true,
         value_name = "ADDR",
-        default_value = "127.0.0.1:4445"
+        default_value = "127.0.0.1:4445",
+        value_parser = address
     )]
     control_listen: SocketAddr,
     /// Address for health, readiness and metrics of the edge
@@ -62,7 +67,8 @@ pub struct Args {
         env = "TRUNKLINE_EDGE_OPS_LISTEN",
         hide_env_values = true,
         value_name = "ADDR",
-        default_value = "127.0.0.1:4446"
+        default_value = "127.0.0.1:4446",
+        value_parser = address
     )]
     ops_listen: SocketAddr,
     /// Addresses that upstreams may have besides public ones: ranges such as 10.0.0.0/8, addresses, and classes (loopback,
@@ -115,23 +121,21 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         false => Spinner::hidden(),
     };
 
-    // The file of an earlier run would signal readiness too soon.
-    let kept = KeptContexts::put_aside(file.clone())?;
-    let control = tokio::select! {
-        started = control_plane::start(control_config(&args, &folder)?) => started,
+    // What cannot be read is for its owner to mend. It is written when there is something to say, and stays whole until then.
+    file.read()?;
+    let (control, join_token) = tokio::select! {
+        started = start_control(&args, &folder) => started?,
         () = stop.wait() => return Err(stopped()),
     };
-    let control = control.map_err(start_failure("the control plane"))?;
-    let join_token = control.create_join_token().await.map_err(start_failure("the control plane"))?;
     spinner.text("starting the edge");
     let control_url = format!("http://{}", control.addr);
     let edge = edge_proxy::start(&edge_config(&args, &folder, &control_url, &join_token)?);
-    let edge = edge.map_err(start_failure("the edge"))?;
+    let edge = edge.map_err(|error| edge_failure(&error))?;
     let context = Context {
         control: Some(control_url),
         edge: Some(format!("http://{}", edge.client_addr)),
         admin_token: Some(Secret::new(control.admin_token.expose_secret())),
-        ..kept.contexts()?.contexts.remove(CONTEXT).unwrap_or_default()
+        ..Context::default()
     };
     spinner.text("waiting for the edge to receive its snapshot");
     let ready = tokio::select! {
@@ -139,11 +143,20 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         () = stop.wait() => Err(stopped()),
     };
     ready?;
-    kept.replace(|contexts| set_dev_context(contexts, context.clone()))?;
+    let before = file.edit(|contexts| Ok(set_dev_context(contexts, context.clone())))?;
     drop(spinner);
     print_next_steps(&context, &file, edge.ops_addr, &args.egress().rule());
+    if let Some(before) = &before {
+        eprint(format!(
+            "The current context of {} is {CONTEXT} now; when this ends, it is {before} again.",
+            file.path().display()
+        ));
+    }
     stop.wait().await;
     eprint("Stopping. Press Ctrl-C again to stop at once.");
+    if let Some(before) = before {
+        put_back(&file, &before);
+    }
     tokio::select! {
         () = async { edge.drain().await; control.drain().await } => {}
         () = stop.wait() => {}
@@ -175,18 +188,53 @@ impl Args {
     }
 }
 
-fn start_failure<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
-    // `{:#}` prints the whole chain of causes.
-    move |error| {
-        Error::failure(format!("cannot start {what}: {error:#}; check that no other gateway is running here"))
-    }
+/// Starts the control plane, and makes a join token for the edge.
+async fn start_control(args: &Args, folder: &Path) -> Result<(ControlPlane, String)> {
+    let config = control_config(args, folder)?;
+    let is_shared = config.database_url.is_some();
+    let failure = |error: &(dyn std::error::Error + 'static), text: String| {
+        let mut causes = std::iter::successors(Some(error), |error| error.source());
+        let is_taken = causes.any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(is_taken));
+        start_failure("the control plane", &text, is_taken.then_some("--control-listen"))
+    };
+    let mut control = control_plane::start(config)
+        .await
+        .map_err(|error| failure(error.as_ref(), startup::causes(&error)))?;
+    // The edge enrols again whenever it must. In a database of others, one of this name may be theirs.
+    let join_token = match is_shared {
+        true => control.create_join_token().await,
+        false => control.create_join_token_of(EDGE).await,
+    };
+    let join_token = join_token.map_err(|error| failure(error.as_ref(), startup::causes(&error)))?;
+    Ok((control, join_token))
+}
+
+fn edge_failure(error: &StartError) -> Error {
+    let option = match error {
+        StartError::Listen { option: "--listen", error, .. } if is_taken(error) => Some("--edge-listen"),
+        StartError::Listen { option, error, .. } if is_taken(error) => Some(*option),
+        _ => None,
+    };
+    start_failure("the edge", &error.to_string(), option)
+}
+
+fn is_taken(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::AddrInUse
+}
+
+/// `taken`: the option that names the address, where somebody else listens on it.
+fn start_failure(what: &str, error: &str, taken: Option<&str>) -> Error {
+    let advice = taken.map_or_else(String::new, |option| {
+        format!("; stop what listens there, perhaps another gateway, or name another address with {option}")
+    });
+    Error::failure(format!("cannot start {what}: {error}{advice}"))
 }
 
 /// All other options come from the environment, as when the programs run separately.
 fn control_config(args: &Args, folder: &Path) -> Result<ControlConfig> {
     let words = ["trunkline-control-plane", "--listen", &args.control_listen.to_string(), "--data-dir"];
     let words = words.map(std::ffi::OsString::from).into_iter().chain([folder.join("control").into()]);
-    let config = ControlConfig::try_parse_from(words);
+    let config = parse_from::<ControlConfig>(words);
     let config = config.map_err(|error| Error::usage(format!("the control plane: {error}")))?;
     Ok(ControlConfig { egress: args.egress(), ..config })
 }
@@ -210,7 +258,7 @@ fn edge_config(args: &Args, folder: &Path, control_url: &str, join_token: &str) 
         "--data-dir",
     ];
     let words = words.map(std::ffi::OsString::from).into_iter().chain([folder.join("edge").into()]);
-    let config = EdgeConfig::try_parse_from(words);
+    let config = parse_from::<EdgeConfig>(words);
     let config = config.map_err(|error| Error::usage(format!("the edge: {error}")))?;
     Ok(EdgeConfig { egress: args.egress(), ..config })
 }
@@ -224,13 +272,41 @@ fn stopped() -> Error {
     Error::failure("stopped before the gateway was ready")
 }
 
-/// Bearers that were saved while the gateway started stay.
-fn set_dev_context(contexts: &mut Contexts, mut context: Context) {
-    if let Some(saved) = contexts.contexts.remove(CONTEXT) {
-        context.tokens.extend(saved.tokens);
-    }
+/// Makes the gateway the current context. Bearers that are saved for it stay. Returns the context that was current before.
+fn set_dev_context(contexts: &mut Contexts, context: Context) -> Option<String> {
+    let saved = contexts.contexts.remove(CONTEXT).unwrap_or_default();
+    let context = Context { tokens: saved.tokens, ca_file: saved.ca_file, ..context };
     contexts.contexts.insert(CONTEXT.to_owned(), context);
-    contexts.current_context = Some(CONTEXT.to_owned());
+    contexts.current_context.replace(CONTEXT.to_owned()).filter(|before| before != CONTEXT)
+}
+
+/// Makes the context current again that was so before, unless somebody has chosen another meanwhile.
+fn put_back(file: &ContextFile, before: &str) {
+    let done = file.edit(|contexts| {
+        if contexts.current_context.as_deref() == Some(CONTEXT) && contexts.contexts.contains_key(before) {
+            contexts.current_context = Some(before.to_owned());
+        }
+        Ok(())
+    });
+    if let Err(error) = done {
+        eprint(format!("warning: the current context stays {CONTEXT}: {error}"));
+    }
+}
+
+/// What another terminal needs before it reaches this gateway: what is set there is taken to be what is set here.
+fn pointer(file: &ContextFile) -> String {
+    let [config, context] =
+        ["MCPCTL_CONFIG", "MCPCTL_CONTEXT"].map(|name| std::env::var_os(name).filter(|it| !it.is_empty()));
+    let mut lines = String::new();
+    let there = ContextFile::locate(config.map(PathBuf::from), None);
+    if std::path::absolute(there.path()).ok().as_deref() != Some(file.path()) {
+        let path = file.path().to_string_lossy();
+        lines.push_str(&format!("  export MCPCTL_CONFIG={}\n", shell::quoted(&path)));
+    }
+    if context.is_some_and(|context| context != CONTEXT) {
+        lines.push_str(&format!("  export MCPCTL_CONTEXT={CONTEXT}\n"));
+    }
+    lines
 }
 
 /// Waits until the edge has acknowledged the current revision.
@@ -257,11 +333,7 @@ async fn wait_until_ready(context: &Context, timeout: Duration) -> Result {
 /// Prints the addresses and what to do next.
 fn print_next_steps(context: &Context, file: &ContextFile, ops: SocketAddr, egress: &egress::Rule) {
     let url = |url: &Option<String>| url.clone().unwrap_or_default();
-    let default = ContextFile::locate(None, None);
-    let pointer = match default.path() == file.path() {
-        true => String::new(),
-        false => format!("  export MCPCTL_CONFIG={}\n", file.path().display()),
-    };
+    let pointer = pointer(file);
     let text = format!(
         "\nTrunkline is ready.
 

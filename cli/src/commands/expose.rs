@@ -25,11 +25,12 @@ pub struct Args {
         env = "TRUNKLINE_EXPOSE_LISTEN",
         hide_env_values = true,
         default_value = "127.0.0.1:0",
-        value_name = "ADDR"
+        value_name = "ADDR",
+        value_parser = startup::options::address
     )]
     listen: SocketAddr,
     /// Register it as this upstream; one that exists and points elsewhere needs --replace
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = upstream)]
     register: Option<String>,
     /// Point an upstream here that exists and points elsewhere
     #[arg(long, requires = "register")]
@@ -78,6 +79,11 @@ pub struct Args {
     /// Command to run, with its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// Before anything is started: a name that no upstream can have.
+fn upstream(text: &str) -> std::result::Result<String, String> {
+    parse::id(text.strip_prefix("upstreams/").unwrap_or(text))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::{Invocation, sets};
 use crate::control_client::ControlClient;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
 use crate::output::path::FieldPath;
 use crate::output::{self, Format, Found, Printer};
@@ -98,10 +98,18 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     if args.watch {
         return listing.watch().await;
     }
-    let found = listing.fetch().await?;
-    output::print(&listing.printer.render(&found, listing.selection.is_single())?)?;
+    let mut missing = Vec::new();
+    let found = listing.fetch(Some(&mut missing)).await?;
+    let is_empty = found.iter().all(|group| group.items.is_empty());
+    if !is_empty || missing.is_empty() {
+        output::print(&listing.printer.render(&found, listing.selection.is_single())?)?;
+    }
+    if let Some(last) = missing.pop() {
+        missing.iter().for_each(|error: &Error| output::eprint(format!("mcpctl: {error}")));
+        return Err(last);
+    }
     let is_table = matches!(format, Format::Table | Format::Wide | Format::Columns(_));
-    if is_table && found.iter().all(|group| group.items.is_empty()) {
+    if is_table && is_empty {
         let kinds: Vec<_> = found.iter().map(|group| group.kind.words()).collect();
         output::eprint(format!("no {} found", kinds.join(", ")));
     }
@@ -140,8 +148,9 @@ impl Listing {
         Ok(())
     }
 
-    async fn fetch(&self) -> Result<Vec<Found>> {
-        let mut found = select(&self.client, &self.selection, &self.query).await?;
+    /// `missing` gets the errors of names that do not exist; without it the first is returned.
+    async fn fetch(&self, missing: Option<&mut Vec<Error>>) -> Result<Vec<Found>> {
+        let mut found = select_present(&self.client, &self.selection, &self.query, missing).await?;
         if let Some(path) = &self.sort_by {
             found.iter_mut().for_each(|group| output::sort(&mut group.items, path));
         }
@@ -150,7 +159,7 @@ impl Listing {
 
     /// Prints what is there, and then changes until the process is stopped or nobody reads any more.
     async fn watch(&mut self) -> Result {
-        let mut seen = self.fetch().await?;
+        let mut seen = self.fetch(None).await?;
         for group in &seen {
             if !output::print_while_open(&self.printer.render_changes(group)?)? {
                 return Ok(());
@@ -158,7 +167,7 @@ impl Listing {
         }
         loop {
             tokio::time::sleep(WATCH_INTERVAL).await;
-            let now = self.fetch().await?;
+            let now = self.fetch(None).await?;
             for (old, new) in seen.iter().zip(&now) {
                 if !self.print_changes(old, new)? {
                     return Ok(());
@@ -200,10 +209,20 @@ fn name(item: &DynamicMessage) -> String {
 
 /// Fetches what is selected, by kind.
 pub async fn select(client: &ControlClient, selection: &Selection, query: &Query) -> Result<Vec<Found>> {
+    select_present(client, selection, query, None).await
+}
+
+async fn select_present(
+    client: &ControlClient,
+    selection: &Selection,
+    query: &Query,
+    mut missing: Option<&mut Vec<Error>>,
+) -> Result<Vec<Found>> {
     query.check(selection)?;
     let mut found = Vec::new();
     for group in selection.groups() {
-        found.push(Found { kind: group.kind, items: fetch(client, group, query).await? });
+        let items = fetch(client, group, query, missing.as_deref_mut()).await?;
+        found.push(Found { kind: group.kind, items });
     }
     Ok(found)
 }
@@ -250,14 +269,22 @@ fn has_filter(kind: &Kind) -> bool {
     list.is_some_and(|method| method.input().get_field_by_name("filter").is_some())
 }
 
-async fn fetch(client: &ControlClient, group: &Selected, query: &Query) -> Result<Vec<DynamicMessage>> {
+async fn fetch(
+    client: &ControlClient,
+    group: &Selected,
+    query: &Query,
+    mut missing: Option<&mut Vec<Error>>,
+) -> Result<Vec<DynamicMessage>> {
     if group.names.is_empty() {
         return list(client, group.kind, query, "-").await;
     }
     let mut items = Vec::new();
     for word in &group.names {
         if !is_upstream(group.kind, word) {
-            items.push(one(client, group.kind, word).await?);
+            match (one(client, group.kind, word).await, missing.as_deref_mut()) {
+                (Err(error), Some(missing)) if error.exit == Exit::NotFound => missing.push(error),
+                (item, _) => items.push(item?),
+            }
             continue;
         }
         let upstream = word.strip_prefix("upstreams/").unwrap_or(word);

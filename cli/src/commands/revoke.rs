@@ -38,12 +38,14 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         Some(format) => output::print(&output::resources(kind, std::slice::from_ref(&token), true, format)?)?,
         None => output::print(&format!("{name} revoked"))?,
     }
-    if !args.wait {
-        return Ok(());
-    }
     let meta = reflection::submessage(&token, "meta")
         .ok_or_else(|| Error::failure("the response contains no revision"))?;
-    rollout::wait(invocation, &client, reflection::number(&meta, "revision")).await
+    let revision = reflection::number(&meta, "revision");
+    if args.wait {
+        rollout::wait(invocation, &client, revision).await?;
+    }
+    rollout::wait_for_revocation(invocation, &client, revision).await;
+    Ok(())
 }
 
 /// A join token that is revoked is gone: nothing needs to know it any more.

@@ -67,6 +67,23 @@ pub async fn wait_briefly(invocation: &Invocation, client: &ControlClient, revis
     }
 }
 
+/// Waits a moment until every connected edge knows that a token is not valid any more, and names those that may go on with it.
+pub async fn wait_for_revocation(invocation: &Invocation, client: &ControlClient, revision: i64) {
+    let mut rollout = Rollout::default();
+    let spinner = start_spinner(revision);
+    let follow = follow(client, revision, &mut rollout, |_| ());
+    let ended = tokio::time::timeout(invocation.timeout.unwrap_or(SHORT_WAIT), follow).await;
+    drop(spinner);
+    if let Ok(Err(error)) = ended {
+        return output::eprint(format!(
+            "warning: the edges could not be asked whether they know of it: {error}"
+        ));
+    }
+    if let Some(warning) = rollout.unaware() {
+        output::eprint(format!("warning: {warning}"));
+    }
+}
+
 /// Looks for a while whether every connected edge has acknowledged the revision. Returns what is missing; `None`: nothing.
 pub async fn missing(client: &ControlClient, revision: i64, limit: Duration) -> Result<Option<String>> {
     let mut rollout = Rollout::default();
@@ -155,6 +172,24 @@ impl Rollout {
         self.result().err().map(|error| error.to_string())
     }
 
+    /// Who may not know of a revocation, as far as the rollout went.
+    fn unaware(&self) -> Option<String> {
+        const UNTIL: &str =
+            "until it hears of this, for --trust-max-age of the control plane at most (24h unless set)";
+        let names: Vec<_> =
+            ["pending", "disconnected"].into_iter().flat_map(|state| self.in_state(state)).collect();
+        if self.edges.is_empty() {
+            return Some(format!(
+                "no edge is connected; one that runs without reaching the control plane may go on accepting the token {UNTIL}"
+            ));
+        }
+        if names.is_empty() {
+            return self.result().err().map(|error| error.to_string());
+        }
+        let names = names.join(", ");
+        Some(format!("not acknowledged by {names}, which may go on accepting the token: each {UNTIL}"))
+    }
+
     fn in_state(&self, state: &str) -> Vec<String> {
         self.edges.iter().filter(|(_, (s, _))| s == state).map(|(name, _)| name.clone()).collect()
     }
@@ -219,6 +254,22 @@ mod tests {
             let refusal = json!([{"refusal": {"name": "servers/dev", "reason": "a schema is no JSON"}}]);
             rollout.update(&message(state, if state == "REFUSED" { refusal } else { json!([]) }));
             let said = shortfall(&rollout);
+            assert!(said.starts_with(starts) && said.is_empty() == starts.is_empty(), "{state}: {said}");
+        }
+    }
+
+    #[test]
+    fn edges_that_may_not_know_of_a_revocation_are_named() {
+        let mut rollout = Rollout::default();
+        let unaware = |rollout: &Rollout| rollout.unaware().unwrap_or_default();
+        assert!(unaware(&rollout).starts_with("no edge is connected; one that runs without"));
+        for (state, starts) in [
+            ("PENDING", "not acknowledged by edges/e1, which may go on accepting the token: each until"),
+            ("DISCONNECTED", "not acknowledged by edges/e1, "),
+            ("ACKNOWLEDGED", ""),
+        ] {
+            rollout.update(&message(state, json!([])));
+            let said = unaware(&rollout);
             assert!(said.starts_with(starts) && said.is_empty() == starts.is_empty(), "{state}: {said}");
         }
     }

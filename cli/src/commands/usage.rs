@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::commands::Invocation;
+use crate::commands::{Invocation, get};
 use crate::error::Result;
 use crate::kinds::{Kind, short_name};
 use crate::output::{self, table};
@@ -33,7 +33,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         let text = parse::Expiry::At(start).timestamp(start).unwrap_or_default();
         request.insert("startTime".into(), text.into());
     }
-    for (key, word) in [("server", &args.server), ("token", &args.token)] {
+    let named = [("server", &args.server), ("token", &args.token)];
+    for (key, word) in named {
         if let Some(word) = word {
             request.insert(key.into(), Kind::from_word(key).full_name(word)?.into());
         }
@@ -41,6 +42,14 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let client = invocation.client().await?;
     let answer =
         client.call("trunkline.telemetry.v1.UsageService/QueryUsage", Value::Object(request)).await?;
+    if reflection::submessages(&answer, "records").is_empty() {
+        // Nobody called it, or it does not exist.
+        for (key, word) in named {
+            if let Some(word) = word {
+                get::one(&client, Kind::from_word(key), word).await?;
+            }
+        }
+    }
     let people = || render(&reflection::to_json(&answer));
     output::print(&output::value(&answer, invocation.format(), people)?)
 }

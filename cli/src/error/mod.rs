@@ -39,6 +39,9 @@ Exit codes:
   7  unavailable: no response, or none in time
 The exit codes of `mcpctl diff` are those of diff: 0 no differences, 1 differences, 2 error.";
 
+/// The reason where a control plane is there, and its database is not.
+const DATABASE: &str = "STORE_UNAVAILABLE";
+
 /// An error, ready to be shown.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -99,7 +102,11 @@ impl Error {
             let reason = status.get_details_error_info().map(|info| info.reason);
             message = reason.unwrap_or_else(|| status.code().to_string());
         }
-        let (exit, message) = exit_and_message(status.code(), message, target);
+        let is_database = status.get_details_error_info().is_some_and(|info| info.reason == DATABASE);
+        let (exit, message) = match is_database {
+            true => (Exit::Unavailable, format!("{message}; mend that at {target}, and retry")),
+            false => exit_and_message(status.code(), message, target),
+        };
         Self { refusal: Some(Box::new(refusal(status))), ..Self::new(exit, message) }
     }
 }
@@ -206,6 +213,16 @@ mod tests {
             Error::from_status(&status, "http://x").to_string(),
             "add --set one to change it, or add --take-over to move it"
         );
+    }
+
+    #[test]
+    fn a_control_plane_without_its_database_is_not_called_absent() {
+        let details = ErrorDetails::with_error_info(DATABASE, "trunkline.dev", []);
+        let text = "the control plane cannot reach its database (PostgreSQL at db:5432: connection refused)";
+        let error =
+            Error::from_status(&Status::with_error_details(Code::Unavailable, text, details), "http://x");
+        assert_eq!(error.exit, Exit::Unavailable);
+        assert_eq!(error.to_string(), format!("{text}; mend that at http://x, and retry"));
     }
 
     #[test]

@@ -82,11 +82,30 @@ fn is_trunkline(message: &MessageDescriptor) -> bool {
 }
 
 fn unknown(message: &MessageDescriptor, key: &str, path: &str) -> String {
+    if let Some(inner) = below(message, key) {
+        return format!(
+            "unknown field `{path}`; did you mean `{}{inner}`?",
+            path.strip_suffix(key).unwrap_or_default()
+        );
+    }
     let names: Vec<_> = message.fields().map(|field| field.json_name().to_owned()).collect();
     match nearest(key, names.iter().map(String::as_str)) {
         Some(name) => format!("unknown field `{path}`; did you mean `{name}`?"),
         None => format!("unknown field `{path}`"),
     }
+}
+
+/// Finds a field that is not here, but in one of the messages here: `meta.labels` for `labels`.
+fn below(message: &MessageDescriptor, key: &str) -> Option<String> {
+    let singular = message.fields().filter(|field| !field.is_list() && !field.is_map());
+    let mut found = singular.filter_map(|field| match field.kind() {
+        FieldKind::Message(inner) if is_trunkline(&inner) && inner.get_field_by_json_name(key).is_some() => {
+            Some(format!("{}.{key}", field.json_name()))
+        }
+        _ => None,
+    });
+    // Of several nobody knows which one was meant.
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// Says which values there are.

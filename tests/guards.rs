@@ -436,6 +436,11 @@ fn a_context_with_bearers_is_not_deleted_without_a_question() {
     assert!(text.contains("the bearers of laptop; continue? [y/N]") && code == 1, "{text}");
     assert!(text.contains("stopped; nothing was changed"), "{text}");
     assert!(std::fs::read_to_string(&file).unwrap().contains("s3cret"));
+    let (text, code) = asked("\u{4}");
+    assert!(
+        text.contains("continue? [y/N] \r\nmcpctl: stopped; nothing was changed") && code == 1,
+        "{text:?}"
+    );
     let (text, code) = asked("yes\n");
     assert_eq!(code, 0, "{text}");
     let left: Value = serde_yaml_ng::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();

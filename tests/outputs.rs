@@ -332,6 +332,8 @@ async fn every_command_prints_every_format_or_refuses_it() {
         "export",
         "apply -f a.yaml --dry-run",
         "config get-contexts",
+        "config current-context",
+        "config use-context test",
         "version",
         "diff -f a.yaml",
         "create server x --dry-run",

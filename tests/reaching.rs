@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::secure::{Authority, behind_tls};
 use crate::support::fake::{Fake, write};
 use crate::support::gateway::{Gateway, Store};
+use crate::verbs::told;
 
 /// The exit code where nobody answered.
 const UNAVAILABLE: i32 = 7;
@@ -97,6 +98,8 @@ async fn a_wrong_address_is_told_at_once() {
 async fn what_was_meant_is_named() {
     let gateway = Gateway::start(Store::Sqlite, 1).await;
     gateway.ctl("create upstream time --url http://127.0.0.1:1/mcp --no-wait").await;
+    let file = "kind: Upstream\nname: up\nhttp: {url: 'http://127.0.0.1:1/mcp'}\n";
+    std::fs::write(gateway.folder().join("up.yaml"), file).unwrap();
     for (line, code, part) in [
         ("get upstream tme", 3, "upstreams/tme does not exist; did you mean time?"),
         ("describe upstream tiem", 3, "did you mean time?"),
@@ -112,6 +115,26 @@ async fn what_was_meant_is_named() {
         ("config use-context tset", 3, "did you mean test?"),
         ("config set-context test", 2, "nothing to set in context test"),
         ("config set-context test --ca-file mcpctl.yaml", 2, "contains no certificate"),
+        (
+            "config set-context x --edge http://h/servers/o/mcp",
+            2,
+            "that is the URL of a server; give that of the gateway, http://h\n",
+        ),
+        ("config set-context x --control http://h?a=1", 2, "leave out what follows ? or #"),
+        ("config set-context x --edge http://h/#a", 2, "leave out what follows ? or #"),
+        ("config set-context x --admin-token-file nope", 2, "cannot read nope: "),
+        (
+            "config set-context x\n --edge http://h",
+            2,
+            "a name is not empty, has no blanks or control characters",
+        ),
+        ("config use-context test -o json", 2, "config use-context has no output formats; leave -o out"),
+        ("usage --server nope", 3, "servers/nope does not exist"),
+        ("usage --token nope", 3, "tokens/nope does not exist"),
+        ("expose --register Bad -- true", 2, "an id has lowercase letters, digits and hyphens"),
+        ("export edges", 2, "invalid value 'edges'"),
+        ("apply -f up.yaml --set a\tb", 2, "must have no blanks and no control characters"),
+        ("get upstreams --timeout soon", 2, "invalid value 'soon' for '--timeout <DURATION>'"),
         ("create upstream x -- npx y", 2, "mcpctl expose --register x -- npx y"),
     ] {
         let output = gateway.try_ctl(&line.split(' ').collect::<Vec<_>>()).await;
@@ -120,4 +143,47 @@ async fn what_was_meant_is_named() {
         assert!(talk.contains(part), "{line}: {talk}");
     }
     assert_eq!(gateway.ctl("get tools time -o name").await, "", "an upstream without tools is no error");
+
+    let secret = gateway.try_ctl(&["config", "set-context", "x", "--edge", "http://me:s3cret@h"]).await;
+    let said = (told(&secret).1, secret.status.code());
+    let why = "the URL has a user name or a password, which is not used; give the admin token by --admin-token-file";
+    assert_eq!(said, (format!("mcpctl: --edge: {why}\n"), Some(2)));
+
+    // What exists is printed, and what does not is said.
+    let (printed, said, code) =
+        told(&gateway.try_ctl(&["get", "upstreams", "nope", "time", "zoo", "-o", "name"]).await);
+    assert_eq!((printed.as_str(), code), ("upstreams/time\n", 3));
+    let missing = |name: &str| {
+        format!("mcpctl: upstreams/{name} does not exist; run `mcpctl get upstreams` to list what exists\n")
+    };
+    assert_eq!(said, missing("nope") + &missing("zoo"));
+}
+
+#[tokio::test]
+async fn contexts_without_a_current_one_are_listed() {
+    let gateway = Gateway::start(Store::Sqlite, 0).await;
+    let file = gateway.folder().join("two.yaml");
+    std::fs::write(&file, "contexts: {b: {control: 'http://b'}, dv: {control: 'http://dv'}}\n").unwrap();
+    let file = file.display().to_string();
+    for (line, text, code) in [
+        (
+            ["get", "upstreams"],
+            format!("no context of {file} is the current one; run `mcpctl config use-context NAME` (b, dv)"),
+            2,
+        ),
+        (
+            ["config", "current-context"],
+            "no current context is set; run `mcpctl config use-context NAME` to set one (b, dv)".to_owned(),
+            3,
+        ),
+    ] {
+        let output = gateway.try_ctl_in(&line, &[("MCPCTL_CONFIG", file.clone())]).await;
+        assert_eq!(told(&output), (String::new(), format!("mcpctl: {text}\n"), code));
+    }
+    let late = gateway.try_ctl_in(&["get", "upstreams"], &[("TRUNKLINE_TIMEOUT", "soon".to_owned())]).await;
+    let (_, said, code) = told(&late);
+    assert!(
+        said.starts_with("mcpctl: TRUNKLINE_TIMEOUT: \"soon\" is not a duration; ") && code == 2,
+        "{said}"
+    );
 }

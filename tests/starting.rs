@@ -86,9 +86,8 @@ async fn a_database_of_a_newer_version_is_left_alone_on_postgres() {
 fn assert_newer(text: &str) {
     let start = "trunkline-control-plane: the database was written by a newer version of Trunkline (schema 99; this version knows ";
     let end = "); start the newer version, or restore a copy from before";
-    // PostgreSQL has logged what there was already.
-    let last = text.lines().last().unwrap_or_default();
-    assert!(last.starts_with(start) && last.ends_with(end), "{text}");
+    let text = text.trim_end();
+    assert!(text.starts_with(start) && text.ends_with(end) && text.lines().count() == 1, "{text}");
 }
 
 #[test]
@@ -208,20 +207,11 @@ async fn postgres_that_comes_later_is_waited_for() {
 
     let process = Process::start("patient", command(), folder.path());
     eventually("it says what it waits for", PATIENCE, || said(&process, "waiting for PostgreSQL at ")).await;
-    let listener = TcpListener::bind(&address).await.unwrap();
-    let forward = tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let server = server.clone();
-            tokio::spawn(async move {
-                let mut server = TcpStream::connect(server).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-            });
-        }
-    });
+    let forward = Forward::start(&address, &server).await;
     eventually("it starts when the server is there", PATIENCE, || said(&process, "control plane is ready"))
         .await;
     drop(process);
-    forward.abort();
+    drop(forward);
 
     let text = line(
         &control_plane(&folder, &["--database-url", &format!("{}/nosuch", url::base(&url))])
@@ -232,6 +222,152 @@ async fn postgres_that_comes_later_is_waited_for() {
         text.contains("refuses the connection (database \"nosuch\" does not exist); correct --database-url"),
         "{text}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_is_lost_is_said_at_once() {
+    let folder = Folder::new();
+    let url = fresh_schema();
+    let (server, port) = (url::server(&url), free_port());
+    let address = format!("127.0.0.1:{port}");
+    let forward = Forward::start(&address, &server).await;
+    let mut command = control_plane(&folder, &["--database-url", &url.replace(&server, &address)]);
+    command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN);
+    let process = Process::start("control", command, folder.path());
+    let started = eventually("it is ready", PATIENCE, || {
+        let text = process.output();
+        async move {
+            let line = text.lines().find(|line| line.contains("control plane is ready"));
+            line.and_then(|line| line.rsplit_once("address=")).map(|(_, it)| it.to_owned()).ok_or(text)
+        }
+    })
+    .await;
+    let context = format!(
+        "currentContext: x\ncontexts: {{x: {{control: 'http://{started}', adminToken: {ADMIN_TOKEN}}}}}\n"
+    );
+    let file = folder.path().join("mcpctl.yaml");
+    std::fs::write(&file, context).unwrap();
+    let get = || {
+        let mut command = Command::new(binary("mcpctl"));
+        let command = command.args(["get", "upstreams"]).env("MCPCTL_CONFIG", &file);
+        // Longer than anybody would wait for a connection of the pool.
+        command.args(["--timeout", "300s"]).output().unwrap()
+    };
+    assert!(get().status.success());
+    drop(forward);
+    let text = eventually("it says what is lost", PATIENCE, || async {
+        let output = get();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(7) && text.contains("cannot reach") { Ok(text) } else { Err(text) }
+    })
+    .await;
+    let start = format!("mcpctl: the control plane cannot reach its database (PostgreSQL at {address}: ");
+    assert!(text.starts_with(&start), "{text}");
+    assert!(text.trim_end().ends_with(&format!("); mend that at http://{started}, and retry")), "{text}");
+    let _forward = Forward::start(&address, &server).await;
+    eventually("it answers again", PATIENCE, || async {
+        let output = get();
+        if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
+    })
+    .await;
+}
+
+const ADMIN_TOKEN: &str = "an-admin-token-of-this-test-0123456789";
+
+/// Passes connections on until it is dropped.
+struct Forward(tokio::task::JoinHandle<()>);
+
+impl Forward {
+    async fn start(address: &str, server: &str) -> Self {
+        let (listener, server) = (TcpListener::bind(address).await.unwrap(), server.to_owned());
+        Self(tokio::spawn(async move {
+            let mut open = tokio::task::JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                let server = server.clone();
+                open.spawn(async move {
+                    let mut server = TcpStream::connect(server).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        }))
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_come_by_name_and_from_the_environment() {
+    let folder = Folder::new();
+    // Empty variables are none, and localhost is an address of this machine.
+    let mut command = Command::new(binary("trunkline-control-plane"));
+    command.args(["--listen", &format!("localhost:{}", free_port())]).arg("--data-dir");
+    command.arg(folder.path().join("data")).env("NO_COLOR", "1");
+    for variable in
+        ["TRUNKLINE_LOG", "TRUNKLINE_TOKEN_ISSUER", "TRUNKLINE_REDIS_URL", "TRUNKLINE_BODY_TIMEOUT"]
+    {
+        command.env(variable, "");
+    }
+    let process = Process::start("control", command, folder.path());
+    eventually("it is ready", PATIENCE, || {
+        let text = process.output();
+        async move { if text.contains("control plane is ready address=127.0.0.1:") { Ok(()) } else { Err(text) } }
+    })
+    .await;
+
+    let first = |command: &mut Command| {
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (text.lines().next().unwrap_or_default().to_owned(), output.status.code())
+    };
+    let mut command = control_plane(&folder, &[]);
+    let (text, code) = first(command.env("TRUNKLINE_BODY_TIMEOUT", "soon"));
+    let start = "error: invalid value 'soon' for '--body-timeout <SECONDS> (from TRUNKLINE_BODY_TIMEOUT)': ";
+    assert!(text.starts_with(start) && code == Some(2), "{text}");
+    let mut command = Command::new(binary("trunkline-control-plane"));
+    let (text, code) = first(command.args(["--listen", "4445"]));
+    let why = "give an IP address or a name, and a port, as in 127.0.0.1:4445";
+    assert_eq!(
+        (text, code),
+        (format!("error: invalid value '4445' for '--listen <LISTEN>': {why}"), Some(2))
+    );
+
+    let url = "postgres://tl:S3C@RET/x@127.0.0.1:1/db";
+    let text = line(&control_plane(&folder, &["--database-url", url]).output().unwrap());
+    assert_eq!(
+        text,
+        "trunkline-control-plane: --database-url has an @, / or # in its user name or password; percent-encode them there \
+         (@ is %40, / is %2F, # is %23)"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_is_ready_when_it_has_a_snapshot() {
+    let mut gateway = Gateway::start(Store::Sqlite, 1).await;
+    let told = |gateway: &Gateway, what: &'static str| {
+        let text = gateway.edge(0).output();
+        async move { if text.contains(what) { Ok(()) } else { Err(text) } }
+    };
+    eventually("the edge is ready", PATIENCE, || told(&gateway, "the edge is ready")).await;
+    gateway.on_disk(0).await;
+    gateway.stop_edge(0);
+    let data = gateway.folder().join("edge0");
+    // Without its control plane and its copy it serves nothing, and does not say otherwise.
+    gateway.stop_control();
+    std::fs::write(data.join("snapshot.key"), "damaged").unwrap();
+    std::fs::remove_file(gateway.folder().join("edge0.log")).unwrap();
+    gateway.start_edge(0).await;
+    eventually("it waits", PATIENCE, || told(&gateway, "waiting for a first snapshot from a control plane"))
+        .await;
+    eventually("it says why", PATIENCE, || told(&gateway, "a file cannot be used; it is moved aside")).await;
+    assert!(!gateway.edge(0).output().contains("the edge is ready"));
+    gateway.start_control().await;
+    eventually("the edge is ready", PATIENCE, || told(&gateway, "the edge is ready")).await;
+    let ready = reqwest::get(gateway.ready_url(0)).await.unwrap();
+    assert!(ready.status().is_success(), "{ready:?}");
 }
 
 /// Parts of the URL of a server for tests.

@@ -58,6 +58,11 @@ fn errors_name_file_line_and_field() {
             "team.yaml:6: document 2: Upstream: unknown field `http.ur`; did you mean `url`?",
         ),
         (
+            "kind: Upstream\nname: time\nlabels: {a: b}\nurl: x\n",
+            "team.yaml:3: document 1: Upstream: unknown field `labels`; did you mean `meta.labels`?\n\
+             team.yaml:4: document 1: Upstream: unknown field `url`; did you mean `http.url`?",
+        ),
+        (
             "kind: Server\nname: dev\ntools:\n- match: a/b\n- mach: c\n  alias: [d]\n",
             "team.yaml:5: document 1: Server: unknown field `tools[1].mach`; did you mean `match`?\n\
              team.yaml:6: document 1: Server: tools[1].alias: invalid type: sequence, expected a string",

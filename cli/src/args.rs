@@ -32,10 +32,9 @@ pub fn command() -> clap::Command {
 
 /// Reads the command line of this process, or says what is wrong with it and exits.
 pub fn parse() -> Args {
-    let matches = command().try_get_matches().unwrap_or_else(|error| with_suggestion(error).exit());
-    Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     let matches = startup::options::matches(command(), std::env::args_os());
-    matches.and_then(|matches| Args::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit())
+    let args = matches.map_err(with_suggestion).and_then(|matches| Args::from_arg_matches(&matches));
+    args.unwrap_or_else(|error| error.exit())
 }
 
 /// Adds the verb that may have been meant: `get` for `gte` is too far off for clap.

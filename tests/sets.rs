@@ -177,8 +177,8 @@ async fn a_file_of_what_is_gone_says_so() {
     assert_eq!(
         (said.as_str(), code),
         (
-            "mcpctl: the files contain 10001 resources, and at most 10000 can be applied at once; apply parts of them, such as \
-             one folder after the other\n",
+            "mcpctl: the files contain 10001 resources, and at most 10000 are taken at once; give parts of them, such as one folder \
+             after the other (to prune, each with a --set of its own)\n",
             2
         )
     );

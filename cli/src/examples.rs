@@ -23,6 +23,7 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("Those with a label", "mcpctl get upstreams -l team=core"),
             ("Those that are not ready", "mcpctl get upstreams --filter 'NOT status.state = READY'"),
             ("All that people made", "mcpctl get all"),
+            ("The sets of apply", "mcpctl get sets"),
             ("One field of each", "mcpctl get upstreams -o jsonpath='{.http.url}'"),
             (
                 "Columns of your own, the newest last",
@@ -114,10 +115,14 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "update upstream",
         &[
             ("Another URL", "mcpctl update upstream docs --url https://docs2.example/mcp"),
+            (
+                "One header more, and one less",
+                "mcpctl update upstream docs --header X-Team=core --header X-Old-",
+            ),
             ("Without a credential", "mcpctl update upstream docs --clear credential"),
         ],
     ),
-    ("update server", &[("Other members", "mcpctl update server dev --tool 'time/*'")]),
+    ("update server", &[("Other members", "mcpctl update server dev --tool 'time/*' --tool 'docs/*'")]),
     ("update token", &[("Other tools", "mcpctl update token ci --tool time_get_current_time")]),
     ("update tool", &[("Another description", "mcpctl update tool time/get_current_time --disabled")]),
     ("update resource", &[("Out of service", "mcpctl update resource files/file:///a --disabled")]),
@@ -158,7 +163,13 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("From another program", "mcpctl export | mcpctl apply -f -"),
         ],
     ),
-    ("diff", &[("What apply would change", "mcpctl diff -f team/")]),
+    (
+        "diff",
+        &[
+            ("What apply would change", "mcpctl diff -f team/"),
+            ("What apply --prune would, of a set", "mcpctl diff -f team/ --set team --prune"),
+        ],
+    ),
     (
         "explain",
         &[

@@ -513,7 +513,7 @@ async fn what_was_applied_is_told_with_its_state() {
         let first = apply(json!([disabled("a"), server(false), token]), trial).await;
         let after = |index: usize| &first["changes"][index]["after"];
         assert_eq!(after(0)["upstream"]["status"]["state"], "UPSTREAM_STATE_DISABLED");
-        assert_eq!(after(1)["server"]["status"]["state"], "SERVER_STATE_DEGRADED");
+        assert_eq!(after(1)["server"]["status"]["state"], "SERVER_STATE_EMPTY");
         assert_eq!(after(2)["token"]["state"], "TOKEN_STATE_VALID", "its server is there with it");
         assert_eq!(after(2)["token"]["meta"]["applySet"], "default");
     }
@@ -521,7 +521,7 @@ async fn what_was_applied_is_told_with_its_state() {
     let state = |when: &str| &next["changes"][0][when]["server"]["status"]["state"];
     assert_eq!(
         (state("before"), state("after")),
-        (&json!("SERVER_STATE_DEGRADED"), &json!("SERVER_STATE_DISABLED"))
+        (&json!("SERVER_STATE_EMPTY"), &json!("SERVER_STATE_DISABLED"))
     );
 
     let error =

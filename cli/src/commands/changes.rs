@@ -38,11 +38,16 @@ pub fn changes(kind: &Kind, before: &DynamicMessage, after: &DynamicMessage) -> 
 }
 
 fn line(path: &str, before: Option<&String>, after: Option<&String>) -> String {
+    // Of a secret nothing can be read but that it is there.
+    let shown = |value: &str| match value.is_empty() && path.starts_with("credential.") {
+        true => "a secret".to_owned(),
+        false => short(value),
+    };
     let text = match (before, after) {
         (Some(_), Some(_)) if path == CREDENTIAL_VERSION => return "credential: another secret".to_owned(),
         (Some(before), Some(after)) => format!("{} -> {}", short(before), short(after)),
-        (_, Some(after)) => format!("{} (new)", short(after)),
-        (before, None) => format!("{} (removed)", short(before.map_or("", String::as_str))),
+        (_, Some(after)) => format!("{} (new)", shown(after)),
+        (before, None) => format!("{} (removed)", shown(before.map_or("", String::as_str))),
     };
     printable::line(&format!("{path}: {text}")).into_owned()
 }
@@ -108,6 +113,19 @@ mod tests {
             ]
         );
         assert_eq!(check("upstream", before.clone(), before), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_header_that_is_new_or_gone_is_named() {
+        let upstream = |name: &str, version: &str| json!({"name": "upstreams/a", "credential": {"headers": {"headers": {name: ""}}, "version": version}});
+        assert_eq!(
+            check("upstream", upstream("X-A", "1"), upstream("X-B", "2")),
+            [
+                "credential.headers.headers.X-A: a secret (removed)",
+                "credential.headers.headers.X-B: a secret (new)",
+                "credential: another secret",
+            ]
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::client::signature;
 use crate::commands::Invocation;
 use crate::commands::call::exposed_as;
 use crate::commands::get::all_pages;
+use crate::commands::sets;
 use crate::control_client::ControlClient;
 use crate::error::Result;
 use crate::kinds::{Kind, short_name};
@@ -105,9 +106,7 @@ async fn exposed(client: &ControlClient, server: &str, kind: &str) -> Result<Vec
 }
 
 async fn sets(client: &ControlClient) -> Result<Vec<Known>> {
-    let answer =
-        client.call("trunkline.admin.v1.BulkService/ListApplySets", Value::Object(Map::new())).await?;
-    let sets = reflection::submessages(&answer, "apply_sets").into_iter();
+    let sets = sets::all(client).await?.into_iter();
     Ok(sets
         .map(|set| {
             let count = reflection::number(&set, "count");

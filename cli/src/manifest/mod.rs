@@ -127,7 +127,10 @@ impl Reader {
     fn check_unique(&mut self) {
         let count = self.resources.len();
         if count > MAX_RESOURCES {
-            self.errors.push(format!("the files contain {count} resources; the maximum is {MAX_RESOURCES}"));
+            self.errors.push(format!(
+                "the files contain {count} resources, and at most {MAX_RESOURCES} are taken at once; give parts of them, such as one \
+                 folder after the other (to prune, each with a --set of its own)"
+            ));
         }
         let mut places = BTreeMap::new();
         for resource in &self.resources {

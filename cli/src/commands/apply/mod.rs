@@ -9,7 +9,7 @@ use clap::builder::NonEmptyStringValueParser;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
-use crate::commands::{Invocation, create, revoked, rollout};
+use crate::commands::{Invocation, create, revoked, rollout, sets};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
@@ -20,8 +20,6 @@ use crate::suggest::nearest;
 
 /// The set of resources that name none.
 const DEFAULT_SET: &str = "default";
-/// The most resources that the control plane takes at once.
-const MAX_RESOURCES: usize = 10_000;
 /// What keeps resources from being applied that are right in themselves, until a flag says that it is meant.
 const GUARDS: [&str; 2] = ["OTHER_SET", "PRUNE_TOO_MUCH"];
 
@@ -85,19 +83,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let changes = reflection::submessages(&answer, "changes");
     // Before anything is printed, which may fail.
     let has_bearers = !args.dry_run && save_bearers(invocation, &changes, args.no_save);
-    match invocation.format {
-        Some(format @ (Format::Json | Format::Yaml | Format::Template(_))) => {
-            output::print(&output::value(&answer, format, String::new)?)?
-        }
-        Some(format @ Format::Columns(_)) => {
-            let changes: Vec<_> = changes.iter().map(reflection::to_json).collect();
-            output::print(&output::value(&changes, format, String::new)?)?;
-        }
-        Some(Format::Name) => output::print(
-            &changes.iter().map(|c| output::name_line(&reflection::text(c, "name"))).collect::<String>(),
-        )?,
-        _ => output::print(&plan::render(&changes))?,
-    }
+    print_changes(invocation.format, &answer, &changes)?;
     changes.iter().for_each(warn_if_revoked);
     if args.dry_run {
         output::eprint("nothing was stored (dry run)");
@@ -111,6 +97,23 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         rollout::wait_briefly(invocation, &client, revision, "a new bearer").await;
     }
     Ok(())
+}
+
+/// Prints what was done, in the requested format or a line each.
+fn print_changes(format: Option<Format>, answer: &DynamicMessage, changes: &[DynamicMessage]) -> Result {
+    match format {
+        Some(format @ (Format::Json | Format::Yaml | Format::Template(_))) => {
+            output::print(&output::value(answer, format, String::new)?)
+        }
+        Some(format @ Format::Columns(_)) => {
+            let changes: Vec<_> = changes.iter().map(reflection::to_json).collect();
+            output::print(&output::value(&changes, format, String::new)?)
+        }
+        Some(Format::Name) => output::print(
+            &changes.iter().map(|c| output::name_line(&reflection::text(c, "name"))).collect::<String>(),
+        ),
+        _ => output::print(&plan::render(changes)),
+    }
 }
 
 /// Runs `diff`. Exits with 0 (no difference), 1 (differences) or 2 (error).
@@ -165,14 +168,6 @@ fn resources(source: &ManifestArgs) -> Result<Vec<Resource>> {
             }
             false => "the files contain no resources",
         }));
-    }
-    let count = resources.len();
-    if count > MAX_RESOURCES {
-        return Err(Error::usage(format!(
-            "the files contain {count} resources, and at most {MAX_RESOURCES} can be applied at once; apply parts of them, such as one \
-             folder after the other{}",
-            if source.prune { ", each with a --set of its own" } else { "" }
-        )));
     }
     Ok(resources)
 }
@@ -229,13 +224,8 @@ async fn agree_to_prune(
 /// Names the set that was probably meant where there is none of that name. It is only a hint: sets begin like this.
 async fn warn_of_new_set(client: &ControlClient, set: Option<&str>) {
     let Some(set) = set else { return };
-    let Ok(answer) = client.call("trunkline.admin.v1.BulkService/ListApplySets", json!({})).await else {
-        return;
-    };
-    let known: Vec<String> = reflection::submessages(&answer, "apply_sets")
-        .iter()
-        .map(|set| reflection::text(set, "name"))
-        .collect();
+    let Ok(known) = sets::all(client).await else { return };
+    let known: Vec<String> = known.iter().map(|set| reflection::text(set, "name")).collect();
     if known.iter().any(|name| name == set) {
         return;
     }

@@ -113,11 +113,19 @@ mod tests {
 
     #[test]
     fn a_stale_etag_says_what_to_do() {
-        let metadata = [("name".to_owned(), "upstreams/a".to_owned())];
+        let mismatch = |etag: &str| {
+            let metadata = [("name", "upstreams/a"), ("etag", etag)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()));
+            refused(ErrorDetails::with_error_info("ETAG_MISMATCH", "trunkline.dev", metadata))
+        };
         assert_eq!(
-            refused(ErrorDetails::with_error_info("ETAG_MISMATCH", "trunkline.dev", metadata)),
+            mismatch("other"),
             "f.yaml:4: document 1: upstreams/a was changed since this file was fetched; fetch it again with `mcpctl get upstream a -o yaml`, \
              or remove its `meta.etag` to apply it all the same"
+        );
+        assert_eq!(
+            mismatch(""),
+            "f.yaml:4: document 1: upstreams/a does not exist any more; take its `meta.etag` out to create it anew"
         );
         let other = ErrorDetails::with_error_info("OTHER", "trunkline.dev", []);
         assert_eq!(refused(other), "upstreams/a was changed in the meantime");

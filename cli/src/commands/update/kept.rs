@@ -64,17 +64,12 @@ pub(super) fn keep_members(before: &Value, body: &mut Map<String, Value>, mask: 
     let mut replaced = ReplacedLists::default();
     for path in LISTS.iter().filter(|path| mask.iter().any(|named| named == *path)) {
         let old = list(before, path);
-        let mut at = Some(&mut *body);
-        let (folder, field) =
-            path.split_once('.').map_or((None, *path), |(folder, field)| (Some(folder), field));
-        if let Some(folder) = folder {
-            at = at.and_then(|body| body.get_mut(folder)).and_then(Value::as_object_mut);
-        }
-        let Some(Value::Array(new)) = at.and_then(|at| at.get_mut(field)) else { continue };
+        let Some(new) = list_in(body, path) else { continue };
         replaced.is_any = true;
         let names: Vec<Value> = new.iter().map(|item| key(item).clone()).collect();
         let lost = old.iter().filter(|old| !names.contains(key(old)) && *key(old) != json!(ALL));
-        replaced.lost.extend(lost.map(|old| format!("{}: {}", field, told(old))));
+        let field = path.trim_start_matches("scope.");
+        replaced.lost.extend(lost.map(|old| format!("{field}: {}", told(old))));
         let same = |item: &Value| -> Vec<Value> {
             let same: Vec<_> = old.iter().filter(|old| key(old) == key(item)).cloned().collect();
             if same.is_empty() { vec![item.clone()] } else { same }
@@ -82,6 +77,13 @@ pub(super) fn keep_members(before: &Value, body: &mut Map<String, Value>, mask: 
         *new = new.iter().flat_map(same).collect();
     }
     replaced
+}
+
+fn list_in<'a>(body: &'a mut Map<String, Value>, path: &str) -> Option<&'a mut Vec<Value>> {
+    match path.split_once('.') {
+        Some((folder, field)) => body.get_mut(folder)?.get_mut(field)?.as_array_mut(),
+        None => body.get_mut(path)?.as_array_mut(),
+    }
 }
 
 fn list<'a>(of: &'a Value, path: &str) -> &'a [Value] {

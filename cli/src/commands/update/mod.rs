@@ -83,28 +83,9 @@ struct Entry {
 
 /// Runs `update`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let (kind, name, fields) = match args.target {
-        Target::Upstream { name, flags } => ("upstream", name, flags.fields()?),
-        Target::Server { name, flags } => ("server", name, flags.fields()),
-        Target::Token { name, flags } => ("token", name, flags.fields()),
-        Target::Tool(entry) => ("tool", entry.name, entry.flags.fields()?),
-        Target::Resource(entry) => ("resource", entry.name, entry.flags.fields()?),
-        Target::Prompt(entry) => ("prompt", entry.name, entry.flags.fields()?),
-    };
-    let kind = Kind::from_word(kind);
-    let Fields { mut body, mut mask, removed } = fields;
-    name_each_label(&body, &mut mask);
-    mask.extend(removed);
-    for path in args.clear {
-        mask.push(cleared(kind, &path, &mask)?);
-    }
-    if mask.is_empty() {
-        return Err(Error::usage(format!(
-            "no changes given; run `mcpctl update {} --help` for the flags",
-            kind.singular
-        )));
-    }
+    let (kind, name, fields) = fields_of(args.target)?;
     let full_name = kind.full_name(&name)?;
+    let (mut body, mut mask) = body_and_mask(kind, fields, &args.clear)?;
     body.insert("name".into(), full_name.clone().into());
     let client = invocation.client().await?;
     let before = get::one(&client, kind, &name).await?;
@@ -127,6 +108,35 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         revoked::warn(&after);
     }
     Ok(())
+}
+
+fn fields_of(target: Target) -> Result<(&'static Kind, String, Fields)> {
+    let (kind, name, fields) = match target {
+        Target::Upstream { name, flags } => ("upstream", name, flags.fields()?),
+        Target::Server { name, flags } => ("server", name, flags.fields()),
+        Target::Token { name, flags } => ("token", name, flags.fields()),
+        Target::Tool(entry) => ("tool", entry.name, entry.flags.fields()?),
+        Target::Resource(entry) => ("resource", entry.name, entry.flags.fields()?),
+        Target::Prompt(entry) => ("prompt", entry.name, entry.flags.fields()?),
+    };
+    Ok((Kind::from_word(kind), name, fields))
+}
+
+/// What is to be set, and the paths of all that changes.
+fn body_and_mask(kind: &Kind, fields: Fields, clear: &[String]) -> Result<(Map<String, Value>, Vec<String>)> {
+    let Fields { body, mut mask, removed } = fields;
+    name_each_label(&body, &mut mask);
+    mask.extend(removed);
+    for path in clear {
+        mask.push(cleared(kind, path, &mask)?);
+    }
+    match mask.is_empty() {
+        true => Err(Error::usage(format!(
+            "no changes given; run `mcpctl update {} --help` for the flags",
+            kind.singular
+        ))),
+        false => Ok((body, mask)),
+    }
 }
 
 /// Says what a replaced list has no more, and asks.

@@ -12,6 +12,7 @@ use mcp::border::text_without_mark;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::shell::quoted;
 use crate::suggest::did_you_mean;
 
 /// A secret that `Debug` does not print.
@@ -127,8 +128,9 @@ impl Context {
             let hint = did_you_mean(name, self.tokens.keys().map(String::as_str));
             Error::not_found(format!(
                 "no bearer of token {name} is saved in {}{hint}; bearers are shown only once, by `mcpctl create token`; \
-                 save one that you have with `mcpctl config set-bearer {name}`",
-                file.display()
+                 save one that you have with `mcpctl config set-bearer {}`",
+                file.display(),
+                quoted(name)
             ))
         })
     }
@@ -317,7 +319,7 @@ fn read_contexts(path: &Path) -> Result<Contexts> {
         Err(error) => return Err(Error::usage(format!("cannot read {}: {error}", path.display()))),
     };
     // The parser's own message is left out, because it may quote a secret.
-    serde_yaml_ng::from_str(&text).map_err(|error| {
+    serde_yaml_ng::from_str(text_without_mark(&text)).map_err(|error| {
         let place = error.location().map_or(String::new(), |at| format!(" line {}", at.line()));
         Error::usage(format!("{}{place}: invalid context file; correct or remove it", path.display()))
     })

@@ -1,7 +1,7 @@
 //! `mcpctl dev`: runs a whole gateway in one process, on embedded storage. The only file that knows the other two programs.
 
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -128,12 +128,12 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         () = stop.wait() => return Err(stopped()),
     };
     spinner.text("starting the edge");
-    let control_url = format!("http://{}", control.addr);
+    let control_url = url_here(control.addr);
     let edge = edge_proxy::start(&edge_config(&args, &folder, &control_url, &join_token)?);
     let edge = edge.map_err(|error| edge_failure(&error))?;
     let context = Context {
         control: Some(control_url),
-        edge: Some(format!("http://{}", edge.client_addr)),
+        edge: Some(url_here(edge.client_addr)),
         admin_token: Some(Secret::new(control.admin_token.expose_secret())),
         ..Context::default()
     };
@@ -309,6 +309,16 @@ fn pointer(file: &ContextFile) -> String {
     lines
 }
 
+/// The URL of an address on this machine: one that stands for all is none to connect to.
+fn url_here(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
 /// Waits until the edge has acknowledged the current revision.
 async fn wait_until_ready(context: &Context, timeout: Duration) -> Result {
     let client = ControlClient::connect(context, timeout).await?;
@@ -339,7 +349,7 @@ fn print_next_steps(context: &Context, file: &ContextFile, ops: SocketAddr, egre
 
   edge           {}   (clients: /servers/NAME/mcp)
   control plane  {}   (gRPC and JSON)
-  operations     http://{ops}   (/metrics)
+  operations     {}   (/metrics)
   egress         {egress}   (where upstreams may be; --egress-allow)
 
 Next, in another terminal:
@@ -354,6 +364,7 @@ Next, in another terminal:
 Press Ctrl-C to stop. All data is kept.",
         url(&context.edge),
         url(&context.control),
+        url_here(ops),
     );
     text.lines().for_each(eprint);
 }

@@ -13,6 +13,7 @@ use crate::commands::Invocation;
 use crate::commands::register::{Consent, register, tell_end};
 use crate::commands::tunnel::Tunnels;
 use crate::error::{Error, Result};
+use crate::kinds::short_name;
 use crate::output::{self, eprint};
 use crate::parse;
 
@@ -30,7 +31,7 @@ pub struct Args {
     )]
     listen: SocketAddr,
     /// Register it as this upstream; one that exists and points elsewhere needs --replace
-    #[arg(long, value_name = "NAME", value_parser = upstream)]
+    #[arg(long, value_name = "NAME")]
     register: Option<String>,
     /// Point an upstream here that exists and points elsewhere
     #[arg(long, requires = "register")]
@@ -81,11 +82,6 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-/// Before anything is started: a name that no upstream can have.
-fn upstream(text: &str) -> std::result::Result<String, String> {
-    parse::id(text.strip_prefix("upstreams/").unwrap_or(text))
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Restart {
     /// Restart with backoff.
@@ -102,6 +98,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         return Err(Error::not_found(format!(
             "command {word} not found; check that it is installed and in PATH"
         )));
+    }
+    if let Some(name) = &args.register {
+        parse::id(&short_name(name)).map_err(|why| Error::usage(format!("--register {name}: {why}")))?;
     }
     let consent = Consent { replace: args.replace, yes: args.yes, is_asked: true };
     let tunnels = match (args.connect, &args.register) {

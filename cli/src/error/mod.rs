@@ -7,6 +7,8 @@ pub mod tls;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::shell::quoted;
+
 /// The exit codes of `mcpctl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -92,7 +94,7 @@ impl Error {
 
     /// Describes an error response of the control plane at `target`.
     pub fn from_status(status: &Status, target: &str) -> Self {
-        let mut message = in_flags(&one_line(status.message()));
+        let mut message = in_flags(&one_line(&quoted_set(status)));
         for violation in status.get_details_bad_request().iter().flat_map(|b| &b.field_violations) {
             if !message.contains(&violation.description) {
                 message.push_str(&format!("; {}: {}", violation.field, one_line(&violation.description)));
@@ -181,6 +183,18 @@ fn in_flags(message: &str) -> String {
     FLAGS.iter().fold(message.to_owned(), |message, (field, flag)| message.replace(field, flag))
 }
 
+/// Quotes the set that the advice names, where a shell would take it apart.
+fn quoted_set(status: &Status) -> String {
+    let info = status.get_details_error_info();
+    match info.as_ref().and_then(|info| info.metadata.get("other_set")) {
+        Some(set) => {
+            let advice = |set: &str| format!("set `apply_set` to {set} ");
+            status.message().replace(&advice(set), &advice(&quoted(set)))
+        }
+        None => status.message().to_owned(),
+    }
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -223,6 +237,18 @@ mod tests {
             Error::from_status(&Status::with_error_details(Code::Unavailable, text, details), "http://x");
         assert_eq!(error.exit, Exit::Unavailable);
         assert_eq!(error.to_string(), format!("{text}; mend that at http://x, and retry"));
+    }
+
+    #[test]
+    fn advice_can_be_pasted() {
+        let metadata = [("other_set".to_owned(), "de fault".to_owned())];
+        let details = ErrorDetails::with_error_info("OTHER_SET", "trunkline.dev", metadata);
+        let text = "set de fault has applied a; set `apply_set` to de fault to change them there";
+        let status = Status::with_error_details(Code::FailedPrecondition, text, details);
+        assert_eq!(
+            Error::from_status(&status, "http://x").to_string(),
+            "set de fault has applied a; add --set 'de fault' to change them there"
+        );
     }
 
     #[test]

@@ -25,7 +25,9 @@ const NOT_A_DATABASE: i32 = 26;
 /// No permission, read-only, an error of the disk, full, not to be opened, no authorization.
 const UNUSABLE: [i32; 6] = [3, 8, 10, 13, 14, 23];
 /// What PostgreSQL says while it starts, stops, or has too many connections.
-const COMES_LATER: [&str; 4] = ["57P03", "57P01", "57P02", "53300"];
+const COMES_LATER: [&str; 4] = ["57P03", "57P01", "57P02", TOO_MANY_CONNECTIONS];
+/// The last of these.
+pub(super) const TOO_MANY_CONNECTIONS: &str = "53300";
 
 /// The reason that a database cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::{AnyConnection, Connection as _};
 
 use super::Store;
-use super::open::{comes_later, reason, server};
+use super::open::{TOO_MANY_CONNECTIONS, comes_later, reason, server};
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -20,8 +20,8 @@ impl Store {
         loop {
             let lost = match tokio::time::timeout(PATIENCE, ask(&mut connection, &url)).await {
                 Ok(Ok(())) => None,
-                Ok(Err(error)) if comes_later(&error) => Some(reason(&error)),
-                // It answers, and says no to this connection: whoever asks through the pool is told why.
+                Ok(Err(error)) if is_gone(&error) => Some(reason(&error)),
+                // It answers, and says no to this connection: those of the pool may be open.
                 Ok(Err(_)) => None,
                 Err(_) => {
                     connection = None;
@@ -56,6 +56,12 @@ impl Store {
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// Whether a server is not there, or starts or stops. One with too many connections is there.
+fn is_gone(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    comes_later(error) && code.as_deref() != Some(TOO_MANY_CONNECTIONS)
 }
 
 async fn ask(connection: &mut Option<AnyConnection>, url: &str) -> sqlx::Result<()> {

@@ -80,7 +80,7 @@ fn what_cannot_work_is_refused_at_once() {
         (&["--control-plane=b:2"][..], "http"),
         (&["--workers=0"], "1..=1024"),
         (&["--page-size=1001"], "1..=1000"),
-        (&["--sibling-listen=here"], "IP:PORT"),
+        (&["--sibling-listen=here"], "give an IP address or a name, and a port"),
         (&["--sibling-advertise=here"], "HOST:PORT"),
         (&["--edge-id=A"], "must match"),
         (&["--join-token=a", "--join-token-file=b"], "cannot be used with"),

@@ -53,7 +53,7 @@ fn with_variable(mut error: Error, command: &Command, words: &[OsString]) -> Err
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg).cloned() else {
         return error;
     };
-    let Some(arg) = find(command, &option).filter(|arg| !is_typed(arg, words)) else { return error };
+    let Some(arg) = find(command, &option, words).filter(|arg| !is_typed(arg, words)) else { return error };
     if let Some(variable) = arg.get_env().filter(|name| std::env::var_os(name).is_some()) {
         let named = format!("{option} (from {})", variable.to_string_lossy());
         error.insert(ContextKind::InvalidArg, ContextValue::String(named));
@@ -61,9 +61,12 @@ fn with_variable(mut error: Error, command: &Command, words: &[OsString]) -> Err
     error
 }
 
-fn find<'a>(command: &'a Command, option: &str) -> Option<&'a Arg> {
-    let own = command.get_arguments().find(|arg| arg.to_string() == option);
-    own.or_else(|| command.get_subcommands().find_map(|command| find(command, option)))
+/// Finds an option in a command, or in the one below it that is run.
+fn find<'a>(command: &'a Command, option: &str, words: &[OsString]) -> Option<&'a Arg> {
+    let long = option.strip_prefix("--")?.split([' ', '=']).next();
+    let own = command.get_arguments().find(|arg| arg.get_long() == long);
+    let mut run = command.get_subcommands().filter(|below| words.iter().any(|word| word == below.get_name()));
+    own.or_else(|| run.find_map(|below| find(below, option, words)))
 }
 
 fn is_typed(arg: &Arg, words: &[OsString]) -> bool {
@@ -100,6 +103,17 @@ mod tests {
         /// Of a variable that is always there, and never a number.
         #[arg(long, env = "CARGO_PKG_NAME")]
         number: Option<u16>,
+        #[command(subcommand)]
+        verb: Option<Verb>,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Verb {
+        Run {
+            /// The same, below.
+            #[arg(short, long, env = "CARGO_PKG_NAME")]
+            count: u16,
+        },
     }
 
     fn error(words: &[&str]) -> String {
@@ -114,6 +128,8 @@ mod tests {
             said.contains("invalid value 'startup' for '--number <NUMBER> (from CARGO_PKG_NAME)'"),
             "{said}"
         );
+        let said = error(&["program", "--number", "7", "run"]);
+        assert!(said.contains("for '--count <COUNT> (from CARGO_PKG_NAME)'"), "{said}");
         for words in [["program", "--number=x"].as_slice(), &["program", "--number", "x"]] {
             let said = error(words);
             assert!(said.contains("invalid value 'x' for '--number <NUMBER>': "), "{said}");

@@ -309,11 +309,24 @@ impl RpcClient {
     /// Cancels a request that timed out, as the legacy era requires.
     async fn cancel_on_timeout(&self, id: &str, method: &str, result: &Result<String, ClientError>) {
         let late = matches!(result, Err(ClientError::Timeout(_)));
-        if !late || self.revision.era() == Era::Modern || method == Method::Initialize.as_str() {
+        if late && method != Method::Initialize.as_str() {
+            self.cancel(id, "timeout").await;
+        }
+    }
+
+    /// Cancels the request that was sent last.
+    pub(super) async fn cancel_last(&self, reason: &str) {
+        let last = self.next_id.load(Ordering::Relaxed).saturating_sub(1);
+        self.cancel(&last.to_string(), reason).await;
+    }
+
+    /// Cancels a request in the legacy era. `reason` is text without quotes.
+    async fn cancel(&self, id: &str, reason: &str) {
+        if self.revision.era() == Era::Modern {
             return;
         }
         let message = format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"timeout"}}}}"#
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{reason}"}}}}"#
         );
         if let Err(error) = self.notify(message.into()).await {
             tracing::debug!(%error, "cannot cancel a request");

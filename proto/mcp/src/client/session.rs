@@ -125,6 +125,12 @@ impl Session {
         self.rpc.call_with_input(method, params, mirrored, hearer).await
     }
 
+    /// Tells a legacy server that nobody waits any more for the response to the request that was sent last. A modern one learns it
+    /// from the end of its connection.
+    pub async fn cancel(&self) {
+        self.rpc.cancel_last("the client was stopped").await;
+    }
+
     /// Reads a list, over all its pages. What came before something went wrong is kept.
     pub async fn list(&self, method: Method, max_items: usize) -> Listing {
         list::all(&self.rpc, method, max_items).await

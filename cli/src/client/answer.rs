@@ -1,5 +1,8 @@
 //! What a server answered, printed in the format that was asked for.
 
+use std::borrow::Cow;
+
+use mcp::json;
 use serde_json::Value;
 
 use crate::commands::Invocation;
@@ -11,7 +14,7 @@ pub fn print(invocation: &Invocation, result: &str, people: impl FnOnce(&str) ->
     match invocation.format() {
         // Printed as the server wrote it, so that no number is rounded and no key moves.
         Format::Json => output::print(&printable::json(result)),
-        Format::Yaml => output::print(&output::yaml(&value(result)?)?),
+        Format::Yaml => output::print(&output::yaml_of_json(&whole(result)).map_err(unread)?),
         Format::Table | Format::Wide | Format::Name => output::print_content(&people(result)),
         format => output::print(&output::value(&value(result)?, format, String::new)?),
     }
@@ -43,6 +46,14 @@ pub fn print_list(
 }
 
 fn value(result: &str) -> Result<Value> {
-    serde_json::from_str(result)
-        .map_err(|error| Error::failure(format!("the result is not printed as YAML: {error}; use -o json")))
+    serde_json::from_str(&whole(result)).map_err(|error| unread(Error::failure(error.to_string())))
+}
+
+/// The result with U+FFFD for halves of surrogate pairs.
+fn whole(result: &str) -> Cow<'_, str> {
+    json::without_halves(result).map_or(Cow::Borrowed(result), Cow::Owned)
+}
+
+fn unread(error: Error) -> Error {
+    Error::failure(format!("the result is not printed in this format: {error}; use -o json"))
 }

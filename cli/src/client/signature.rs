@@ -46,7 +46,14 @@ fn name(definition: &str) -> String {
 
 /// The text that a raw value is; empty for another one.
 pub fn text(raw: Option<&str>) -> String {
-    raw.and_then(|raw| json::string(raw).ok()).unwrap_or_default().into_owned()
+    raw.and_then(readable).unwrap_or_default()
+}
+
+/// The text that a raw value is, with U+FFFD for half of a surrogate pair, which servers may send and UTF-8 cannot say; `None` for
+/// another value.
+pub fn readable(raw: &str) -> Option<String> {
+    let whole = json::without_halves(raw);
+    json::string(whole.as_deref().unwrap_or(raw)).ok().map(std::borrow::Cow::into_owned)
 }
 
 /// The first line of a text.

@@ -168,6 +168,11 @@ pub fn yaml(value: &impl serde::Serialize) -> Result<String> {
     yaml::render(value).map_err(|error| Error::failure(error.to_string()))
 }
 
+/// Renders YAML of JSON text, with every number as it is written there.
+pub fn yaml_of_json(text: &str) -> Result<String> {
+    yaml::render_json(text).map_err(Error::failure)
+}
+
 #[cfg(test)]
 mod tests {
     use super::message_lines;

@@ -7,6 +7,7 @@ use mcp::json::{self, JsonError};
 use serde_json::Value;
 
 use crate::client::media::{MediaPrinter, Medium};
+use crate::client::signature::readable;
 use crate::error::Result;
 use crate::output;
 
@@ -78,23 +79,18 @@ fn block(raw: &str) -> String {
     let [kind, text, resource, uri] = read.unwrap_or_default();
     let resource = json::members(resource.unwrap_or("{}"), ["text", "uri"]);
     let [content, resource_uri] = resource.unwrap_or_default();
-    let kind = kind.and_then(|kind| json::string(kind).ok());
-    let shown = match kind.as_deref() {
-        Some("text") => return plain(text),
-        Some("resource") if content.is_some_and(|content| json::string(content).is_ok()) => {
-            return plain(content);
-        }
-        Some("resource_link") => plain(uri),
-        Some("resource") => format!("[resource {}]", plain(resource_uri)),
-        Some(kind) => format!("[{kind}; use -o json to print it]"),
-        None => raw.to_owned(),
+    let kind = kind.and_then(readable);
+    let [text, content, uri, resource_uri] =
+        [text, content, uri, resource_uri].map(|raw| raw.and_then(readable));
+    let shown = match (kind.as_deref(), text, content) {
+        (Some("text"), Some(text), _) | (Some("resource"), _, Some(text)) => return text,
+        (Some("resource_link"), ..) if uri.is_some() => uri,
+        (Some("resource"), ..) => resource_uri.map(|uri| format!("[resource {uri}]")),
+        (None | Some("text" | "resource_link"), ..) => None,
+        (Some(kind), ..) => Some(format!("[{kind}; use -o json to print it]")),
     };
-    printable::line(&shown).into_owned()
-}
-
-/// The text that a raw value is; empty for another one.
-fn plain(raw: Option<&str>) -> String {
-    raw.and_then(|raw| json::string(raw).ok()).unwrap_or_default().into_owned()
+    // What cannot be read is shown as it came.
+    printable::line(shown.as_deref().unwrap_or(raw)).into_owned()
 }
 
 #[cfg(test)]
@@ -132,6 +128,21 @@ mod tests {
             assert_eq!(structured.replace([' ', '\n'], ""), deep);
         }
         assert_eq!(result("[]"), "[]", "what is no result is shown");
+    }
+
+    #[test]
+    fn nothing_is_left_out() {
+        for (content, shown) in [
+            (r#"{"type":"text","text":"a\ud800b"}"#, "a\u{fffd}b"),
+            (r#"{"type":"text","text":"\ud83d\ude00"}"#, "\u{1f600}"),
+            (r#"{"type":"text","text":5}"#, r#"{"type":"text","text":5}"#),
+            (r#"{"type":"text"}"#, r#"{"type":"text"}"#),
+            (r#"{"type":"resource_link"}"#, r#"{"type":"resource_link"}"#),
+            (r#"{"type":"text","text":"a","text":"b"}"#, r#"{"type":"text","text":"a","text":"b"}"#),
+            ("5", "5"),
+        ] {
+            assert_eq!(result(&format!(r#"{{"content":[{content}]}}"#)), shown, "{content}");
+        }
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl ControlClient {
             biased;
             answer = answer => answer.unwrap_or_else(|_| Err(Status::deadline_exceeded(""))),
             what = self.found_out(), if !self.proven.load(Ordering::Relaxed) => {
-                return Err(not_a_control_plane(&self.target, what));
+                return Err(not_a_control_plane(&self.target, &what));
             }
         };
         match answer {
@@ -145,11 +145,13 @@ impl ControlClient {
     }
 
     /// Returns once it is certain that something else than a control plane answers.
-    async fn found_out(&self) -> &'static str {
+    async fn found_out(&self) -> String {
         tokio::time::sleep(SUSPICION).await;
         match Answers::at(&self.target).await {
             // HTTP/2 was agreed on there, or TLS would have failed: a proxy may serve gRPC beside pages of its own.
-            Answers::Web if self.target.starts_with("https://") => std::future::pending().await,
+            Answers::Web | Answers::Balancer(_) if self.target.starts_with("https://") => {
+                std::future::pending().await
+            }
             found => match found.instead_of_a_control_plane() {
                 Some(what) => what,
                 None => std::future::pending().await,
@@ -234,7 +236,7 @@ async fn unreached(reason: Reason, target: &str, ca_file: Option<&Path>) -> Erro
         Some(fault @ Fault::NotTls) => unavailable(format!("cannot connect to {place}: {fault}")),
         Some(fault) => unavailable(format!("cannot trust {place}: {fault}")),
         None => match Answers::at(target).await.instead_of_a_control_plane() {
-            Some(what) => not_a_control_plane(target, what),
+            Some(what) => not_a_control_plane(target, &what),
             None => Error::from_status(&Status::unavailable(reason.cause + &proxy_advice(target)), target),
         },
     }

@@ -3,20 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use mcp::json::quote;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
+use crate::client::signature;
 use crate::commands::fields::read_text;
 use crate::error::{Error, Result};
+use crate::suggest::did_you_mean;
 
-/// Reads the arguments into a JSON object.
+/// Reads the arguments into a JSON object. Those of pairs are checked by the schema; `all` are sent as they are.
 pub fn read(pairs: &[String], all: Option<&str>, schema: &str) -> Result<String> {
-    match all {
-        Some(text) => whole(text),
-        None => {
-            let schema: Value = serde_json::from_str(schema).unwrap_or_default();
-            typed(pairs, &schema).map(|object| Value::Object(object).to_string())
-        }
+    if let Some(text) = all {
+        return whole(text);
     }
+    let schema: Value = serde_json::from_str(schema).unwrap_or_default();
+    let given = typed(pairs, &schema)?;
+    check_complete(&given, &schema)?;
+    let members = given.into_iter().map(|(key, given)| format!("{}:{}", quote(&key), given.json()));
+    Ok(format!("{{{}}}", members.collect::<Vec<_>>().join(",")))
 }
 
 /// Checks that the text is a JSON object, and returns it byte for byte.
@@ -25,59 +30,135 @@ fn whole(text: &str) -> Result<String> {
         Some(path) => read_text(Path::new(path))?,
         None => text.to_owned(),
     };
-    match serde_json::from_str::<BTreeMap<String, &serde_json::value::RawValue>>(&text) {
+    match serde_json::from_str::<BTreeMap<String, &RawValue>>(&text) {
         Ok(_) => Ok(text),
         Err(error) => Err(Error::usage(format!("--args must be a JSON object: {error}"))),
     }
 }
 
-fn typed(pairs: &[String], schema: &Value) -> Result<Map<String, Value>> {
-    let mut object = Map::new();
+/// What is given for an argument, as raw JSON.
+enum Given {
+    Whole(String),
+    Items(Vec<String>),
+}
+
+impl Given {
+    fn json(self) -> String {
+        match self {
+            Self::Whole(value) => value,
+            Self::Items(items) => format!("[{}]", items.join(",")),
+        }
+    }
+}
+
+fn typed(pairs: &[String], schema: &Value) -> Result<BTreeMap<String, Given>> {
+    let mut object = BTreeMap::new();
     for pair in pairs {
         let at = pair.find('=').filter(|at| *at > 0);
         let at =
             at.ok_or_else(|| Error::usage(format!("invalid argument {pair:?}; use KEY=VALUE or KEY:=JSON")))?;
         let (key, text) = (&pair[..at], &pair[at + 1..]);
-        if let Some(key) = key.strip_suffix(':') {
-            let value =
-                serde_json::from_str(text).map_err(|e| Error::usage(format!("{key}: invalid JSON: {e}")))?;
-            object.insert(key.to_owned(), value);
-            continue;
-        }
-        let property = resolve(&schema["properties"][key], schema);
-        let types = types(property, schema);
-        // A repeated key appends to a list.
-        if types.contains("array") && !types.contains("string") && !text.starts_with('[') {
-            let item = value(key, text, &self::types(resolve(&property["items"], schema), schema))?;
-            let list = object.entry(key).or_insert_with(|| Value::Array(Vec::new()));
-            if let Value::Array(list) = list {
-                list.push(item);
+        let (key, is_json) = key.strip_suffix(':').map_or((key, false), |key| (key, true));
+        check_known(key, schema)?;
+        let given = if is_json { Given::Whole(exact(key, text)?) } else { read_text_of(key, text, schema)? };
+        match (object.get_mut(key), given) {
+            (None, given) => drop(object.insert(key.to_owned(), given)),
+            // A repeated key appends to a list.
+            (Some(Given::Items(items)), Given::Items(more)) => items.extend(more),
+            (Some(_), _) => {
+                return Err(Error::usage(format!("{key} is given more than once, and is no list")));
             }
-            continue;
         }
-        object.insert(key.to_owned(), value(key, text, &types)?);
     }
     Ok(object)
 }
 
-/// Reads a text as a value of one of these types; no types means any.
-fn value(key: &str, text: &str, types: &BTreeSet<String>) -> Result<Value> {
-    let parsed: Option<Value> = serde_json::from_str(text).ok();
-    let fits = |value: &Value| match value {
-        Value::Null => types.contains("null"),
-        Value::Bool(_) => types.contains("boolean"),
-        Value::Number(number) => {
-            types.contains("number") || (types.contains("integer") && (number.is_i64() || number.is_u64()))
-        }
-        Value::Array(_) => types.contains("array"),
-        Value::Object(_) => types.contains("object"),
-        Value::String(_) => false,
+/// Checks JSON, and returns it as it is written: no number is rounded.
+fn exact(key: &str, text: &str) -> Result<String> {
+    let read: serde_json::Result<&RawValue> = serde_json::from_str(text);
+    read.map(|raw| raw.get().to_owned()).map_err(|e| Error::usage(format!("{key}: invalid JSON: {e}")))
+}
+
+/// Reads the text of an argument by its schema.
+fn read_text_of(key: &str, text: &str, schema: &Value) -> Result<Given> {
+    let property = resolve(&schema["properties"][key], schema);
+    let types = types(property, schema);
+    if types.contains("array") && !types.contains("string") && !text.starts_with('[') {
+        let items = resolve(&property["items"], schema);
+        let item = value(key, text, &self::types(items, schema))?;
+        check_listed(key, &item, items)?;
+        return Ok(Given::Items(vec![item]));
+    }
+    let value = value(key, text, &types)?;
+    check_listed(key, &value, property)?;
+    Ok(Given::Whole(value))
+}
+
+/// Refuses an argument that the tool does not take, where its schema says which it takes.
+fn check_known(key: &str, schema: &Value) -> Result {
+    let Some(properties) = schema["properties"].as_object() else { return Ok(()) };
+    let composed = ["anyOf", "oneOf", "allOf", "if", "$ref", "patternProperties"];
+    let is_open = match &schema["additionalProperties"] {
+        Value::Null => composed.iter().any(|keyword| schema.get(keyword).is_some()),
+        more => *more != Value::Bool(false),
     };
-    match parsed {
-        Some(value) if fits(&value) => Ok(value),
-        // A long integer would lose digits as a number: it stays a string, or is refused below.
-        _ if types.is_empty() || types.contains("string") => Ok(Value::String(text.to_owned())),
-        _ => {
+    if is_open || properties.contains_key(key) {
+        return Ok(());
+    }
+    let names: Vec<_> = properties.keys().map(String::as_str).collect();
+    let hint = did_you_mean(key, names.iter().copied());
+    let takes = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Err(Error::usage(format!(
+        "the tool has no argument {key}{hint}; it takes {takes}; --args JSON sends others as they are"
+    )))
+}
+
+/// Refuses a text that is none of those that the schema lists.
+fn check_listed(key: &str, raw: &str, property: &Value) -> Result {
+    let Some(listed) = property["enum"].as_array().filter(|_| raw.starts_with('"')) else { return Ok(()) };
+    let text: String = serde_json::from_str(raw).unwrap_or_default();
+    if listed.iter().any(|value| *value == *text) {
+        return Ok(());
+    }
+    let hint = did_you_mean(&text, listed.iter().filter_map(Value::as_str));
+    let values: Vec<_> = listed.iter().map(Value::to_string).collect();
+    Err(Error::usage(format!("{key}: {text:?} is none of {}{hint}", values.join(", "))))
+}
+
+/// Refuses arguments of which one is missing that the tool requires.
+fn check_complete(given: &BTreeMap<String, Given>, schema: &Value) -> Result {
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let missing = required.filter(|name| !given.contains_key(*name));
+    let missing: Vec<_> = missing
+        .map(|name| format!("{name} ({})", signature::type_of(&schema["properties"][name], schema)))
+        .collect();
+    match missing.as_slice() {
+        [] => Ok(()),
+        missing => Err(Error::usage(format!(
+            "the tool requires {}; give KEY=VALUE for each, or --args JSON, which is sent as it is",
+            missing.join(", ")
+        ))),
+    }
+}
+
+/// Reads a text as a value of one of these types, as raw JSON; no types means any.
+fn value(key: &str, text: &str, types: &BTreeSet<String>) -> Result<String> {
+    let parsed: Option<&RawValue> = serde_json::from_str(text).ok();
+    let fits = |raw: &&RawValue| match raw.get().as_bytes() {
+        [b'n', ..] => types.contains("null"),
+        [b't' | b'f', ..] => types.contains("boolean"),
+        [b'[', ..] => types.contains("array"),
+        [b'{', ..] => types.contains("object"),
+        [b'"', ..] => false,
+        number => {
+            let is_integer = number.iter().all(|byte| *byte == b'-' || byte.is_ascii_digit());
+            types.contains("number") || (types.contains("integer") && is_integer)
+        }
+    };
+    match parsed.filter(fits) {
+        Some(raw) => Ok(raw.get().to_owned()),
+        None if types.is_empty() || types.contains("string") => Ok(quote(text)),
+        None => {
             let names: Vec<_> = types.iter().map(String::as_str).collect();
             Err(Error::usage(format!("{key}: {text:?} is not of type {}", names.join(" or "))))
         }
@@ -162,10 +243,10 @@ mod tests {
             r#"{"either":7,"maybe":null,"tags":[3,4]}"#
         );
         assert_eq!(
-            check(&["kind=a", "object={\"a\":1}", "unknown=5"]),
-            r#"{"kind":"a","object":{"a":1},"unknown":"5"}"#
+            check(&["kind=a", "object={\"a\":1}", "zone=a=b"]),
+            r#"{"kind":"a","object":{"a":1},"zone":"a=b"}"#
         );
-        assert_eq!(check(&["zone:=12", "zone=a=b"]), r#"{"zone":"a=b"}"#);
+        assert_eq!(read(&["any=5".to_owned()], None, r#"{"type":"object"}"#).unwrap(), r#"{"any":"5"}"#);
     }
 
     #[test]
@@ -174,6 +255,46 @@ mod tests {
         assert_eq!(check(&["count=1.5"]), "count: \"1.5\" is not of type integer");
         assert_eq!(check(&["count"]), "invalid argument \"count\"; use KEY=VALUE or KEY:=JSON");
         assert!(check(&["count:=x"]).starts_with("count: invalid JSON: "));
+    }
+
+    #[test]
+    fn numbers_stay_as_they_are_written() {
+        assert_eq!(
+            check(&["count=12345678901234567890123", "ratio=0.10", "zone:=[1e400, 0.10]"]),
+            r#"{"count":12345678901234567890123,"ratio":0.10,"zone":[1e400, 0.10]}"#
+        );
+    }
+
+    #[test]
+    fn arguments_that_the_tool_cannot_mean_are_refused() {
+        let takes = "either, kind, maybe, object, ratio, tags, zone";
+        assert_eq!(
+            check(&["zoen=UTC"]),
+            format!(
+                "the tool has no argument zoen; did you mean zone?; it takes count, deep, {takes}; --args JSON sends others as they are"
+            )
+        );
+        assert_eq!(check(&["zone=a", "zone=b"]), "zone is given more than once, and is no list");
+        assert_eq!(check(&["tags=[1]", "tags=2"]), "tags is given more than once, and is no list");
+        assert_eq!(check(&["kind=c"]), r#"kind: "c" is none of "a", "b""#);
+        let read = |schema: &str, pairs: &[&str]| {
+            let pairs: Vec<_> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
+            read(&pairs, None, schema).unwrap_or_else(|error| error.to_string())
+        };
+        let open = r#"{"properties":{"a":{}},"additionalProperties":true}"#;
+        assert_eq!(read(open, &["b=1"]), r#"{"b":"1"}"#);
+        assert_eq!(read(r#"{"properties":{"a":{}},"anyOf":[]}"#, &["b=1"]), r#"{"b":"1"}"#);
+        assert_eq!(
+            read(r#"{"properties":{},"additionalProperties":false}"#, &["b=1"]),
+            "the tool has no argument b; it takes none; --args JSON sends others as they are"
+        );
+        assert_eq!(
+            read(
+                r#"{"required":["a","b"],"properties":{"a":{"type":"string"},"b":{"type":"integer"}}}"#,
+                &["a=1"]
+            ),
+            "the tool requires b (integer); give KEY=VALUE for each, or --args JSON, which is sent as it is"
+        );
     }
 
     #[test]

@@ -292,6 +292,18 @@ impl ContextFile {
         Ok(kept)
     }
 
+    /// Brings what is saved of a token's scope up to date, if it is that very token whose bearer is saved.
+    pub fn refresh_token(&self, name: &str, now: &SavedToken) -> Result {
+        let renewed = |saved: &SavedToken| SavedToken { bearer: saved.bearer.clone(), ..now.clone() };
+        let is_old = |saved: &SavedToken| saved.created == now.created && *saved != renewed(saved);
+        if !self.current()?.tokens.get(name).is_some_and(is_old) {
+            return Ok(());
+        }
+        self.edit_current(|context| {
+            context.tokens.entry(name.to_owned()).and_modify(|saved| *saved = renewed(saved));
+        })
+    }
+
     /// Removes a token's bearer.
     pub fn forget_token(&self, name: &str) -> Result {
         if self.current()?.tokens.contains_key(name) {

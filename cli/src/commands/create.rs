@@ -288,20 +288,30 @@ async fn wait_for_edges(invocation: &Invocation, token: &DynamicMessage) -> Resu
 
 /// Saves the bearer of a token in the context file. Returns whether that worked.
 pub fn save_token(invocation: &Invocation, token: &DynamicMessage, bearer: &str) -> bool {
+    invocation.save_bearer(&short_name(&reflection::text(token, "name")), saved_token(token, bearer))
+}
+
+/// Brings what the context file says of a token up to date after it was changed. It is only what the choice among saved bearers
+/// goes by, so that a failure is no error.
+pub fn refresh_token(invocation: &Invocation, token: &DynamicMessage) {
+    let name = short_name(&reflection::text(token, "name"));
+    let _ = invocation.context_file.refresh_token(&name, &saved_token(token, ""));
+}
+
+fn saved_token(token: &DynamicMessage, bearer: &str) -> SavedToken {
     let document = reflection::to_json(token);
     let list = |field: &str| {
         let items = document["scope"][field].as_array().into_iter().flatten().filter_map(Value::as_str);
         items.map(str::to_owned).collect::<Vec<_>>()
     };
-    let saved = SavedToken {
+    SavedToken {
         bearer: Secret::new(bearer),
         servers: list("servers").iter().map(|name| short_name(name)).collect(),
         tools: Some(list("tools")),
         resources: Some(list("resources")),
         prompts: Some(list("prompts")),
         created: document["meta"]["createTime"].as_str().map(str::to_owned),
-    };
-    invocation.save_bearer(&short_name(&reflection::text(token, "name")), saved)
+    }
 }
 
 #[cfg(test)]

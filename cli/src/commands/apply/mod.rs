@@ -83,6 +83,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let changes = reflection::submessages(&answer, "changes");
     // Before anything is printed, which may fail.
     let has_bearers = !args.dry_run && save_bearers(invocation, &changes, args.no_save);
+    if !args.dry_run {
+        tokens_of(&changes).for_each(|(_, token)| create::refresh_token(invocation, &token));
+    }
     print_changes(invocation.format, &answer, &changes)?;
     changes.iter().for_each(warn_if_revoked);
     if args.dry_run {
@@ -239,14 +242,22 @@ fn manifest_json(resource: &Resource) -> Value {
     json!({ resource.kind.manifest.unwrap_or_default(): reflection::to_json(&resource.message) })
 }
 
+/// The tokens as they are after the changes.
+fn tokens_of(changes: &[DynamicMessage]) -> impl Iterator<Item = (&DynamicMessage, DynamicMessage)> {
+    changes.iter().filter_map(|change| {
+        let after = reflection::submessage(change, "after")?;
+        Some((change, reflection::submessage(&after, "token")?))
+    })
+}
+
 /// Prints and saves the bearers of new tokens. Returns whether there are any.
 fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bool) -> bool {
     let mut has_bearers = false;
-    for change in changes {
+    for (change, token) in tokens_of(changes) {
         let bearer = reflection::text(change, "bearer");
-        let token =
-            reflection::submessage(change, "after").and_then(|after| reflection::submessage(&after, "token"));
-        let Some(token) = token.filter(|_| !bearer.is_empty()) else { continue };
+        if bearer.is_empty() {
+            continue;
+        }
         has_bearers = true;
         if invocation.format.is_none_or(Format::is_for_people) {
             output::eprint(format!(

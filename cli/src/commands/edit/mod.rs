@@ -14,7 +14,7 @@ use serde_yaml_ng::{Mapping, Value as Document};
 use self::draft::{Draft, Saved};
 use self::editor::Editor;
 use crate::commands::changes::changes;
-use crate::commands::{Invocation, get, update};
+use crate::commands::{Invocation, create, get, update};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::{Kind, short_name};
@@ -51,7 +51,12 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let mut editing = Editing { client, kind, editor, draft, stored, note: Note::Start, body: String::new() };
     match editing.edited().await? {
         None => output::print(&format!("{} unchanged", editing.name())),
-        Some(after) => update::report(invocation, kind, [&editing.stored, &after], "edited"),
+        Some(after) => {
+            if kind.singular == "token" {
+                create::refresh_token(invocation, &after);
+            }
+            update::report(invocation, kind, [&editing.stored, &after], "edited")
+        }
     }
 }
 

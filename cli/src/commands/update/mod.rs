@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::changes::changes;
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
-use crate::commands::{Invocation, get, revoked};
+use crate::commands::{Invocation, create, get, revoked};
 use crate::confirm::confirm;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
@@ -105,6 +105,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let after = send(&client, kind, request).await?;
     report(invocation, kind, [&before, &after], if args.dry_run { "updated (dry run)" } else { "updated" })?;
     if kind.name == "Token" {
+        if !args.dry_run {
+            create::refresh_token(invocation, &after);
+        }
         revoked::warn(&after);
     }
     Ok(())

@@ -275,6 +275,10 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("From a file", "mcpctl config set-bearer --file bearer"),
         ],
     ),
+    (
+        "config delete-bearer",
+        &[("One that is of no use any more", "mcpctl config delete-bearer old-laptop --yes")],
+    ),
     ("config get-bearer", &[("For a program", "mcpctl config get-bearer laptop")]),
     (
         "doctor",

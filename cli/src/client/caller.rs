@@ -14,13 +14,20 @@ use crate::context::{Context, SavedToken, Secret};
 use crate::error::{Error, Result};
 use crate::suggest::did_you_mean;
 
+/// The longest bearer that is sent. Those of Trunkline have a few hundred bytes, and edges read 64 KiB of headers.
+const MAX_BEARER_BYTES: usize = 16 << 10;
+
+/// The longest id of a token.
+const MAX_NAME_BYTES: usize = 63;
+
 /// The variable that holds a bearer.
 pub const VARIABLE: &str = "TRUNKLINE_BEARER";
 
 /// The flags of every command that calls a server.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct CallerFlags {
-    /// Saved token to use [default: the first that was made of those that may call the server and what is asked for]
+    /// Saved token to use [default: the first that was made of those that may call the server and what is asked for; those that
+    /// name the server come before those for every server]
     #[arg(long, value_name = "NAME", conflicts_with = "bearer_file")]
     pub token: Option<String>,
     /// File with the bearer to use instead of that of a saved token; - reads stdin. Without it, TRUNKLINE_BEARER is used if it
@@ -40,6 +47,42 @@ pub enum Wanted<'a> {
     Resource(&'a str),
     /// A prompt, by its exposed name or its upstream's own.
     Prompt(&'a str),
+}
+
+impl<'a> Wanted<'a> {
+    /// What kind of thing it is.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Anything => "server",
+            Self::Tool(_) => "tool",
+            Self::Resource(_) => "resource",
+            Self::Prompt(_) => "prompt",
+        }
+    }
+
+    /// What is done with it.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Anything | Self::Tool(_) => "call",
+            Self::Resource(_) => "read",
+            Self::Prompt(_) => "get",
+        }
+    }
+
+    /// By what word it is asked for.
+    pub fn word(self) -> &'a str {
+        match self {
+            Self::Anything => "",
+            Self::Tool(word) | Self::Resource(word) | Self::Prompt(word) => word,
+        }
+    }
+}
+
+impl CallerFlags {
+    /// Whether the bearer is read from stdin.
+    pub fn reads_stdin(&self) -> bool {
+        self.bearer_file.as_ref().is_some_and(|path| path.as_os_str() == "-")
+    }
 }
 
 /// Who calls.
@@ -127,13 +170,14 @@ pub fn saved<'a>(
     first.ok_or_else(|| none_covers(context, file, server))
 }
 
-/// Returns the saved tokens that may call a server: those that cover what is wanted before those that only may, and of each the
-/// first that was made first.
+/// Returns the saved tokens that may call a server: those that cover what is wanted before those that only may; of each, those
+/// that name the server before those for every server, and the first that was made first.
 fn candidates<'a>(context: &'a Context, server: &str, wanted: Wanted<'_>) -> Vec<(&'a str, &'a SavedToken)> {
     let fits = |token: &SavedToken| token.servers.iter().any(|s| s == server || s == "*");
     let all = context.tokens.iter().map(|(name, token)| (name.as_str(), token));
     let mut found: Vec<_> = all.filter(|(_, token)| fits(token)).collect();
-    found.sort_by_key(|(_, token)| (rank(token, wanted), made(token)));
+    let is_for_all = |token: &SavedToken| !token.servers.iter().any(|s| s == server);
+    found.sort_by_key(|(_, token)| (rank(token, wanted), is_for_all(token), made(token)));
     found
 }
 
@@ -146,7 +190,7 @@ fn rank(token: &SavedToken, wanted: Wanted<'_>) -> u8 {
         Wanted::Prompt(name) => (&token.prompts, name, true),
     };
     // What a token may use is not known of those that were saved by an earlier release, or handed over.
-    let Some(patterns) = patterns else { return 0 };
+    let Some(patterns) = patterns else { return 1 };
     let end = format!("_{name}");
     match patterns {
         _ if patterns.iter().any(|pattern| matches(pattern, name)) => 0,
@@ -200,7 +244,24 @@ pub fn checked(text: &str, place: &str) -> Result<Secret> {
             "{place} contains no bearer: one is a single word of letters, digits and signs"
         )));
     }
+    if bearer.len() > MAX_BEARER_BYTES {
+        return Err(Error::usage(format!(
+            "{place} contains no bearer: it has {} bytes, and none has more than {MAX_BEARER_BYTES}",
+            bearer.len()
+        )));
+    }
     Ok(Secret::new(bearer))
+}
+
+/// Returns the name to save a bearer under, which is the id of its token.
+pub fn checked_name(name: String) -> Result<String> {
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    match !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.bytes().all(is_part) {
+        true => Ok(name),
+        false => Err(Error::usage(format!(
+            "{name:?} is no name of a token; use a-z, 0-9 and -, {MAX_NAME_BYTES} characters at most"
+        ))),
+    }
 }
 
 fn none_covers(context: &Context, file: &Path, server: &str) -> Error {
@@ -253,9 +314,9 @@ mod tests {
             ("other", token(&["prod"], all, Some("2024-01-01T00:00:00Z"))),
             ("zlaptop", token(&["*"], Some(&["time_*"]), Some("2026-01-01T00:00:00.5Z"))),
         ]);
-        assert_eq!(chosen(&context, Wanted::Anything), "narrow zlaptop alpha");
-        assert_eq!(chosen(&context, Wanted::Tool("time_get_current_time")), "zlaptop alpha narrow");
-        assert_eq!(chosen(&context, Wanted::Tool("time_image")), "narrow zlaptop alpha");
+        assert_eq!(chosen(&context, Wanted::Anything), "narrow alpha zlaptop");
+        assert_eq!(chosen(&context, Wanted::Tool("time_get_current_time")), "alpha zlaptop narrow");
+        assert_eq!(chosen(&context, Wanted::Tool("time_image")), "narrow alpha zlaptop");
         // By the upstream's own name: `zlaptop` may have it with a prefix, and `alpha` whatever it is called.
         assert_eq!(chosen(&context, Wanted::Tool("get_current_time")), "alpha zlaptop narrow");
     }
@@ -271,9 +332,25 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_names_the_server_comes_before_those_for_all() {
+        let context = context(&[
+            ("aaa", token(&["*"], None, Some("2025-01-01T00:00:00Z"))),
+            ("dv2", token(&["dev"], Some(&["*"]), Some("2026-01-01T00:00:00Z"))),
+            ("given", token(&["dev", "*"], None, None)),
+        ]);
+        assert_eq!(chosen(&context, Wanted::Anything), "dv2 given aaa");
+        assert_eq!(chosen(&context, Wanted::Tool("now")), "dv2 given aaa");
+    }
+
+    #[test]
     fn what_is_no_bearer_is_told_by_its_place() {
         assert_eq!(checked("Bearer a.b.c\n", "FILE").unwrap(), Secret::new("a.b.c"));
-        for (text, part) in [(" \n", "FILE contains no bearer"), ("s3cret\nmore", "a single word")] {
+        let long = "s3cret".repeat(50_000);
+        for (text, part) in [
+            (" \n", "FILE contains no bearer"),
+            ("s3cret\nmore", "a single word"),
+            (&long, "it has 300000 bytes"),
+        ] {
             let error = checked(text, "FILE").unwrap_err().to_string();
             assert!(error.contains(part) && !error.contains("s3cret"), "{error}");
         }

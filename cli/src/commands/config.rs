@@ -75,6 +75,15 @@ enum Action {
         #[arg(long)]
         replace: bool,
     },
+    /// Delete saved bearers, such as those that are expired; the tokens themselves stay
+    DeleteBearer {
+        /// Names of the tokens
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        /// Delete them without a question
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Print a saved bearer
     GetBearer {
         /// Name of the token
@@ -120,6 +129,7 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
             let bearer = context.saved_token(&name, invocation.context_file.path())?.1.bearer.expose();
             output::print(&output::value(&bearer, invocation.format(), || bearer.to_owned())?)
         }
+        Action::DeleteBearer { names, yes } => delete_bearers(invocation, &names, yes),
         Action::SetBearer { name, file, servers, replace } => {
             set_bearer(invocation, name, file.as_deref(), &servers, replace)
         }
@@ -241,6 +251,7 @@ fn set_bearer(
     let name = name.map(|name| short_name(&name)).or_else(told).ok_or_else(|| {
         Error::usage("the bearer does not say of which token it is; run `mcpctl config set-bearer NAME`")
     })?;
+    let name = caller::checked_name(name)?;
     let path = invocation.context_file.path();
     if !replace && saved.remove(&name).is_some_and(|earlier| earlier.bearer != bearer) {
         return Err(Error::new(
@@ -251,10 +262,28 @@ fn set_bearer(
             ),
         ));
     }
-    let servers = servers.iter().map(|server| short_name(server)).collect();
+    let servers: Vec<_> = servers.iter().map(|server| short_name(server)).collect();
+    let reach = match servers.iter().any(|server| server == "*") {
+        true => "every server; name those that it may call with --server".to_owned(),
+        false => servers.join(", "),
+    };
     let token = SavedToken { bearer, servers, ..SavedToken::default() };
     invocation.context_file.save_token(&name, token)?;
-    output::eprint(format!("bearer of token {name} saved in {}", path.display()));
+    output::eprint(format!("bearer of token {name} saved in {} for {reach}", path.display()));
+    Ok(())
+}
+
+/// Deletes saved bearers: all of them, or none.
+fn delete_bearers(invocation: &Invocation, names: &[String], yes: bool) -> Result {
+    let file = &invocation.context_file;
+    let context = file.current()?;
+    let found = names.iter().map(|name| Ok(context.saved_token(name, file.path())?.0.to_owned()));
+    let found: Vec<String> = found.collect::<Result<_>>()?;
+    confirm(&format!("the bearer of {} may be the only copy", found.join(", ")), yes)?;
+    for name in found {
+        file.forget_token(&name)?;
+        output::eprint(format!("bearer of token {name} deleted from {}", file.path().display()));
+    }
     Ok(())
 }
 

@@ -135,7 +135,9 @@ fn place_of(path: &str, id: &str) -> Option<CompletionPlace> {
         (_, "context") | (["config", "use-context" | "delete-context" | "set-context"], "name") => {
             CompletionPlace::Contexts
         }
-        (["config", "get-bearer" | "set-bearer"], "name") => CompletionPlace::SavedTokens,
+        (["config", "get-bearer" | "set-bearer"], "name") | (["config", "delete-bearer"], "names") => {
+            CompletionPlace::SavedTokens
+        }
         (["call" | "read" | "prompt" | "ping" | "connect" | "client-config"], "token") => {
             CompletionPlace::SavedTokens
         }

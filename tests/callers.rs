@@ -156,9 +156,82 @@ async fn what_a_client_can_do_can_be_done_here() {
     assert_eq!(gateway.ctl("prompt dev fake_greet who=you").await, "user:\nGreet you.\n");
     for era in ["legacy", "modern"] {
         let pong = gateway.ctl(&format!("ping dev --era {era}")).await;
-        assert!(pong.starts_with("dev answered in ") && pong.contains("token laptop (saved in "), "{pong}");
+        assert!(
+            pong.starts_with("the edge answers for dev in ") && pong.contains("token laptop (saved in "),
+            "{pong}"
+        );
     }
     let (code, _, talk) = try_ctl(&gateway, "read dev file:///none").await;
-    assert_ne!(code, 0);
+    assert_eq!(code, 3, "{talk}");
     assert!(talk.contains("token laptop (saved in "), "{talk}");
+}
+
+#[tokio::test]
+async fn a_token_for_every_server_comes_last_and_scopes_may_change() {
+    let (gateway, _upstream) = start(Store::Sqlite).await;
+    gateway.ctl("create server other").await;
+    let save = async |name: &str, more: &[&str]| {
+        let bearer = gateway.ctl(&format!("create token {name} --server other --no-save")).await;
+        std::fs::write(gateway.folder().join("bearer"), bearer).unwrap();
+        gateway.try_ctl(&[&["config", "set-bearer", name, "--file", "bearer"], more].concat()).await
+    };
+    let (code, _, talk) = said(&save("aaa", &[]).await);
+    assert!(
+        code == 0 && talk.ends_with("for every server; name those that it may call with --server"),
+        "{talk}"
+    );
+    // Neither may call it.
+    let (code, _, talk) = said(&save("bbb", &["--server", "dev"]).await);
+    assert!(code == 0 && talk.ends_with(" for dev"), "{talk}");
+    let (code, _, talk) = try_ctl(&gateway, "ping dev").await;
+    assert_eq!(code, 3, "{talk}");
+    assert!(
+        talk.contains("server dev does not exist or neither token bbb (")
+            && talk.contains(" nor token aaa ("),
+        "{talk}"
+    );
+
+    gateway.ctl("create token narrow --server dev --tool fake_now").await;
+    gateway.ctl("create token wide --server dev").await;
+    for line in ["ping dev", "call dev fake_now zone=UTC"] {
+        let (code, out, talk) = try_ctl(&gateway, line).await;
+        assert_eq!((code, talk.as_str()), (0, ""), "{line}: {out}");
+    }
+    // Changed elsewhere, so that the file says what is no longer so: the next one is asked.
+    gateway.admin.edit_token("narrow", "dev", &["fake_other"]).await.unwrap();
+    gateway.admin.settled().await;
+    let (code, out, talk) = try_ctl(&gateway, "call dev fake_now zone=UTC").await;
+    assert_eq!((code, out.as_str()), (0, "noon"), "{talk}");
+    assert!(
+        talk.contains("token narrow (") && talk.contains("may not call fake_now; using token wide ("),
+        "{talk}"
+    );
+    // Changed here, the file is, too.
+    gateway.ctl("update token narrow --title Narrow").await;
+    let (code, out, talk) = try_ctl(&gateway, "call dev fake_now zone=UTC").await;
+    assert_eq!((code, out.as_str(), talk.as_str()), (0, "noon", ""));
+}
+
+#[tokio::test]
+async fn saved_bearers_are_deleted() {
+    let (gateway, _upstream) = start(Store::Sqlite).await;
+    for name in ["one", "two"] {
+        gateway.ctl(&format!("create token {name} --server dev")).await;
+    }
+    for (line, code, part) in [
+        ("config delete-bearer oen --yes", 3, "did you mean one?"),
+        ("config delete-bearer one", 2, "add --yes to confirm"),
+        ("config set-bearer Bad_Name --file bearer", 2, "is no name of a token"),
+    ] {
+        std::fs::write(gateway.folder().join("bearer"), "a.b.c").unwrap();
+        let (found, _, talk) = try_ctl(&gateway, line).await;
+        assert_eq!(found, code, "{line}: {talk}");
+        assert!(talk.contains(part), "{line}: {talk}");
+    }
+    let (code, _, talk) = try_ctl(&gateway, "config delete-bearer one two --yes").await;
+    assert_eq!(code, 0, "{talk}");
+    assert!(talk.contains("bearer of token one deleted from ") && talk.lines().count() == 2, "{talk}");
+    assert_eq!(try_ctl(&gateway, "config get-bearer one").await.0, 3);
+    // The tokens themselves are there.
+    assert_eq!(gateway.ctl("get tokens -o name").await, "tokens/one\ntokens/two\n");
 }

@@ -123,7 +123,7 @@ async fn edges_in_tls_are_called_with_the_authority_of_the_context() {
     assert_eq!(refused.status.code(), Some(7), "{talk}");
     assert!(talk.contains("not trusted here") && talk.contains("--ca-file"), "{talk}");
     gateway.ctl(&format!("config set-context test --ca-file {}", authority.ca.display())).await;
-    assert!(gateway.ctl("ping dev").await.starts_with("dev answered in "));
+    assert!(gateway.ctl("ping dev").await.starts_with("the edge answers for dev in "));
     let (code, certificate) = checked(&gateway, "certificate of the edge").await;
     assert_eq!(code, 0, "{certificate:?}");
     assert!(certificate[0].starts_with("ok good until "), "{certificate:?}");

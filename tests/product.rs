@@ -4,6 +4,7 @@
 
 mod attacks;
 mod callers;
+mod calling;
 mod completion;
 mod conversation;
 mod definitions;

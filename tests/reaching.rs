@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::secure::{Authority, behind_tls};
-use crate::support::fake::{Fake, write};
+use crate::support::fake::{Fake, Step, write};
 use crate::support::gateway::{Gateway, Store};
 use crate::verbs::told;
 
@@ -91,6 +91,59 @@ async fn a_wrong_address_is_told_at_once() {
         let (code, talk) = with(&gateway, &control, &edge, &[], &["probe", &url]).await;
         assert_eq!(code, UNAVAILABLE, "{url}: {talk}");
         assert!(talk.contains(part), "{url}: {talk}");
+    }
+}
+
+#[tokio::test]
+async fn who_answers_in_the_place_of_an_edge_is_named() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    std::fs::write(gateway.folder().join("bearer"), "a.b.c").unwrap();
+    let control = format!("http://{}", gateway.control_address());
+    let call = ["call", "dev", "now", "--bearer-file", "bearer"];
+    for (head, part) in [
+        (
+            "308 Moved\r\nlocation: https://mcp.example/servers/dev/mcp",
+            "redirects to https://mcp.example (HTTP 308)",
+        ),
+        ("301 Moved\r\nlocation: https://mcp.example/servers/dev/mcp", "--edge https://mcp.example`"),
+        ("502 Bad", "HTTP 502 from what is before the edges at "),
+        ("503 No", "and not from an edge; check that edges are running"),
+        ("504 Late", "HTTP 504 from what is before the edges at "),
+        ("429 Many", "and not from an edge; try again later"),
+        (
+            "401 Who\r\nwww-authenticate: Basic realm=\"sso\"",
+            "HTTP 401 (Basic realm=\"sso\") from what is before the edges at ",
+        ),
+    ] {
+        let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n");
+        let balancer = Fake::scripted("[]", move |_| Some(vec![write(&answer)])).await;
+        let edge = balancer.url().replace("/mcp", "");
+        let (code, talk) = with(&gateway, &control, &edge, &[], &call).await;
+        assert_eq!(code, UNAVAILABLE, "{head}: {talk}");
+        assert!(talk.contains(part) && talk.contains(&edge) && talk.lines().count() == 1, "{head}: {talk}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_fails_is_named() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    std::fs::write(gateway.folder().join("bearer"), "a.b.c").unwrap();
+    let refusal = "HTTP/1.1 502 Bad\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let proxy = Fake::scripted("[]", move |_| Some(vec![write(refusal), Step::Close])).await;
+    let address = proxy.url().replace("/mcp", "");
+    let with_password = address.replace("http://", "http://user:s3cret@");
+    for (variable, edge, part) in [
+        ("HTTPS_PROXY", "https://edge.example:4444", "is unreachable through "),
+        ("HTTP_PROXY", "http://edge.example:4444", "HTTP 502 from "),
+    ] {
+        gateway.ctl(&format!("config set-context far --edge {edge}")).await;
+        let line = ["--context", "far", "call", "dev", "now", "--bearer-file", "bearer"];
+        let environment = [(variable, with_password.clone()), ("NO_PROXY", String::new())];
+        let output = gateway.try_ctl_in(&line, &environment).await;
+        let talk = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+        assert_eq!(output.status.code(), Some(UNAVAILABLE), "{talk}");
+        assert!(talk.contains(part) && talk.contains(&format!("the proxy {address} ({variable})")), "{talk}");
+        assert!(talk.contains(edge) && !talk.contains("s3cret"), "{talk}");
     }
 }
 

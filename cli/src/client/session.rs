@@ -1,6 +1,9 @@
-//! The session with a server of the edge, and its errors in words that say who called and what to do.
+//! The session with a server of the edge, opened by whoever may.
 
+use std::iter::Peekable;
+use std::sync::Arc;
 use std::time::Duration;
+use std::vec::IntoIter;
 
 use http::{HeaderMap, HeaderValue, header};
 use mcp::client::{ClientError, ClientInfo, Endpoint, Hearer, Reach, Session as Mcp, Transport};
@@ -10,11 +13,12 @@ use mcp::method::Method;
 use mcp::revision::Revision;
 use url::Url;
 
-use crate::answers::Answers;
 use crate::client::caller::{Caller, CallerFlags, Wanted, callers};
+use crate::client::interruption::Interruption;
+use crate::client::trouble::{self, Repeating};
 use crate::commands::Invocation;
 use crate::context::Context;
-use crate::error::{Error, Exit, Result, tls};
+use crate::error::{Error, Result, tls};
 use crate::output;
 
 /// Time for a response where none is given: tools take longer than the control plane does.
@@ -26,7 +30,7 @@ const CAPABILITIES: &str = r#"{"elicitation":{}}"#;
 #[derive(Debug, Clone, clap::Args)]
 pub struct SessionFlags {
     #[command(flatten)]
-    caller: CallerFlags,
+    pub caller: CallerFlags,
     /// Era of the protocol to speak
     #[arg(long, value_enum, default_value = "legacy")]
     era: CallEra,
@@ -49,7 +53,7 @@ pub struct EdgeServer {
     pub edge: String,
     /// The revision to offer, which decides the era.
     pub revision: Revision,
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
 }
 
 impl EdgeServer {
@@ -78,81 +82,26 @@ impl EdgeServer {
         let info = ClientInfo { name: "mcpctl".into(), version: env!("CARGO_PKG_VERSION").into() };
         Mcp::open_with(&endpoint, Transport::StreamableHttp, self.revision, info, capabilities).await
     }
-
-    /// Says why no session was opened: perhaps no edge is there.
-    pub async fn diagnosed(&self, error: ClientError, caller: &Caller) -> Error {
-        use ClientError::{Rpc, Timeout, Unauthorized};
-        let is_of_edge = matches!(
-            error,
-            Rpc { .. } | Timeout(_) | Unauthorized { .. } | ClientError::Http { status: 300..400, .. }
-        );
-        let found = if is_of_edge { None } else { Answers::at(&self.edge).await.instead_of_an_edge() };
-        match found {
-            Some(what) => Error::new(
-                Exit::Unavailable,
-                format!("no edge is at {}: {what} (`mcpctl config set-context NAME --edge URL`)", self.edge),
-            ),
-            None => self.explain(error, caller),
-        }
-    }
-
-    /// Says what went wrong with whose bearer, and what to do.
-    fn explain(&self, error: ClientError, caller: &Caller) -> Error {
-        let (server, edge) = (&self.name, &self.edge);
-        let unavailable = |text: String| Error::new(Exit::Unavailable, text);
-        match error {
-            ClientError::Unauthorized { .. } => Error::new(
-                Exit::Refused,
-                format!(
-                    "the edge at {edge} rejected {caller}; a new token reaches every edge within a second; run \
-                     `mcpctl get tokens` to see whether it is revoked or expired"
-                ),
-            ),
-            ClientError::Unreachable(why) => {
-                let advice = match why.contains("not trusted here") {
-                    true => "to trust it, run `mcpctl config set-context NAME --ca-file FILE`",
-                    false => "check that it is running",
-                };
-                unavailable(format!("the edge at {edge} is unreachable: {why}; {advice}"))
-            }
-            ClientError::Broken(why) => unavailable(format!(
-                "the connection to the edge at {edge} broke: {why}; it may have been done, so look before you ask again"
-            )),
-            ClientError::Timeout(after) => unavailable(format!(
-                "the edge at {edge} did not respond within {after:?}; retry, or raise --timeout"
-            )),
-            ClientError::Http { status: status @ 300..400, excerpt } => {
-                let excerpt = excerpt.split(": register").next().unwrap_or_default();
-                unavailable(format!(
-                    "the edge at {edge} answers HTTP {status} and {excerpt}; set the URL that it leads to with `mcpctl config \
-                     set-context NAME --edge URL`"
-                ))
-            }
-            ClientError::Http { status: 404, .. } | ClientError::Rpc { status: 404, .. } => {
-                Error::not_found(format!(
-                    "server {server} does not exist or {caller} may not call it; check with `mcpctl get servers` \
-                     and `mcpctl get tokens`"
-                ))
-            }
-            other => Error::failure(format!("{other} (with {caller})")),
-        }
-    }
 }
 
-/// An open session, and who opened it.
-pub struct EdgeSession {
-    pub mcp: Mcp,
-    pub caller: Caller,
+/// Those who may call a server, best first: whoever it does not know is followed by the next one.
+pub struct Opening<'w> {
     pub server: EdgeServer,
+    pub wanted: Wanted<'w>,
+    callers: Peekable<IntoIter<Caller>>,
+    /// Those whom the server is hidden from.
+    strangers: Vec<Caller>,
+    interruption: Interruption,
+    is_open: bool,
 }
 
-impl EdgeSession {
-    /// Opens a session with a server for whoever may have what is wanted.
-    pub async fn open(
+impl<'w> Opening<'w> {
+    /// Finds who may call.
+    pub fn new(
         invocation: &Invocation,
         server: &str,
         flags: &SessionFlags,
-        wanted: Wanted<'_>,
+        wanted: Wanted<'w>,
     ) -> Result<Self> {
         let context = invocation.context()?;
         let mut server = EdgeServer::of(&context, server, invocation.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
@@ -160,32 +109,114 @@ impl EdgeSession {
             server.revision = Revision::LATEST;
         }
         let file = invocation.context_file.path();
-        let callers = callers(&context, file, &server.name, wanted, &flags.caller)?;
-        let mut callers = callers.into_iter().peekable();
-        loop {
-            let Some(caller) = callers.next() else { return Err(Error::failure("nobody may call")) };
-            let opened = server.open(caller.authorization()?, CAPABILITIES).await;
-            match (opened, callers.peek()) {
-                (Ok(mcp), _) => return Ok(Self { mcp, caller, server }),
-                (Err(ClientError::Unauthorized { status: 401, .. }), Some(next)) => {
-                    output::eprint(format!("{caller} is not valid any more; trying {next}"));
-                }
-                (Err(error), _) => return Err(server.diagnosed(error, &caller).await),
-            }
-        }
+        let callers = callers(&context, file, &server.name, wanted, &flags.caller)?.into_iter().peekable();
+        let interruption = Interruption::watch()?;
+        Ok(Self { server, wanted, callers, strangers: Vec::new(), interruption, is_open: false })
     }
 
-    /// Sends a request, hears and answers what comes before its result, and ends the session with that.
-    pub async fn request(
+    /// Opens a session for the next one who may call; `None` when there was one, and nobody is left.
+    pub async fn next(&mut self) -> Result<Option<EdgeSession>> {
+        while let Some(caller) = self.callers.next() {
+            let error = match self.server.open(caller.authorization()?, CAPABILITIES).await {
+                Ok(mcp) => {
+                    self.is_open = true;
+                    let (server, interruption) = (self.server.clone(), self.interruption.clone());
+                    return Ok(Some(EdgeSession { mcp: Arc::new(mcp), caller, server, interruption }));
+                }
+                Err(error) => error,
+            };
+            self.pass_over(error, caller).await?;
+        }
+        if self.is_open { Ok(None) } else { Err(self.hidden()) }
+    }
+
+    /// Goes on to the next one after an error that may be of this one alone, or fails with it.
+    async fn pass_over(&mut self, error: ClientError, caller: Caller) -> Result {
+        let next = self.callers.peek();
+        match error {
+            ClientError::Rpc { status: 404, .. } => self.strangers.push(caller),
+            error if !trouble::is_rejection(&error) => {
+                return Err(self.server.diagnosed(error, &caller).await);
+            }
+            error if next.is_none() && !self.is_open => {
+                return Err(self.server.diagnosed(error, &caller).await);
+            }
+            _ => {
+                if let Some(next) = next {
+                    output::eprint(format!("{caller} is not valid any more; trying {next}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The error where the server is hidden from all of them, if there is one.
+    fn hidden(&self) -> Error {
+        let callers = self.strangers.iter().map(Caller::to_string).collect::<Vec<_>>().join(" nor ");
+        let not = if self.strangers.len() > 1 { "neither " } else { "" };
+        let may = if self.strangers.len() > 1 { "may" } else { "may not" };
+        Error::not_found(format!(
+            "server {} does not exist or {not}{callers} {may} call it; check with `mcpctl get servers` and `mcpctl get tokens`",
+            self.server.name
+        ))
+    }
+}
+
+/// A request in a session.
+#[derive(Debug, Clone, Copy)]
+pub struct Inquiry<'q> {
+    pub method: Method,
+    /// A raw JSON object.
+    pub params: &'q str,
+    /// The arguments of a tool that modern servers want to see in headers.
+    pub mirrored: &'q [MirroredParam],
+    pub repeating: Repeating,
+}
+
+impl<'q> Inquiry<'q> {
+    /// A request that only reads.
+    pub fn reading(method: Method, params: &'q str) -> Self {
+        Self { method, params, mirrored: &[], repeating: Repeating::Harmless }
+    }
+}
+
+/// An open session, and who opened it.
+pub struct EdgeSession {
+    pub mcp: Arc<Mcp>,
+    pub caller: Caller,
+    pub server: EdgeServer,
+    interruption: Interruption,
+}
+
+impl EdgeSession {
+    /// Opens a session with a server for the first who may call it.
+    pub async fn open(
+        invocation: &Invocation,
+        server: &str,
+        flags: &SessionFlags,
+        wanted: Wanted<'_>,
+    ) -> Result<Self> {
+        let mut opening = Opening::new(invocation, server, flags, wanted)?;
+        opening.next().await?.ok_or_else(|| opening.hidden())
+    }
+
+    /// Sends a request, and hears and answers what comes before its result. On a signal the server is told before this
+    /// program ends.
+    pub async fn ask(
         &self,
-        method: &str,
-        params: &str,
-        mirrored: &[MirroredParam],
+        inquiry: Inquiry<'_>,
         hearer: &mut dyn Hearer,
-    ) -> Result<String> {
-        let result = self.mcp.request_with_input(method, params, mirrored, hearer).await;
+    ) -> std::result::Result<String, ClientError> {
+        let Inquiry { method, params, mirrored, .. } = inquiry;
+        let result = self.mcp.request_with_input(method.as_str(), params, mirrored, hearer);
+        self.interruption.during(&self.mcp, result).await
+    }
+
+    /// The same, and ends the session with that.
+    pub async fn request(&self, inquiry: Inquiry<'_>, hearer: &mut dyn Hearer) -> Result<String> {
+        let result = self.ask(inquiry, hearer).await;
         self.mcp.close().await;
-        result.map_err(|error| self.explain(error))
+        result.map_err(|error| self.server.explain(error, &self.caller, inquiry.repeating))
     }
 
     /// Reads a list; it is empty where the server does not offer it.
@@ -198,6 +229,6 @@ impl EdgeSession {
 
     /// Turns an error of this session into one for people.
     pub fn explain(&self, error: ClientError) -> Error {
-        self.server.explain(error, &self.caller)
+        self.server.explain(error, &self.caller, Repeating::Harmless)
     }
 }

@@ -43,6 +43,7 @@ use std::time::Duration;
 
 use crate::args::{Args, Command, GlobalArgs};
 use crate::bridge::reaper;
+use crate::client::interruption;
 use crate::context::{Context, ContextFile, SavedToken};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
@@ -178,6 +179,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Connect(args) => connect::run(&invocation, args).await?,
         Command::Import(args) => import::run(&invocation, args).await?,
         Command::Reap(args) => return reaper::run(args).await,
+        Command::EndBy(args) => return interruption::run(&args),
         Command::Dev(args) => dev::run(&invocation, args).await?,
         Command::Config(args) => config::run(&invocation, args)?,
         Command::Doctor(args) => return doctor::run(&invocation, args).await,

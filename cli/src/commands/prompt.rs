@@ -7,11 +7,12 @@ use serde_json::{Map, Value};
 use crate::client::caller::Wanted;
 use crate::client::conversation::Conversation;
 use crate::client::media::{MediaFlags, MediaPrinter};
-use crate::client::session::{EdgeSession, SessionFlags};
+use crate::client::search::{self, Lookup};
+use crate::client::session::{EdgeSession, Inquiry, Opening, SessionFlags};
 use crate::client::{answer, signature};
 use crate::commands::Invocation;
 use crate::commands::call::render::{self, ContentPart};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output;
 use crate::output::progress::Spinner;
 use crate::parse;
@@ -23,7 +24,7 @@ const MAX_PROMPTS: usize = 100_000;
 pub struct Args {
     /// Name of the server
     server: String,
-    /// Name of the prompt as clients see it [default: list all]
+    /// Name of the prompt as clients see it, or the upstream's own name if it is unique on the server [default: list all]
     name: Option<String>,
     /// Argument of the prompt; repeatable
     #[arg(value_name = "KEY=VALUE", value_parser = parse::pair)]
@@ -38,12 +39,14 @@ pub struct Args {
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let Some(name) = &args.name else { return list(invocation, &args).await };
     let spinner = Spinner::start(format!("getting {name}"));
-    let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Prompt(name)).await?;
-    let pairs = args.pairs.iter().map(|(key, value)| (key.clone(), value.clone().into()));
-    let arguments = Value::Object(pairs.collect::<Map<_, _>>());
-    let params = format!(r#"{{"name":{},"arguments":{arguments}}}"#, quote(name));
+    let arguments = arguments(&args.pairs)?;
+    let opening = Opening::new(invocation, &args.server, &args.session, Wanted::Prompt(name))?;
+    let look = async |session: &EdgeSession| find(invocation, session, name).await;
+    let (session, exposed) = search::find(invocation, opening, look).await?;
+    let params = format!(r#"{{"name":{},"arguments":{arguments}}}"#, quote(&exposed));
     let mut conversation = Conversation::beside(&spinner);
-    let result = session.request("prompts/get", &params, &[], &mut conversation).await;
+    let inquiry = Inquiry::reading(Method::PromptsGet, &params);
+    let result = session.request(inquiry, &mut conversation).await;
     drop(spinner);
     let (result, printer) = (result?, MediaPrinter::new(&args.media, name));
     let parts = messages(&result);
@@ -52,6 +55,41 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
     answer::print(invocation, &result, str::to_owned)?;
     render::save(&parts, &printer)
+}
+
+/// Finds the name of the prompt that clients see.
+async fn find(invocation: &Invocation, session: &EdgeSession, word: &str) -> Result<Lookup<String>> {
+    let prompts = session.list_if_offered(Method::PromptsList, MAX_PROMPTS).await?;
+    let names: Vec<_> = prompts.iter().map(|prompt| name_of(prompt)).collect();
+    let meant = search::meant(invocation, &session.server.name, Wanted::Prompt(word), &names).await?;
+    Ok(meant.map_or(Lookup::Missing(names), Lookup::Found))
+}
+
+fn name_of(definition: &str) -> String {
+    let [name] = json::members(definition, ["name"]).unwrap_or_default();
+    signature::text(name)
+}
+
+/// Reads the arguments, which are texts, into a JSON object. `KEY:="TEXT"` is a text with the escapes of JSON.
+fn arguments(pairs: &[(String, String)]) -> Result<Value> {
+    let mut arguments = Map::new();
+    for (key, text) in pairs {
+        let (key, text) = match key.strip_suffix(':') {
+            None => (key.as_str(), text.clone()),
+            Some(key) => match serde_json::from_str(text) {
+                Ok(Value::String(text)) => (key, text),
+                _ => {
+                    return Err(Error::usage(format!(
+                        "{key}: arguments of prompts are texts; use {key}={text}, or {key}:=\"TEXT\" with the escapes of JSON"
+                    )));
+                }
+            },
+        };
+        if arguments.insert(key.to_owned(), text.into()).is_some() {
+            return Err(Error::usage(format!("{key} is given more than once")));
+        }
+    }
+    Ok(Value::Object(arguments))
 }
 
 async fn list(invocation: &Invocation, args: &Args) -> Result {
@@ -64,11 +102,7 @@ async fn list(invocation: &Invocation, args: &Args) -> Result {
             session.server.name, session.caller
         ));
     }
-    let name = |definition: &str| {
-        let [name] = json::members(definition, ["name"]).unwrap_or_default();
-        signature::text(name)
-    };
-    answer::print_list(invocation, &definitions, name, signature::prompt)
+    answer::print_list(invocation, &definitions, name_of, signature::prompt)
 }
 
 /// Renders the messages of a prompt, each below who says it.
@@ -92,6 +126,20 @@ fn messages(result: &str) -> Vec<ContentPart> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_are_texts() {
+        let read = |pairs: &[&str]| {
+            let pairs: Vec<_> = pairs.iter().map(|text| parse::pair(text).unwrap()).collect();
+            arguments(&pairs).map(|read| read.to_string()).unwrap_or_else(|error| error.to_string())
+        };
+        assert_eq!(read(&["who=5", r#"more:="a\nb""#]), r#"{"more":"a\nb","who":"5"}"#);
+        assert_eq!(
+            read(&["who:=5"]),
+            "who: arguments of prompts are texts; use who=5, or who:=\"TEXT\" with the escapes of JSON"
+        );
+        assert_eq!(read(&["who=a", "who=b"]), "who is given more than once");
+    }
 
     #[test]
     fn messages_say_who_speaks() {

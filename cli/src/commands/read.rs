@@ -2,13 +2,16 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+use mcp::client::ClientError;
+use mcp::error::{INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND};
 use mcp::json::{self, JsonError, quote};
 use mcp::method::Method;
 
 use crate::client::caller::Wanted;
 use crate::client::conversation::Conversation;
 use crate::client::media::{MediaFlags, MediaPrinter, Medium};
-use crate::client::session::{EdgeSession, SessionFlags};
+use crate::client::search::{self, Lookup};
+use crate::client::session::{EdgeSession, Inquiry, Opening, SessionFlags};
 use crate::client::{answer, signature};
 use crate::commands::Invocation;
 use crate::error::{Error, Result};
@@ -22,7 +25,7 @@ const MAX_RESOURCES: usize = 100_000;
 pub struct Args {
     /// Name of the server
     server: String,
-    /// URI of the resource as clients see it [default: list all]
+    /// URI of the resource as clients see it, or its upstream's own if it is unique on the server [default: list all]
     uri: Option<String>,
     #[command(flatten)]
     media: MediaFlags,
@@ -34,13 +37,12 @@ pub struct Args {
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let Some(uri) = &args.uri else { return list(invocation, &args).await };
     let spinner = Spinner::start(format!("reading {uri}"));
-    let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Resource(uri)).await?;
-    let params = format!(r#"{{"uri":{}}}"#, quote(uri));
-    let mut conversation = Conversation::beside(&spinner);
-    let result = session.request("resources/read", &params, &[], &mut conversation).await;
+    let opening = Opening::new(invocation, &args.server, &args.session, Wanted::Resource(uri))?;
+    let look = async |session: &EdgeSession| find(invocation, session, uri, &spinner).await;
+    let (session, result) = search::find(invocation, opening, look).await?;
+    session.mcp.close().await;
     drop(spinner);
-    let (result, printer) =
-        (result?, MediaPrinter::new(&args.media, uri.rsplit('/').next().unwrap_or_default()));
+    let printer = MediaPrinter::new(&args.media, uri.rsplit('/').next().unwrap_or_default());
     if invocation.format().is_for_people() {
         return print(&result, &printer);
     }
@@ -51,12 +53,59 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         .try_for_each(|medium| printer.save_beside(&medium))
 }
 
-async fn list(invocation: &Invocation, args: &Args) -> Result {
-    let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Anything).await?;
+/// Reads a resource by the URI that clients see, or else by its upstream's own.
+async fn find(
+    invocation: &Invocation,
+    session: &EdgeSession,
+    uri: &str,
+    spinner: &Spinner,
+) -> Result<Lookup<String>> {
+    let missing = match read(session, uri, spinner).await {
+        Ok(result) => return Ok(Lookup::Found(result)),
+        Err(error) if is_not_found(&error) => error,
+        Err(error) => return Err(session.explain(error)),
+    };
+    let uris: Vec<_> = definitions(session).await?.iter().map(|definition| address(definition)).collect();
+    match search::meant(invocation, &session.server.name, Wanted::Resource(uri), &uris).await? {
+        Some(meant) if meant == uri => Err(session.explain(missing)),
+        Some(meant) => {
+            read(session, &meant, spinner).await.map(Lookup::Found).map_err(|error| session.explain(error))
+        }
+        None => Ok(Lookup::Missing(uris)),
+    }
+}
+
+async fn read(
+    session: &EdgeSession,
+    uri: &str,
+    spinner: &Spinner,
+) -> std::result::Result<String, ClientError> {
+    let params = format!(r#"{{"uri":{}}}"#, quote(uri));
+    let inquiry = Inquiry::reading(Method::ResourcesRead, &params);
+    session.ask(inquiry, &mut Conversation::beside(spinner)).await
+}
+
+/// Whether a server has no such resource, in the words of either era.
+fn is_not_found(error: &ClientError) -> bool {
+    match error {
+        ClientError::Rpc { code: RESOURCE_NOT_FOUND, .. } => true,
+        ClientError::Rpc { code: INVALID_PARAMS, message, .. } => message.contains("not found"),
+        ClientError::Unsupported | ClientError::Rpc { code: METHOD_NOT_FOUND, .. } => true,
+        _ => false,
+    }
+}
+
+async fn definitions(session: &EdgeSession) -> Result<Vec<String>> {
     let mut definitions = Vec::new();
     for method in [Method::ResourcesList, Method::ResourcesTemplatesList] {
         definitions.extend(session.list_if_offered(method, MAX_RESOURCES).await?);
     }
+    Ok(definitions)
+}
+
+async fn list(invocation: &Invocation, args: &Args) -> Result {
+    let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Anything).await?;
+    let definitions = definitions(&session).await?;
     session.mcp.close().await;
     if definitions.is_empty() {
         output::eprint(format!(
@@ -97,7 +146,11 @@ fn print(result: &str, printer: &MediaPrinter<'_>) -> Result {
             Some(medium) => print_bytes(&medium.bytes()?)?,
             None => {
                 let [text] = json::members(&part, ["text"]).unwrap_or_default();
-                output::print_content(&signature::text(text))?;
+                match text.and_then(signature::readable) {
+                    Some(text) => output::print_content(&text)?,
+                    // What cannot be read is shown as it came.
+                    None => output::print(&printable::line(&part))?,
+                }
             }
         }
     }

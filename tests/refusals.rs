@@ -43,12 +43,22 @@ fn ask(gateway: &Gateway, version: &str, asked: &Asked<'_>) -> (String, String, 
 async fn refusals_arrive_whatever_was_sent() {
     const LIST: &str = "/trunkline.registry.v1.UpstreamService/ListUpstreams";
     const JSON: [&str; 2] = ["-H", "content-type: application/json"];
+    const EXPECT: [&str; 4] = ["-H", JSON[1], "-H", "expect: 100-continue"];
+    const GZIP: [&str; 4] = ["-H", JSON[1], "-H", "content-encoding: gzip"];
+    // More than is read on of it.
+    const ENDLESS: usize = 20_000_000;
     let gateway = Gateway::start(Store::Sqlite, 0).await;
     let admin = gateway.admin_token();
     let request = |path, options, bearer, body| Asked { path, options, bearer, body };
     for (asked, status, code, reason) in [
         (request(LIST, &JSON[..], "wrong", 2), "401", "UNAUTHENTICATED", "ADMIN_REQUIRED"),
         (request(LIST, &JSON, "wrong", 300_000), "401", "UNAUTHENTICATED", "ADMIN_REQUIRED"),
+        (request(LIST, &JSON, "wrong", ENDLESS), "401", "UNAUTHENTICATED", "ADMIN_REQUIRED"),
+        (request(LIST, &EXPECT, "wrong", 300_000), "401", "UNAUTHENTICATED", "ADMIN_REQUIRED"),
+        (request(LIST, &EXPECT, "wrong", ENDLESS), "401", "UNAUTHENTICATED", "ADMIN_REQUIRED"),
+        (request("/nowhere", &JSON, admin, ENDLESS), "404", "NOT_FOUND", ""),
+        (request(LIST, &GZIP, admin, 2), "415", "INVALID_ARGUMENT", "CONTENT_CODING"),
+        (request(LIST, &GZIP, admin, 300_000), "415", "INVALID_ARGUMENT", "CONTENT_CODING"),
         (request(LIST, &[], "wrong", 300_000), "401", "UNAUTHENTICATED", "ADMIN_REQUIRED"),
         (request("/nowhere", &JSON, admin, 300_000), "404", "NOT_FOUND", ""),
         (request(LIST, &[], admin, 300_000), "415", "INVALID_ARGUMENT", "CONTENT_TYPE"),

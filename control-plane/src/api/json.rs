@@ -12,9 +12,10 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TE};
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
+use mcp::border::{self, Coding};
 use prost::Message as _;
 use prost_reflect::{
     DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions,
@@ -47,6 +48,10 @@ pub async fn transcode(request: Request, next: Next) -> Response {
     if !is_json(request.headers()) {
         let text = "the header `content-type` must be `application/json`, or `application/grpc` over HTTP/2";
         return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "CONTENT_TYPE", text);
+    }
+    if let Some(sent) = coding(request.headers()) {
+        let text = format!("a body with `content-encoding: {sent}` is not read; send it without");
+        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "CONTENT_CODING", &text);
     }
     match call(request, next).await {
         Ok(body) => (StatusCode::OK, [(CONTENT_TYPE, "application/json")], body).into_response(),
@@ -165,6 +170,13 @@ fn is_json(headers: &HeaderMap) -> bool {
         .split(';')
         .next()
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// How a body is compressed, where it cannot be read because it is.
+fn coding(headers: &HeaderMap) -> Option<String> {
+    let sent = headers.get(CONTENT_ENCODING)?.as_bytes();
+    let is_plain = matches!(border::body::coding(Some(sent)), Coding::Identity | Coding::Mislabelled);
+    (!is_plain).then(|| printable::line(&String::from_utf8_lossy(sent)).to_string())
 }
 
 fn failed(status: &Status) -> Response {

@@ -121,13 +121,11 @@ fn refusal(error: NameError) -> String {
     format!("{error}; see --allowed-host")
 }
 
-/// Reads what is left of a request's body before an answer that did not wait for it: over HTTP/2, clients that are still writing
-/// may throw that away. Those of gRPC do not, and those that expect to be told to go on have written nothing.
+/// Reads on, beside an answer that did not wait for a request's body, what is left of it: clients over HTTP/2 that are told to
+/// stop writing may throw the answer away, where they have not read it yet. Those of gRPC do not.
 pub(super) async fn hear_out(request: Request, next: Next) -> Response {
-    let headers = request.headers();
     let is_heard_out = request.version() == Version::HTTP_2
-        && !is_grpc(headers)
-        && !headers.contains_key(header::EXPECT)
+        && !is_grpc(request.headers())
         && !request.body().is_end_stream();
     if !is_heard_out {
         return next.run(request).await;
@@ -139,8 +137,8 @@ pub(super) async fn hear_out(request: Request, next: Next) -> Response {
     if response.status() != StatusCode::SERVICE_UNAVAILABLE
         && let Ok(mut rest) = rest.try_recv()
     {
-        // Whether or not it ends, the answer is sent.
-        let _ = inbound::linger(&mut rest).await;
+        // It ends with the connection. Until then it holds one of the connection's streams.
+        tokio::spawn(async move { inbound::linger(&mut rest).await });
     }
     response
 }

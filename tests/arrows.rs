@@ -18,13 +18,14 @@ const CRATES: [&str; 2] = ["control-plane", "edge-proxy"];
 
 /// What each folder of sources may know of ours: the contract knows nobody, the protocol only how text is made safe, programs know those and not
 /// each other, and `mcpctl dev` assembles the others.
-const KNOWN: [(&str, &[&str]); 13] = [
+const KNOWN: [(&str, &[&str]); 14] = [
     ("proto/lib.rs", &["trunkline"]),
     ("proto/mcp/src", &["mcp", "printable"]),
     ("proto/tunnel/src", &["tunnel"]),
     ("proto/delta/src", &["trunkline", "delta"]),
     ("proto/inbound/src", &["inbound"]),
     ("proto/egress/src", &["egress"]),
+    ("proto/glob/src", &["glob"]),
     ("proto/printable/src", &["printable"]),
     ("proto/startup/src", &["startup"]),
     ("proto/schema/src", &["trunkline", "schema"]),
@@ -37,6 +38,7 @@ const KNOWN: [(&str, &[&str]); 13] = [
             "delta",
             "inbound",
             "egress",
+            "glob",
             "printable",
             "startup",
             "schema",
@@ -52,22 +54,27 @@ const KNOWN: [(&str, &[&str]); 13] = [
             "delta",
             "inbound",
             "egress",
+            "glob",
             "printable",
             "startup",
             "trunkline_edge_proxy",
         ],
     ),
     ("cli/src/commands/dev.rs", &OURS),
-    ("cli/src", &["trunkline", "mcp", "tunnel", "inbound", "printable", "startup", "schema", "mcpctl"]),
+    (
+        "cli/src",
+        &["trunkline", "mcp", "tunnel", "inbound", "glob", "printable", "startup", "schema", "mcpctl"],
+    ),
 ];
 
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "trunkline",
     "mcp",
     "tunnel",
     "delta",
     "inbound",
     "egress",
+    "glob",
     "printable",
     "startup",
     "schema",

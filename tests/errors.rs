@@ -185,7 +185,10 @@ const FILES: &[(&str, &str)] = &[
     ("unknown-field.yaml", "kind: Upstream\nname: a\nhttp:\n  url: https://a.example/mcp\n  tiemout: 3s\n"),
     ("labels.yaml", "kind: Upstream\nname: a\nlabels: {team: core}\nhttp: {url: https://a.example/mcp}\n"),
     ("wrong-type.yaml", "kind: Upstream\nname: a\nhttp:\n  url: [https://a.example/mcp]\n"),
-    ("wrong-enum.yaml", "kind: Upstream\nname: a\nhttp: {url: https://a.example/mcp}\nmcp: {eraPolicy: moderm}\n"),
+    (
+        "wrong-enum.yaml",
+        "kind: Upstream\nname: a\nhttp: {url: https://a.example/mcp}\nmcp: {eraPolicy: moderm}\n",
+    ),
     (
         "variable.yaml",
         "kind: Upstream\nname: a\nhttp: {url: https://a.example/mcp}\ncredential: {bearer: {token: \"${TOKEN}\"}}\n",

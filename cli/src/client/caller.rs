@@ -193,22 +193,10 @@ fn rank(token: &SavedToken, wanted: Wanted<'_>) -> u8 {
     let Some(patterns) = patterns else { return 1 };
     let end = format!("_{name}");
     match patterns {
-        _ if patterns.iter().any(|pattern| matches(pattern, name)) => 0,
+        _ if patterns.iter().any(|pattern| glob::matches(pattern, name)) => 0,
         _ if has_prefixes && patterns.iter().any(|pattern| may_end_with(pattern, &end)) => 1,
         _ => 2,
     }
-}
-
-/// Whether a pattern, in which `*` stands for any characters, matches a text.
-pub fn matches(pattern: &str, text: &str) -> bool {
-    let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(head) else { return false };
-    while let Some((part, after)) = rest.split_once('*') {
-        let Some(at) = text.find(part) else { return false };
-        text = &text[at + part.len()..];
-        rest = after;
-    }
-    text.ends_with(rest)
 }
 
 /// Whether a pattern matches some text with this end: a name behind the prefix of its upstream.

@@ -7,7 +7,7 @@ use std::iter;
 use trunkline::common::v1::Meta;
 use trunkline::registry::v1::{Prompt, Resource, Tool, Upstream};
 
-use super::{Kind, KindRules, glob, names};
+use super::{Kind, KindRules, names};
 use crate::clock;
 
 /// All upstreams with their entries, and the names of the servers.

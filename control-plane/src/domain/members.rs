@@ -9,7 +9,7 @@ use trunkline::registry::v1::{Member, Server};
 
 use super::catalogue::{Entry, UpstreamEntry};
 use super::overlap::TakenUris;
-use super::{Catalogue, Kind, exposed, glob, names};
+use super::{Catalogue, Kind, exposed, names};
 
 /// The two parts of a `match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

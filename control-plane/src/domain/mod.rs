@@ -6,7 +6,6 @@ pub mod definition;
 mod entry_state;
 pub mod exposed;
 pub mod filter;
-pub mod glob;
 pub mod kind;
 mod kinds;
 pub mod mask;

@@ -4,7 +4,7 @@ use trunkline::registry::v1::{Member, NameStyle, Server, ServerStatus};
 
 use super::members::{self, Target};
 use super::{
-    Kind, KindRules, Reference, Surroundings, Violations, exposed, glob, meta, names, reflect, server_state,
+    Kind, KindRules, Reference, Surroundings, Violations, exposed, meta, names, reflect, server_state,
 };
 
 const MAX_MEMBERS: usize = 2_000;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use trunkline::registry::v1::{Server, ServerState, ServerStatus, UpstreamState};
 
 use super::members::{self, Exposure, Target};
-use super::{Surroundings, glob, names};
+use super::{Surroundings, names};
 
 /// The names that a reason gives of each sort.
 const NAMED: usize = 3;

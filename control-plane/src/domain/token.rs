@@ -3,7 +3,7 @@
 use mcp::uri;
 use trunkline::identity::v1::{Token, TokenState};
 
-use super::{Catalogue, Kind, KindRules, Reference, Surroundings, Violations, glob, meta, names};
+use super::{Catalogue, Kind, KindRules, Reference, Surroundings, Violations, meta, names};
 use crate::clock;
 
 const MAX_DESCRIPTION: usize = 1_024;

@@ -15,7 +15,7 @@ use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstre
 use super::content::{self, Snapshot};
 use super::edge_messages;
 use crate::domain::members::{Exposed, Target, evaluate, lists};
-use crate::domain::{Catalogue, Kind, glob, names};
+use crate::domain::{Catalogue, Kind, names};
 use crate::store::{Row, StoreError};
 
 /// The name of the one trust bundle.

@@ -4,7 +4,6 @@ use serde_json::Map;
 
 use super::catalogue::{Exposed, exposed};
 use super::facts::{Facts, items, text};
-use crate::client::caller::matches;
 use crate::commands::get;
 use crate::control_client::ControlClient;
 use crate::error::{Exit, Result};
@@ -52,7 +51,7 @@ fn reach(facts: &Facts, exposed: &[Exposed]) -> String {
     let lines = ["tools", "resources", "prompts"].into_iter().filter_map(|list| {
         let all: Vec<_> = exposed.iter().filter(|entry| entry.list == list).collect();
         let globs: Vec<_> = items(facts.at(&format!("scope.{list}"))).iter().map(text).collect();
-        let may = |entry: &&&Exposed| globs.iter().any(|glob| matches(glob, &entry.name));
+        let may = |entry: &&&Exposed| globs.iter().any(|pattern| glob::matches(pattern, &entry.name));
         let names: Vec<_> = all.iter().filter(may).map(|entry| entry.name.as_str()).collect();
         (!all.is_empty()).then(|| format!("{} of {} {list}{}", names.len(), all.len(), some(&names)))
     });

@@ -6,7 +6,6 @@ use prost_reflect::{DynamicMessage, Kind, MapKey, ReflectMessage as _, Value};
 use schema::words;
 
 use super::{Comparator, Expression, Step};
-use crate::domain::glob;
 
 const TIMESTAMP: &str = "google.protobuf.Timestamp";
 const DURATION: &str = "google.protobuf.Duration";

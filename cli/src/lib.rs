@@ -25,6 +25,7 @@ pub mod selection;
 pub mod selector;
 pub mod shell;
 pub mod suggest;
+pub mod toml;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

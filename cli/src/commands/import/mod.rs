@@ -12,7 +12,6 @@ mod places;
 mod remote;
 mod run;
 mod text;
-mod toml;
 pub mod transport;
 mod variables;
 

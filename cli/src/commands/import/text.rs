@@ -3,7 +3,8 @@
 use mcp::border::without_mark;
 use serde_json::Value;
 
-use super::{jsonc, toml};
+use super::jsonc;
+use crate::toml;
 
 /// Decodes a file: UTF-8, or UTF-16 with its mark, as PowerShell writes it.
 ///
@@ -55,7 +56,10 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
 }
 
 fn or_toml(text: &str, otherwise: String) -> Result<Value, String> {
-    if text.lines().any(is_toml) { toml::parse(text) } else { Err(otherwise) }
+    if !text.lines().any(is_toml) {
+        return Err(otherwise);
+    }
+    toml::read(text).map_err(|why| format!("invalid TOML: {why}"))
 }
 
 /// Whether a line is the head of a table or the beginning of a pair in TOML, which mean nothing in JSON and YAML.

@@ -2,55 +2,24 @@
 
 use std::ops::Range;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use toml_edit::{Document, InlineTable, Item, Key, Table, Value as Toml};
 
 use super::{EntryChange, line_start, next_line, replaced};
+use crate::toml;
 
-/// What a text says. Dates are texts.
+/// What a text says.
 pub(super) fn read(text: &str) -> Result<Value, String> {
-    Ok(of_table(parse(text)?.as_table()))
+    toml::read(text).map_err(broken)
 }
 
-fn parse(text: &str) -> Result<Document<&str>, String> {
-    Document::parse(text).map_err(|error| {
-        // The whole error would quote the line, which may be a secret.
-        let at = error.span().map_or(0, |span| span.start.min(text.len()));
-        let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("it is no TOML at line {line}: {}", error.message().lines().next().unwrap_or_default())
-    })
-}
-
-fn of_table(table: &Table) -> Value {
-    table.iter().map(|(name, item)| (name.to_owned(), of_item(item))).collect::<Map<_, _>>().into()
-}
-
-fn of_item(item: &Item) -> Value {
-    match item {
-        Item::None => Value::Null,
-        Item::Value(value) => of_value(value),
-        Item::Table(table) => of_table(table),
-        Item::ArrayOfTables(tables) => tables.iter().map(of_table).collect(),
-    }
-}
-
-fn of_value(value: &Toml) -> Value {
-    match value {
-        Toml::String(text) => text.value().as_str().into(),
-        Toml::Integer(number) => (*number.value()).into(),
-        Toml::Float(number) => (*number.value()).into(),
-        Toml::Boolean(said) => (*said.value()).into(),
-        Toml::Datetime(time) => time.value().to_string().into(),
-        Toml::Array(list) => list.iter().map(of_value).collect(),
-        Toml::InlineTable(table) => {
-            table.iter().map(|(name, value)| (name.to_owned(), of_value(value))).collect::<Map<_, _>>().into()
-        }
-    }
+fn broken(why: String) -> String {
+    format!("it is no TOML: {why}")
 }
 
 /// The text with the change: a new entry comes last, and one that is there is replaced where it stands.
 pub(super) fn apply(text: &str, change: &EntryChange<'_>) -> Result<String, String> {
-    let document = parse(text)?;
+    let document = toml::parse(text).map_err(broken)?;
     let old = document.get(change.at).and_then(|held| held.get(change.name));
     let mut blocks = old.map_or_else(Vec::new, |old| blocks(text, &document, change, old));
     if old.is_some() && blocks.is_empty() {

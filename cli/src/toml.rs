@@ -1,23 +1,26 @@
-//! TOML as a value, as Codex writes its servers. Pure; it must not know what the value is about.
+//! TOML as a value, as hosts write their servers. Pure; it must not know what the value is about.
 
-use serde_json::{Number, Value};
-use toml_edit::{DocumentMut, Item, TableLike, TomlError};
+use serde_json::Value;
+use toml_edit::{Document, Item, TableLike};
 
-/// Reads a text.
+/// Reads a text, with the places of all that is in it.
 ///
 /// # Errors
 /// Where it is broken, without quoting it: it may hold secrets.
-pub(super) fn parse(text: &str) -> Result<Value, String> {
-    let document: DocumentMut = text.parse().map_err(|error: TomlError| {
+pub fn parse(text: &str) -> Result<Document<&str>, String> {
+    Document::parse(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let (line, last) = (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or_default());
-        format!(
-            "invalid TOML: {} at line {line} column {}",
-            one_line(error.message()),
-            last.chars().count() + 1
-        )
-    })?;
-    Ok(table(document.as_table()))
+        format!("{} at line {line} column {}", one_line(error.message()), last.chars().count() + 1)
+    })
+}
+
+/// What a text says. Dates are texts.
+///
+/// # Errors
+/// As [`parse`].
+pub fn read(text: &str) -> Result<Value, String> {
+    Ok(table(parse(text)?.as_table()))
 }
 
 fn one_line(text: &str) -> String {
@@ -41,9 +44,7 @@ fn of_value(value: &toml_edit::Value) -> Value {
     match value {
         toml_edit::Value::String(text) => Value::String(text.value().clone()),
         toml_edit::Value::Integer(number) => Value::from(*number.value()),
-        toml_edit::Value::Float(number) => {
-            Number::from_f64(*number.value()).map_or(Value::Null, Value::Number)
-        }
+        toml_edit::Value::Float(number) => Value::from(*number.value()),
         toml_edit::Value::Boolean(said) => Value::Bool(*said.value()),
         toml_edit::Value::Datetime(time) => Value::String(time.value().to_string()),
         toml_edit::Value::Array(list) => list.iter().map(of_value).collect(),
@@ -63,7 +64,7 @@ mod tests {
         let text = "# mine\nmodel = 'x'\n[mcp_servers.a]\nurl = \"http://a\"\nhttp_headers = { X-K = \"v\" }\nargs = [1, 2.5, true]\n\
                     at = 2026-01-01\n[[list]]\nb = \"\"\"\nc\"\"\"\n";
         assert_eq!(
-            parse(text).unwrap(),
+            read(text).unwrap(),
             json!({"model": "x", "mcp_servers": {"a": {"url": "http://a", "http_headers": {"X-K": "v"},
                 "args": [1, 2.5, true], "at": "2026-01-01"}}, "list": [{"b": "c"}]})
         );
@@ -76,8 +77,8 @@ mod tests {
             ("a = 1\n\n[b]\nc = s3cret\n", "at line 4 column 5"),
             ("é = 1", "at line 1 column "),
         ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.starts_with("invalid TOML: ") && error.contains(place), "{error}");
+            let error = read(text).unwrap_err();
+            assert!(error.contains(place), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
         }
     }
@@ -85,7 +86,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in r#"[a=\[\]{}"'é.,\n 1-]*"#) {
-            let _ = parse(&text);
+            let _ = read(&text);
         }
     }
 }

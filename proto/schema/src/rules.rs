@@ -37,6 +37,22 @@ pub fn is_output_only(message: &MessageDescriptor, path: &str) -> bool {
         || rest.zip(below(&field)).is_some_and(|(rest, inner)| is_output_only(&inner, rest))
 }
 
+/// Returns the fields whose rules are so, with their paths as in files, and not those below them. `*` is every member of a mapping.
+pub fn find(message: &MessageDescriptor, is_so: fn(&FieldRules) -> bool) -> Vec<(String, FieldDescriptor)> {
+    let mut found = Vec::new();
+    for field in message.fields() {
+        let name = field.json_name().to_owned();
+        if is_so(&of(&field)) {
+            found.push((name, field));
+        } else if let Some(inner) = below(&field) {
+            let name = if field.is_map() { format!("{name}.*") } else { name };
+            let inner = find(&inner, is_so).into_iter();
+            found.extend(inner.map(|(path, field)| (format!("{name}.{path}"), field)));
+        }
+    }
+    found
+}
+
 /// Returns the words for what must, or cannot, be done with a field.
 pub fn flags(rules: &FieldRules) -> Vec<&'static str> {
     let flags = [(rules.required, "required"), (rules.output_only, "output only"), (rules.secret, "secret")];
@@ -188,6 +204,29 @@ mod tests {
             ("nonsense.x", false),
         ] {
             assert_eq!(is_output_only(upstream, path), expected, "{path}");
+        }
+    }
+
+    fn all_fields(message: &MessageDescriptor) -> Vec<FieldDescriptor> {
+        let inner = |field: &FieldDescriptor| below(field).map_or_else(Vec::new, |inner| all_fields(&inner));
+        message.fields().flat_map(|field| [inner(&field), vec![field]].concat()).collect()
+    }
+
+    #[test]
+    fn secrets_are_found_below_and_are_what_the_comments_call_input_only() {
+        let found = kinds().into_iter().flat_map(|kind| find(&kind, |rules| rules.secret));
+        assert_eq!(
+            found.map(|(path, _)| path).collect::<Vec<_>>(),
+            [
+                "credential.bearer.token",
+                "credential.basic.password",
+                "credential.headers.headers",
+                "credential.queryParameter.value",
+            ]
+        );
+        for field in kinds().iter().flat_map(all_fields) {
+            let is_said = crate::prose::of_field(&field).to_lowercase().contains("input only");
+            assert_eq!(is_said, of(&field).secret, "{}", field.full_name());
         }
     }
 }

@@ -122,18 +122,33 @@ pub(super) struct HostSpec {
 }
 
 const COMMAND: StdioForm = StdioForm { kind: None, command: "command", env: "env" };
-const MCP_SERVERS: &str = "mcpServers";
+const TYPED_COMMAND: StdioForm = StdioForm { kind: Some("stdio"), ..COMMAND };
+/// The member has the name of what it holds.
+const URL: UrlForm = UrlForm { http: ("url", None), sse: None, bearer: BearerForm::Literal };
+const TYPED_URL: UrlForm =
+    UrlForm { http: ("url", Some("http")), sse: Some(("url", Some("sse"))), bearer: BearerForm::Literal };
+
+/// As most hosts are, which took it from Claude Desktop; its row says the rest.
+const RUNS_COMMANDS: HostSpec = HostSpec {
+    host: Host::ClaudeDesktop,
+    title: "",
+    syntax: Syntax::Jsonc,
+    at: "mcpServers",
+    url: None,
+    stdio: COMMAND,
+    via: Via::Stdio,
+    places: &[],
+    place: "",
+    then: "",
+};
+/// The same for those that take a URL and name its bearer.
+const TAKES_URLS: HostSpec = HostSpec { via: Via::Http, ..RUNS_COMMANDS };
 
 /// The hosts. The page of each is named in docs/OPERATIONS.md.
 pub(super) static HOSTS: [HostSpec; 12] = [
     HostSpec {
         host: Host::ClaudeDesktop,
         title: "Claude Desktop",
-        syntax: Syntax::Jsonc,
-        at: MCP_SERVERS,
-        url: None,
-        stdio: COMMAND,
-        via: Via::Stdio,
         places: &[
             // From the Microsoft Store, where %APPDATA% is not what the program sees.
             HostPlace::on_windows(
@@ -145,19 +160,13 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         ],
         place: "claude_desktop_config.json (Settings, Developer, Edit Config)",
         then: "Claude Desktop reads its file when it starts, and may write it when it ends: if it is running, quit it and run this again.",
+        ..RUNS_COMMANDS
     },
     HostSpec {
         host: Host::ClaudeCode,
         title: "Claude Code",
-        syntax: Syntax::Jsonc,
-        at: MCP_SERVERS,
-        url: Some(UrlForm {
-            http: ("url", Some("http")),
-            sse: Some(("url", Some("sse"))),
-            bearer: BearerForm::Variable("${", "}"),
-        }),
-        stdio: StdioForm { kind: Some("stdio"), ..COMMAND },
-        via: Via::Http,
+        url: Some(UrlForm { bearer: BearerForm::Variable("${", "}"), ..TYPED_URL }),
+        stdio: TYPED_COMMAND,
         places: &[
             HostPlace::new(Root::Variable("CLAUDE_CONFIG_DIR"), "", ".claude.json"),
             HostPlace::new(Root::Home, ".claude", ".claude.json"),
@@ -165,35 +174,23 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         ],
         place: "~/.claude.json, or .mcp.json of a project",
         then: "Claude Code reads it when it starts.",
+        ..TAKES_URLS
     },
     HostSpec {
         host: Host::Cursor,
         title: "Cursor",
-        syntax: Syntax::Jsonc,
-        at: MCP_SERVERS,
-        url: Some(UrlForm {
-            http: ("url", None),
-            sse: Some(("url", None)),
-            bearer: BearerForm::Variable("${env:", "}"),
-        }),
-        stdio: COMMAND,
-        via: Via::Http,
+        url: Some(UrlForm { sse: Some(("url", None)), bearer: BearerForm::Variable("${env:", "}"), ..URL }),
         places: &[HostPlace::new(Root::Home, ".cursor", ".cursor/mcp.json")],
         place: "~/.cursor/mcp.json, or .cursor/mcp.json of a project",
         then: "Cursor reads it when it changes; Settings, MCP shows what became of it.",
+        ..TAKES_URLS
     },
     HostSpec {
         host: Host::Vscode,
         title: "Visual Studio Code",
-        syntax: Syntax::Jsonc,
         at: "servers",
-        url: Some(UrlForm {
-            http: ("url", Some("http")),
-            sse: Some(("url", Some("sse"))),
-            bearer: BearerForm::Input,
-        }),
-        stdio: StdioForm { kind: Some("stdio"), ..COMMAND },
-        via: Via::Http,
+        url: Some(UrlForm { bearer: BearerForm::Input, ..TYPED_URL }),
+        stdio: TYPED_COMMAND,
         places: &[
             HostPlace::new(Root::Config, "Code", "Code/User/mcp.json"),
             HostPlace::new(Root::Config, "Code - Insiders", "Code - Insiders/User/mcp.json"),
@@ -201,68 +198,60 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         ],
         place: "the user's mcp.json (MCP: Open User Configuration), or .vscode/mcp.json of a project",
         then: "Visual Studio Code starts it from the lens above the entry, or at the next chat.",
+        ..TAKES_URLS
     },
     HostSpec {
         host: Host::Windsurf,
         title: "Windsurf",
-        syntax: Syntax::Jsonc,
-        at: MCP_SERVERS,
         url: Some(UrlForm {
             http: ("serverUrl", None),
             sse: Some(("serverUrl", None)),
             bearer: BearerForm::Variable("${env:", "}"),
         }),
-        stdio: COMMAND,
-        via: Via::Http,
         places: &[HostPlace::new(Root::Home, ".codeium", ".codeium/windsurf/mcp_config.json")],
         place: "~/.codeium/windsurf/mcp_config.json",
         then: "Press Refresh in Windsurf's list of MCP servers.",
+        ..TAKES_URLS
     },
     HostSpec {
         host: Host::Zed,
         title: "Zed",
-        syntax: Syntax::Jsonc,
         at: "context_servers",
-        url: Some(UrlForm { http: ("url", None), sse: None, bearer: BearerForm::Literal }),
-        stdio: COMMAND,
-        via: Via::Stdio,
+        url: Some(URL),
         places: &[
             HostPlace::on_unix(Root::UnixConfig, "zed", "zed/settings.json"),
             HostPlace::on_windows(Root::Config, "Zed", "Zed/settings.json"),
         ],
         place: "settings.json (zed: open settings file), or .zed/settings.json of a project",
         then: "Zed reads it when it changes.",
+        ..RUNS_COMMANDS
     },
     HostSpec {
         host: Host::Gemini,
         title: "Gemini CLI",
-        syntax: Syntax::Jsonc,
-        at: MCP_SERVERS,
         url: Some(UrlForm {
             http: ("httpUrl", None),
             sse: Some(("url", None)),
             bearer: BearerForm::Variable("${", "}"),
         }),
-        stdio: COMMAND,
-        via: Via::Http,
         places: &[HostPlace::new(Root::Home, ".gemini", ".gemini/settings.json")],
         place: "~/.gemini/settings.json, or .gemini/settings.json of a project",
         then: "Gemini CLI reads it when it starts.",
+        ..TAKES_URLS
     },
     HostSpec {
         host: Host::Codex,
         title: "Codex",
         syntax: Syntax::Toml,
         at: "mcp_servers",
-        url: Some(UrlForm { http: ("url", None), sse: None, bearer: BearerForm::NameOnly }),
-        stdio: COMMAND,
-        via: Via::Http,
+        url: Some(UrlForm { bearer: BearerForm::NameOnly, ..URL }),
         places: &[
             HostPlace::new(Root::Variable("CODEX_HOME"), "", "config.toml"),
             HostPlace::new(Root::Home, ".codex", ".codex/config.toml"),
         ],
         place: "~/.codex/config.toml, or .codex/config.toml of a project",
         then: "Codex reads it when it starts.",
+        ..TAKES_URLS
     },
     HostSpec {
         host: Host::Goose,
@@ -271,41 +260,30 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         at: "extensions",
         url: Some(UrlForm { http: ("uri", Some("streamable_http")), sse: None, bearer: BearerForm::Listed }),
         stdio: StdioForm { kind: Some("stdio"), command: "cmd", env: "envs" },
-        via: Via::Http,
         places: &[
             HostPlace::on_unix(Root::UnixConfig, "goose", "goose/config.yaml"),
             HostPlace::on_windows(Root::Config, "Block/goose", "Block/goose/config/config.yaml"),
         ],
         place: "~/.config/goose/config.yaml",
         then: "Goose reads it when a session starts.",
+        ..TAKES_URLS
     },
     HostSpec {
         host: Host::LmStudio,
         title: "LM Studio",
-        syntax: Syntax::Jsonc,
-        at: MCP_SERVERS,
-        url: Some(UrlForm { http: ("url", None), sse: None, bearer: BearerForm::Literal }),
-        stdio: COMMAND,
-        via: Via::Stdio,
+        url: Some(URL),
         places: &[
             HostPlace::new(Root::Home, ".lmstudio", ".lmstudio/mcp.json"),
             HostPlace::new(Root::Home, ".cache/lm-studio", ".cache/lm-studio/mcp.json"),
         ],
         place: "~/.lmstudio/mcp.json (Program, Install, Edit mcp.json)",
         then: "LM Studio reads it when it changes.",
+        ..RUNS_COMMANDS
     },
     HostSpec {
         host: Host::Cline,
         title: "Cline",
-        syntax: Syntax::Jsonc,
-        at: MCP_SERVERS,
-        url: Some(UrlForm {
-            http: ("url", Some("streamableHttp")),
-            sse: Some(("url", Some("sse"))),
-            bearer: BearerForm::Literal,
-        }),
-        stdio: COMMAND,
-        via: Via::Stdio,
+        url: Some(UrlForm { http: ("url", Some("streamableHttp")), ..TYPED_URL }),
         places: &[
             HostPlace::new(
                 Root::Config,
@@ -316,21 +294,19 @@ pub(super) static HOSTS: [HostSpec; 12] = [
         ],
         place: "cline_mcp_settings.json (MCP Servers, Configure)",
         then: "Cline reads it when it changes.",
+        ..RUNS_COMMANDS
     },
     HostSpec {
         host: Host::Jetbrains,
         title: "Junie",
-        syntax: Syntax::Jsonc,
-        at: MCP_SERVERS,
-        url: Some(UrlForm { http: ("url", None), sse: None, bearer: BearerForm::Literal }),
-        stdio: COMMAND,
-        via: Via::Stdio,
+        url: Some(URL),
         places: &[
             HostPlace::new(Root::Home, ".junie", ".junie/mcp/mcp.json"),
             HostPlace::new(Root::Config, "JetBrains", "").with_file_in(Root::Home, ".junie/mcp/mcp.json"),
         ],
         place: "~/.junie/mcp/mcp.json, or .junie/mcp/mcp.json of a project",
         then: "Junie reads it when it starts. AI Assistant has no file: paste what is printed without --write into Settings, Tools, AI Assistant, Model Context Protocol.",
+        ..RUNS_COMMANDS
     },
 ];
 

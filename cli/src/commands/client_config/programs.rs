@@ -13,7 +13,9 @@ pub(super) fn render(
     let template = match (host, wire) {
         (Host::Fastmcp, _) => FASTMCP.to_owned(),
         (Host::Python, Wire::Http) => PYTHON.to_owned(),
-        (Host::Python, Wire::Sse) => PYTHON_SSE.to_owned(),
+        (Host::Python, Wire::Sse) => {
+            PYTHON_SSE.iter().fold(PYTHON.to_owned(), |text, (from, to)| text.replace(from, to))
+        }
         (Host::Typescript, Wire::Http) => TYPESCRIPT.to_owned(),
         (Host::Typescript, Wire::Sse) => {
             TYPESCRIPT.replace("StreamableHTTPClientTransport", "SSEClientTransport")
@@ -69,31 +71,24 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 
 async def main():
     headers = {"Authorization": "Bearer " + {token}}
-    async with create_mcp_http_client(headers=headers) as http:
-        async with Client(streamable_http_client("{url}", http_client=http)) as client:
-            for tool in (await client.list_tools()).tools:
-                print(tool.name)
-
-
-asyncio.run(main())
-"#;
-
-const PYTHON_SSE: &str = r#"import asyncio
-import os
-
-from mcp.client.client import Client
-from mcp.client.sse import sse_client
-
-
-async def main():
-    headers = {"Authorization": "Bearer " + {token}}
-    async with Client(sse_client("{url}", headers=headers)) as client:
+    http = create_mcp_http_client(headers=headers)
+    async with http, Client(streamable_http_client("{url}", http_client=http)) as client:
         for tool in (await client.list_tools()).tools:
             print(tool.name)
 
 
 asyncio.run(main())
 "#;
+
+/// What differs in [`PYTHON`] over HTTP+SSE.
+const PYTHON_SSE: [(&str, &str); 3] = [
+    ("mcp.client.streamable_http import streamable_http_client", "mcp.client.sse import sse_client"),
+    ("from mcp.shared._httpx_utils import create_mcp_http_client\n", ""),
+    (
+        "    http = create_mcp_http_client(headers=headers)\n    async with http, Client(streamable_http_client(\"{url}\", http_client=http))",
+        "    async with Client(sse_client(\"{url}\", headers=headers))",
+    ),
+];
 
 const TYPESCRIPT: &str = r#"import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 

@@ -104,9 +104,9 @@ fn annotations(upstream: &Value) -> Map<String, Value> {
 
 /// The name of this host, as it is annotated.
 fn host() -> Value {
-    let said = std::process::Command::new("uname").arg("-n").output();
-    let name = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned()).into()
+    let system = rustix::system::uname();
+    let name = system.nodename().to_string_lossy();
+    if name.is_empty() { "unknown".into() } else { name.into() }
 }
 
 async fn agree(name: &str, from: Option<&str>, to: Option<&str>, consent: Consent) -> Result {

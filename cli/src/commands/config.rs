@@ -324,7 +324,7 @@ fn get_contexts(invocation: &Invocation) -> Result {
     let contexts = invocation.context_file.read()?;
     let current = invocation.context_file.current_name(&contexts);
     let names = || contexts.contexts.keys().cloned();
-    if invocation.format() == Format::Name {
+    if *invocation.format() == Format::Name {
         return output::print(&names().map(|name| output::name_line(&name)).collect::<String>());
     }
     let names: Vec<_> = names().collect();

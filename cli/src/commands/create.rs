@@ -141,11 +141,11 @@ impl Creator<'_> {
         let item = reflection::submessage(answer, kind.singular)
             .ok_or_else(|| Error::failure(format!("the response contains no {}", kind.singular)))?;
         if self.validate_only && self.invocation.format == Some(Format::Yaml) {
-            output::print(&output::documents(vec![file], true, Format::Yaml)?)?;
+            output::print(&output::documents(vec![file], true, &Format::Yaml)?)?;
             return Ok(item);
         }
         let done = if self.validate_only { "created (dry run)" } else { "created" };
-        match self.invocation.format {
+        match &self.invocation.format {
             Some(format) => {
                 output::print(&output::resources(kind, std::slice::from_ref(&item), true, format)?)?
             }
@@ -215,7 +215,7 @@ impl Creator<'_> {
     }
 
     fn show_token(&self, kind: &Kind, item: &DynamicMessage, bearer: &str) -> Result {
-        match self.invocation.format {
+        match &self.invocation.format {
             Some(format @ (Format::Json | Format::Yaml | Format::Template(_))) => {
                 let mut document = reflection::document(kind.name, item);
                 document.insert("bearer".into(), bearer.into());
@@ -247,7 +247,7 @@ impl Creator<'_> {
         let client = self.invocation.client().await?;
         let method = "trunkline.discovery.v1.EnrollmentService/CreateJoinToken";
         let answer = client.call(method, Value::Object(request)).await?;
-        match self.invocation.format {
+        match &self.invocation.format {
             Some(format @ (Format::Json | Format::Yaml | Format::Template(_) | Format::Columns(_))) => {
                 output::print(&output::value(&answer, format, String::new)?)
             }
@@ -325,7 +325,7 @@ mod tests {
         let fields = Fields { body: body.as_object().cloned().unwrap(), ..Fields::default() };
         let credential = json!({ "bearer": { "token": "s3cret" } });
         let file = file_of(Kind::from_word("upstream"), "time", &fields, Some(credential)).unwrap();
-        let text = output::documents(vec![file], true, Format::Yaml).unwrap();
+        let text = output::documents(vec![file], true, &Format::Yaml).unwrap();
         assert_eq!(
             text,
             "kind: Upstream\nname: upstreams/time\nhttp:\n  url: http://x/mcp\nrequestTimeout: 5s\nmcp:\n  eraPolicy: legacy\n\

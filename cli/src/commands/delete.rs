@@ -93,7 +93,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     Ok(())
 }
 
-fn report(invocation: &Invocation, targets: &[Named], dry_run: bool, format: Format) -> Result {
+fn report(invocation: &Invocation, targets: &[Named], dry_run: bool, format: &Format) -> Result {
     let done = if dry_run { "deleted (dry run)" } else { "deleted" };
     for (kind, name) in targets {
         if kind.name == "Token" && !dry_run {

@@ -25,7 +25,7 @@ pub fn difference(
         mark_secret(new, "(changed)");
     }
     let text = |document: Option<Mapping>| match document {
-        Some(document) => output::documents(vec![document], true, Format::Yaml),
+        Some(document) => output::documents(vec![document], true, &Format::Yaml),
         None => Ok(String::new()),
     };
     let (old, new) = (text(old)?, text(new)?);

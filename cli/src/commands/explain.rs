@@ -34,7 +34,7 @@ pub struct Args {
 
 /// Runs `explain`.
 pub fn run(invocation: &Invocation, args: Args) -> Result {
-    let format = invocation.format.unwrap_or(Format::Table);
+    let format = invocation.format();
     let Some(word) = args.topic else { return list(format) };
     let (kind, path) = word.split_once(['.', '/']).unwrap_or((&word, ""));
     let kind = find_kind(kind)?;
@@ -52,7 +52,7 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
     }
 }
 
-fn data(value: &Value, format: Format) -> Result {
+fn data(value: &Value, format: &Format) -> Result {
     output::print(&output::value(value, format, String::new)?)
 }
 
@@ -100,7 +100,7 @@ fn example(kind: &Kind) -> Result {
 }
 
 /// Lists the kinds.
-fn list(format: Format) -> Result {
+fn list(format: &Format) -> Result {
     match format {
         Format::Table | Format::Wide => {
             let titles = ["NAME", "SHORT", "KIND", "IN FILES", "WHAT IT IS"].map(str::to_owned).to_vec();

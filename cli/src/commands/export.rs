@@ -18,7 +18,7 @@ pub struct Args {
 
 /// Runs `export`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let format = invocation.format.unwrap_or(Format::Yaml);
+    let format = invocation.format.as_ref().unwrap_or(&Format::Yaml);
     // What does not fit is refused before anything is asked for.
     output::documents(Vec::new(), false, format)?;
     let client = invocation.client().await?;

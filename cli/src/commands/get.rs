@@ -91,7 +91,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         client: invocation.client().await?,
         query: Query { filter: args.filter, selector: args.selector, order_by: args.order_by },
         sort_by: args.sort_by,
-        printer: Printer::new(format, !args.no_headers),
+        printer: Printer::new(format.clone(), !args.no_headers),
         selection,
     };
     listing.check(format, args.watch)?;
@@ -127,12 +127,12 @@ struct Listing {
 
 impl Listing {
     /// Refuses what could not be printed as it is meant.
-    fn check(&self, format: Format, watch: bool) -> Result {
+    fn check(&self, format: &Format, watch: bool) -> Result {
         for kind in self.selection.groups().iter().map(|group| group.kind) {
             let message = reflection::message(kind.message);
             let sorted = self.sort_by.iter().map(|path| ("--sort-by", path));
             let shown = match format {
-                Format::Columns(columns) => columns,
+                Format::Columns(columns) => columns.as_slice(),
                 _ => &[],
             };
             for (flag, path) in sorted.chain(shown.iter().map(|column| ("-o custom-columns", &column.path))) {

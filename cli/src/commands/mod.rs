@@ -114,8 +114,8 @@ impl Invocation {
     }
 
     /// Returns the output format.
-    pub fn format(&self) -> Format {
-        self.format.unwrap_or(Format::Table)
+    pub fn format(&self) -> &Format {
+        self.format.as_ref().unwrap_or(&Format::Table)
     }
 }
 

@@ -34,7 +34,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let token = reflection::submessage(&answer, "token")
         .ok_or_else(|| Error::failure("the response contains no token"))?;
     invocation.forget_bearer(&short_name(&name));
-    match invocation.format {
+    match &invocation.format {
         Some(format) => output::print(&output::resources(kind, std::slice::from_ref(&token), true, format)?)?,
         None => output::print(&format!("{name} revoked"))?,
     }

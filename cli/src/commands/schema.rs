@@ -20,7 +20,7 @@ pub struct Args {
 /// Runs `schema`.
 pub fn run(invocation: &Invocation, args: Args) -> Result {
     let schema = json_schema::document();
-    let text = match invocation.format {
+    let text = match &invocation.format {
         None | Some(Format::Json) => output::json(&schema)?,
         Some(Format::Yaml) => output::yaml(&schema)?,
         Some(_) => return Err(Error::usage("a schema is no table; use -o json or -o yaml")),

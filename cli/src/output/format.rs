@@ -6,16 +6,16 @@ use super::path::{FieldPath, Misread};
 use super::template::Template;
 use crate::suggest::did_you_mean;
 
-/// The output format. What was read for one lives as long as the program, which reads one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The output format.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     Table,
     Wide,
     Json,
     Yaml,
     Name,
-    Template(&'static Template),
-    Columns(&'static [CustomColumn]),
+    Template(Template),
+    Columns(Vec<CustomColumn>),
 }
 
 /// A column that was asked for.
@@ -46,7 +46,7 @@ impl Format {
     }
 
     /// Whether it is read by people.
-    pub fn is_for_people(self) -> bool {
+    pub fn is_for_people(&self) -> bool {
         matches!(self, Self::Table | Self::Wide | Self::Name)
     }
 
@@ -65,7 +65,7 @@ impl Format {
             ("jsonpath-file", Some(file)) => template(Template::jsonpath(&content(file)?)),
             ("go-template", Some(value)) => template(Template::go(value)),
             ("go-template-file", Some(file)) => template(Template::go(&content(file)?)),
-            ("custom-columns", Some(value)) => Ok(Self::Columns(columns(value)?.leak())),
+            ("custom-columns", Some(value)) => Ok(Self::Columns(columns(value)?)),
             _ => Err(unknown(name)),
         }
     }
@@ -82,8 +82,7 @@ fn unknown(name: &str) -> String {
 }
 
 fn template(read: Result<Template, Misread>) -> Result<Format, String> {
-    read.map(|template| Format::Template(Box::leak(template.into())))
-        .map_err(|error| format!("{error} of the template"))
+    read.map(Format::Template).map_err(|error| format!("{error} of the template"))
 }
 
 /// Reads the file of a template, without the end of its last line.

@@ -82,9 +82,9 @@ fn message_lines(text: &str) -> String {
 }
 
 /// Renders resources of one kind. `single` is true if exactly one was requested by name.
-pub fn resources(kind: &Kind, items: &[DynamicMessage], single: bool, format: Format) -> Result<String> {
+pub fn resources(kind: &Kind, items: &[DynamicMessage], single: bool, format: &Format) -> Result<String> {
     let found = Found { kind: Kind::from_word(kind.singular), items: items.to_vec() };
-    Printer::new(format, true).render(&[found], single)
+    Printer::new(format.clone(), true).render(&[found], single)
 }
 
 /// Renders a name as a line of its own.
@@ -93,7 +93,7 @@ pub fn name_line(name: &str) -> String {
 }
 
 /// Renders documents as JSON, as YAML in the words of people, or by a template.
-pub fn documents(documents: Vec<Mapping>, single: bool, format: Format) -> Result<String> {
+pub fn documents(documents: Vec<Mapping>, single: bool, format: &Format) -> Result<String> {
     match format {
         Format::Json if single => json(&documents.first()),
         Format::Json => json(&documents),
@@ -112,7 +112,7 @@ pub fn documents(documents: Vec<Mapping>, single: bool, format: Format) -> Resul
 /// Renders what is no resource: for people by `table`, and else as the value that it is.
 pub fn value(
     value: &impl serde::Serialize,
-    format: Format,
+    format: &Format,
     table: impl FnOnce() -> String,
 ) -> Result<String> {
     match format {
@@ -133,7 +133,7 @@ pub fn value(
 }
 
 /// The error where a format does not fit what is printed.
-pub fn unfit(format: Format) -> Error {
+pub fn unfit(format: &Format) -> Error {
     let name = match format {
         Format::Name => "name",
         Format::Columns(_) => "custom-columns",

@@ -41,12 +41,12 @@ impl Printer {
 
     /// Renders resources of one kind or several. `single`: exactly one was requested by name.
     pub fn render(&self, found: &[Found], single: bool) -> Result<String> {
-        match self.format {
+        match &self.format {
             Format::Table | Format::Wide => Ok(self.tables(found)),
             Format::Name => Ok(each(found, |_, item| name_line(&reflection::text(item, "name"))).concat()),
             Format::Columns(columns) => Ok(self.grid_alone(&custom(columns, &each(found, value)))),
             Format::Template(template) => Ok(template.render(each(found, value), single)),
-            Format::Json | Format::Yaml => documents(each(found, document), single, self.format),
+            Format::Json | Format::Yaml => documents(each(found, document), single, &self.format),
         }
     }
 
@@ -63,7 +63,7 @@ impl Printer {
     }
 
     fn grid_at(&self, group: &Found, full_names: bool, now: OffsetDateTime) -> Grid {
-        let columns: Vec<_> = match self.format {
+        let columns: Vec<_> = match &self.format {
             Format::Wide => group.kind.columns.iter().chain(group.kind.wide).collect(),
             _ => group.kind.columns.iter().collect(),
         };
@@ -77,12 +77,12 @@ impl Printer {
     /// Whether what is printed of a resource is another than it was; what an upstream is asked again and again is no news in a row.
     pub fn shows_change(&self, kind: &'static Kind, [old, new]: [&DynamicMessage; 2]) -> bool {
         let now = OffsetDateTime::now_utc();
-        let cells = |item: &DynamicMessage| match self.format {
+        let cells = |item: &DynamicMessage| match &self.format {
             Format::Columns(columns) => custom(columns, &[value(kind, item)]).render(false, None),
             Format::Template(template) => template.render(vec![value(kind, item)], false),
             _ => self.grid_at(&Found { kind, items: vec![item.clone()] }, true, now).render(false, None),
         };
-        match self.format {
+        match &self.format {
             // A document has all of it, and a name has nothing but says that there is something.
             Format::Json | Format::Yaml | Format::Name => true,
             _ => cells(old) != cells(new),
@@ -91,7 +91,7 @@ impl Printer {
 
     /// Renders resources that are there at first, or have changed: one document or row each.
     pub fn render_changes(&mut self, changed: &Found) -> Result<String> {
-        let grid = match self.format {
+        let grid = match &self.format {
             Format::Table | Format::Wide => self.grid(changed, false),
             Format::Columns(columns) => custom(columns, &each(std::slice::from_ref(changed), value)),
             _ => return changed.items.iter().map(|item| self.render_change(changed.kind, item)).collect(),
@@ -103,7 +103,7 @@ impl Printer {
     }
 
     fn render_change(&self, kind: &'static Kind, item: &DynamicMessage) -> Result<String> {
-        match self.format {
+        match &self.format {
             Format::Json => line(&document(kind, item)),
             Format::Yaml => Ok(format!("---\n{}", yaml(&document(kind, item))?)),
             Format::Template(template) => Ok(template.render(vec![value(kind, item)], false)),
@@ -116,7 +116,7 @@ impl Printer {
         let members: [(&str, serde_yaml_ng::Value); 3] =
             [("kind", kind.name.into()), ("name", name.into()), ("deleted", true.into())];
         let gone: Mapping = members.into_iter().map(|(key, value)| (key.into(), value)).collect();
-        match self.format {
+        match &self.format {
             Format::Json => line(&gone).map(Some),
             Format::Yaml => Ok(Some(format!("---\n{}", yaml(&gone)?))),
             Format::Template(template) => Ok(Some(template.render(vec![to_value(&gone)?], false))),
@@ -177,7 +177,7 @@ mod tests {
     fn printer(format: &str) -> Printer {
         let command = clap::Command::new("test").arg(clap::Arg::new("o").value_parser(Format::parser()));
         let matches = command.try_get_matches_from(["test", format]).unwrap();
-        Printer::new(*matches.get_one::<Format>("o").unwrap(), true)
+        Printer::new(matches.get_one::<Format>("o").unwrap().clone(), true)
     }
 
     fn two() -> Found {

@@ -86,7 +86,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     if !args.dry_run {
         tokens_of(&changes).for_each(|(_, token)| create::refresh_token(invocation, &token));
     }
-    print_changes(invocation.format, &answer, &changes)?;
+    print_changes(invocation.format.as_ref(), &answer, &changes)?;
     changes.iter().for_each(warn_if_revoked);
     if args.dry_run {
         output::eprint("nothing was stored (dry run)");
@@ -103,7 +103,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 }
 
 /// Prints what was done, in the requested format or a line each.
-fn print_changes(format: Option<Format>, answer: &DynamicMessage, changes: &[DynamicMessage]) -> Result {
+fn print_changes(format: Option<&Format>, answer: &DynamicMessage, changes: &[DynamicMessage]) -> Result {
     match format {
         Some(format @ (Format::Json | Format::Yaml | Format::Template(_))) => {
             output::print(&output::value(answer, format, String::new)?)
@@ -259,7 +259,7 @@ fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bo
             continue;
         }
         has_bearers = true;
-        if invocation.format.is_none_or(Format::is_for_people) {
+        if invocation.format().is_for_people() {
             output::eprint(format!(
                 "bearer of {} (shown only once): {bearer}",
                 reflection::text(change, "name")

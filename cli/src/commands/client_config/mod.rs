@@ -152,7 +152,7 @@ fn program(invocation: &Invocation, args: &Args, server: &str, host: Host) -> Re
         ("--write", args.file.write),
         ("--remove", args.file.remove),
         ("--name", args.name.is_some()),
-        ("--output", invocation.format.is_some_and(|format| format != Format::Table)),
+        ("--output", *invocation.format() != Format::Table),
     ];
     if let Some((flag, _)) = others.into_iter().find(|(_, given)| *given) {
         let (host, hosts) = (host.name(), names(|_| true));

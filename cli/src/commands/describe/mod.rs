@@ -41,7 +41,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     for (kind, name) in resources {
         items.push((kind, get::one(&client, kind, &name).await?));
     }
-    if let Some(format) = invocation.format.filter(|format| !matches!(format, Format::Table | Format::Wide)) {
+    let format = invocation.format();
+    if !matches!(format, Format::Table | Format::Wide) {
         return print_documents(&items, format);
     }
     let mut texts = Vec::new();
@@ -53,7 +54,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 }
 
 /// Prints the documents alone, as `get` does.
-fn print_documents(items: &[(&'static Kind, DynamicMessage)], format: Format) -> Result {
+fn print_documents(items: &[(&'static Kind, DynamicMessage)], format: &Format) -> Result {
     if matches!(format, Format::Json | Format::Yaml | Format::Template(_)) {
         let documents = items.iter().map(|(kind, item)| reflection::document(kind.name, item));
         return output::print(&output::documents(documents.collect(), items.len() == 1, format)?);

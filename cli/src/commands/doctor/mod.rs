@@ -44,7 +44,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
     Ok(if fail > 0 { Exit::Failure as u8 } else { 0 })
 }
 
-fn print(checks: &[Check], format: Format) -> Result {
+fn print(checks: &[Check], format: &Format) -> Result {
     let documents = || {
         checks.iter().map(|check| {
             json!({ "name": check.name, "outcome": check.outcome.word(), "text": check.text, "advice": check.advice })

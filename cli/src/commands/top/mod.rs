@@ -64,7 +64,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let client = invocation.client().await?;
     let in_place =
         std::io::stdout().is_terminal() && matches!(invocation.format(), Format::Table | Format::Wide);
-    let between = if invocation.format() == Format::Yaml { "---\n" } else { "\n" };
+    let between = if *invocation.format() == Format::Yaml { "---\n" } else { "\n" };
     let mut before = "";
     loop {
         let text = look(invocation, &client, args.by).await?;
@@ -108,7 +108,7 @@ fn state(item: &DynamicMessage) -> String {
     if state == "unspecified" { String::new() } else { state }
 }
 
-fn render(rows: &[Sums], format: Format) -> Result<String> {
+fn render(rows: &[Sums], format: &Format) -> Result<String> {
     match format {
         Format::Name => Ok(rows.iter().map(|row| output::name_line(&row.name)).collect()),
         _ => output::value(&rows, format, || render_table(rows)),

@@ -213,7 +213,7 @@ pub fn report(
     [before, after]: [&DynamicMessage; 2],
     done: &str,
 ) -> Result {
-    match invocation.format {
+    match &invocation.format {
         Some(format) => output::print(&output::resources(kind, std::slice::from_ref(after), true, format)?)?,
         None => output::print(&format!("{} {done}", reflection::text(after, "name")))?,
     }

@@ -207,7 +207,7 @@ async fn a_token_for_every_server_comes_last_and_scopes_may_change() {
         "{talk}"
     );
     // Changed here, the file is, too.
-    gateway.ctl("update token narrow --title Narrow").await;
+    gateway.ctl("update token narrow --tool fake_other").await;
     let (code, out, talk) = try_ctl(&gateway, "call dev fake_now zone=UTC").await;
     assert_eq!((code, out.as_str(), talk.as_str()), (0, "noon", ""));
 }

@@ -68,7 +68,7 @@ pub struct GlobalArgs {
     #[arg(short, long, global = true, value_parser = Format::parser(), value_name = "FORMAT")]
     pub output: Option<Format>,
     /// Time to wait for a response, such as 500ms, 30s or 5m [default: 30s] [env: TRUNKLINE_TIMEOUT]
-    #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "DURATION", value_parser = parse::patience)]
+    #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "DURATION", value_parser = parse::duration)]
     pub timeout: Option<Duration>,
 }
 
@@ -78,7 +78,7 @@ impl GlobalArgs {
         let [config, context, timeout] =
             VARIABLES.map(|name| std::env::var_os(name).filter(|value| !value.is_empty()));
         let timeout =
-            timeout.filter(|_| self.timeout.is_none()).map(|text| parse::patience(&text.to_string_lossy()));
+            timeout.filter(|_| self.timeout.is_none()).map(|text| parse::duration(&text.to_string_lossy()));
         let timeout = timeout.transpose().map_err(|why| Error::usage(format!("{}: {why}", VARIABLES[2])))?;
         Ok(Self {
             config: self.config.or(config.map(PathBuf::from)),

@@ -21,14 +21,6 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| duration_hint(text))
 }
 
-/// Parses the time that something is waited for.
-pub fn patience(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("nothing responds in no time; use a time such as 500ms, 30s or 5m".into()),
-        time => Ok(time),
-    }
-}
-
 fn duration_hint(text: &str) -> String {
     format!("{text:?} is not a duration; use a number and a unit, such as 500ms, 30s, 5m, 2h or 90d")
 }
@@ -166,7 +158,6 @@ mod tests {
         for wrong in ["", "5", "d", "5 d", "-5s", "5w", "99999999999999999999d", "18446744073709551615d"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
-        assert!(patience("0s").is_err() && patience("0ms").is_err() && patience("1ms").is_ok());
         assert_eq!(proto_duration(Duration::from_millis(1_500)), "1.500s");
         assert_eq!(proto_duration(Duration::from_secs(60)), "60s");
     }

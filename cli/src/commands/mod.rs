@@ -151,6 +151,12 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
     if let Some(name) = without_formats(&command).filter(|_| invocation.format.is_some()) {
         return Err(Error::usage(format!("{name} has no output formats; leave -o out")));
     }
+    // `wait` looks once, as that of kubectl does.
+    if invocation.timeout == Some(Duration::ZERO) && !matches!(command, Command::Wait(_)) {
+        return Err(Error::usage(
+            "nothing responds in no time; use --timeout with a time such as 500ms, 30s or 5m",
+        ));
+    }
     match command {
         Command::Get(args) => get::run(&invocation, args).await?,
         Command::Describe(args) => describe::run(&invocation, args).await?,

@@ -148,6 +148,7 @@ impl Action {
             Self::SetContext { .. } => Some("set-context"),
             Self::DeleteContext { .. } => Some("delete-context"),
             Self::SetBearer { .. } => Some("set-bearer"),
+            Self::DeleteBearer { .. } => Some("delete-bearer"),
         }
     }
 }

@@ -37,12 +37,12 @@ fn whole(text: &str) -> Result<String> {
 }
 
 /// What is given for an argument, as raw JSON.
-enum Given {
+enum GivenArgument {
     Whole(String),
     Items(Vec<String>),
 }
 
-impl Given {
+impl GivenArgument {
     fn json(self) -> String {
         match self {
             Self::Whole(value) => value,
@@ -51,7 +51,7 @@ impl Given {
     }
 }
 
-fn typed(pairs: &[String], schema: &Value) -> Result<BTreeMap<String, Given>> {
+fn typed(pairs: &[String], schema: &Value) -> Result<BTreeMap<String, GivenArgument>> {
     let mut object = BTreeMap::new();
     for pair in pairs {
         let at = pair.find('=').filter(|at| *at > 0);
@@ -60,11 +60,12 @@ fn typed(pairs: &[String], schema: &Value) -> Result<BTreeMap<String, Given>> {
         let (key, text) = (&pair[..at], &pair[at + 1..]);
         let (key, is_json) = key.strip_suffix(':').map_or((key, false), |key| (key, true));
         check_known(key, schema)?;
-        let given = if is_json { Given::Whole(exact(key, text)?) } else { read_text_of(key, text, schema)? };
+        let given =
+            if is_json { GivenArgument::Whole(exact(key, text)?) } else { read_text_of(key, text, schema)? };
         match (object.get_mut(key), given) {
             (None, given) => drop(object.insert(key.to_owned(), given)),
             // A repeated key appends to a list.
-            (Some(Given::Items(items)), Given::Items(more)) => items.extend(more),
+            (Some(GivenArgument::Items(items)), GivenArgument::Items(more)) => items.extend(more),
             (Some(_), _) => {
                 return Err(Error::usage(format!("{key} is given more than once, and is no list")));
             }
@@ -80,18 +81,18 @@ fn exact(key: &str, text: &str) -> Result<String> {
 }
 
 /// Reads the text of an argument by its schema.
-fn read_text_of(key: &str, text: &str, schema: &Value) -> Result<Given> {
+fn read_text_of(key: &str, text: &str, schema: &Value) -> Result<GivenArgument> {
     let property = resolve(&schema["properties"][key], schema);
     let types = types(property, schema);
     if types.contains("array") && !types.contains("string") && !text.starts_with('[') {
         let items = resolve(&property["items"], schema);
         let item = value(key, text, &self::types(items, schema))?;
         check_listed(key, &item, items)?;
-        return Ok(Given::Items(vec![item]));
+        return Ok(GivenArgument::Items(vec![item]));
     }
     let value = value(key, text, &types)?;
     check_listed(key, &value, property)?;
-    Ok(Given::Whole(value))
+    Ok(GivenArgument::Whole(value))
 }
 
 /// Refuses an argument that the tool does not take, where its schema says which it takes.
@@ -126,7 +127,7 @@ fn check_listed(key: &str, raw: &str, property: &Value) -> Result {
 }
 
 /// Refuses arguments of which one is missing that the tool requires.
-fn check_complete(given: &BTreeMap<String, Given>, schema: &Value) -> Result {
+fn check_complete(given: &BTreeMap<String, GivenArgument>, schema: &Value) -> Result {
     let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let missing = required.filter(|name| !given.contains_key(*name));
     let missing: Vec<_> = missing

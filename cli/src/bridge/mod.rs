@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod connect;
+pub mod errors;
 pub mod expose;
 pub mod joined_lines;
 pub mod reaper;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use mcpctl::bridge::child::Program;
 use mcpctl::bridge::expose::{self, Settings};
 use serde_json::{Value, json};
 
-use crate::support::{McpClient, call, events, expose, post, program, settings};
+use crate::support::{McpClient, call, events, expose, post, program, script, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_with_the_same_ids_share_one_child() {
@@ -269,9 +270,37 @@ async fn a_child_that_dies_is_started_again_and_sessions_go_on() {
     let client = McpClient::open(&running.url().unwrap(), json!({})).await;
     let died: Value = client.call(json!(1), "die", json!({})).await.json().await.unwrap();
     assert_eq!(died["id"], 1);
-    assert_eq!(died["error"]["code"], -31002);
+    let lost = json!({"code": -31202, "message": "the server ended before it responded", "data": {"reason": "command_ended"}});
+    assert_eq!(died["error"], lost);
     let answer: Value = client.call(json!(2), "pid", json!({})).await.json().await.unwrap();
     assert!(answer["result"]["content"][0]["text"].is_string(), "{answer}");
+    running.stop().await;
+}
+
+/// What ends again and again before it has answered once is no server. One that comes up later is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_never_answers_is_given_up() {
+    let program = |script: &str, label: &str| {
+        let mut program = Program::new(["sh", "-c", script].map(Into::into).to_vec(), Some(label.into()));
+        program.reaper = env!("CARGO_BIN_EXE_mcpctl").into();
+        program
+    };
+    for restart in [true, false] {
+        let settings = Settings { restart, ..settings(0) };
+        let running = expose::start(program("true", "none"), settings).await.unwrap();
+        let why = running.ready().await.unwrap_err().to_string();
+        assert_eq!(
+            why, "the command ended before it answered initialize; is it an MCP server that speaks stdio?",
+            "{restart}"
+        );
+        running.ended().await;
+        running.stop().await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark").display().to_string();
+    let script = format!("test -e {mark} || {{ touch {mark}; exit 1; }}; exec python3 -u {}", script());
+    let running = expose::start(program(&script, "late"), settings(0)).await.unwrap();
+    assert!(running.ready().await.unwrap().starts_with("fixture 1"));
     running.stop().await;
 }
 

@@ -123,6 +123,14 @@ fn error_message(error: &str) -> Option<String> {
     Some(json::string(message?).ok()?.into_owned())
 }
 
+/// The method that a child is asked first.
+pub fn first_method(era: Era) -> &'static str {
+    match era {
+        Era::Legacy => "initialize",
+        Era::Modern => "server/discover",
+    }
+}
+
 /// Declares sampling and elicitation on behalf of all clients. A client that has not declared them is never asked: the
 /// multiplexer responds for it.
 fn first_request(era: Era) -> Bytes {

@@ -28,6 +28,7 @@ use mcp::revision::Revision;
 use mcp::secrets::Secrets;
 use tokio::sync::mpsc;
 
+use crate::bridge::errors::BridgeError;
 use crate::bridge::expose::Shared;
 use crate::bridge::expose::handshake::{Initialization, ServerInfo, initialization};
 use crate::bridge::expose::instances::Instance;
@@ -253,7 +254,7 @@ async fn initialize(
     let client = child.add_client(capabilities);
     let Some((id, evicted)) = instance.sessions.open(client, revision, source) else {
         child.remove_client(client);
-        return Err(busy(message.id, "too many sessions are open"));
+        return Err(busy(message.id, BridgeError::TooManySessions, "too many sessions are open"));
     };
     if let Some(evicted) = evicted {
         child.remove_client(evicted);
@@ -295,7 +296,9 @@ fn call(
     body: &Bytes,
     message: &Envelope<'_>,
 ) -> Result<mpsc::Receiver<CallMessage>, Refusal> {
-    child.call(client, body, message).ok_or_else(|| busy(message.id, "too many calls are in flight"))
+    child
+        .call(client, body, message)
+        .ok_or_else(|| busy(message.id, BridgeError::TooManyCalls, "too many calls are in flight"))
 }
 
 async fn on_get(State(shared): State<Arc<Shared>>, source: Source, headers: HeaderMap) -> Response {
@@ -391,17 +394,17 @@ async fn legacy_child(
 }
 
 fn not_ready(id: Option<&str>, error: &NotReady) -> Refusal {
-    busy(id, &format!("the server behind this address is not ready: {error}"))
+    busy(id, BridgeError::NotReady, &format!("the server behind this address is not ready: {error}"))
 }
 
 fn too_many_instances() -> Refusal {
-    busy(None, "too many different header values are in use")
+    busy(None, BridgeError::TooManyCopies, "too many different header values are in use")
 }
 
-fn busy(id: Option<&str>, why: &str) -> Refusal {
-    let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, id, -31_003, why);
+fn busy(id: Option<&str>, error: BridgeError, why: &str) -> Refusal {
+    let mut response = response::json(StatusCode::SERVICE_UNAVAILABLE, error.render(id, why));
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+    Box::new(response)
 }
 
 fn refuse(status: StatusCode, id: Option<&str>, code: i64, why: &str) -> Refusal {

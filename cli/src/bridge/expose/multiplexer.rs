@@ -13,6 +13,8 @@ use mcp::meta;
 use mcp::splice::Splice;
 use mcp::uri::ancestors;
 
+use crate::bridge::errors::BridgeError;
+
 /// A client of the child: a session in the legacy era, one request in the modern era.
 pub type ClientId = u64;
 /// A request to the child, by the id that the child sees.
@@ -22,8 +24,6 @@ pub type CallId = u64;
 pub const MAX_CALLS: usize = 1_024;
 /// Maximum number of subscriptions of one client.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
-
-const CLIENT_GONE: i64 = -31_001;
 
 /// The calls, clients and subscriptions of one child.
 #[derive(Debug, Default)]
@@ -85,9 +85,7 @@ impl Multiplexer {
         let asked: Vec<_> =
             self.child_requests.extract_if(.., |_, asked| *asked == client).map(|(id, _)| id).collect();
         messages.extend(
-            asked
-                .iter()
-                .map(|id| mcp::error::render(Some(id), CLIENT_GONE, "the client has disconnected", None)),
+            asked.iter().map(|id| BridgeError::ClientGone.render(Some(id), "the client has disconnected")),
         );
         let left = self.clients.remove(&client).unwrap_or_default().subscriptions;
         for uri in left {

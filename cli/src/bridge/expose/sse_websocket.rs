@@ -22,6 +22,7 @@ use mcp::sse::{self, Event};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::bridge::errors::BridgeError;
 use crate::bridge::expose::Shared;
 use crate::bridge::expose::handshake::{Initialization, initialization};
 use crate::bridge::expose::http::{MAX_BODY_BYTES, accepts};
@@ -304,7 +305,8 @@ impl Connection {
         let info = child.ready().await.map_err(|not_ready| match not_ready {
             NotReady::Refused(_) => no_legacy_era(),
             not_ready => {
-                refuse(-31_003, &format!("the server behind this address is not ready: {not_ready}"))
+                let why = format!("the server behind this address is not ready: {not_ready}");
+                BridgeError::NotReady.render(message.id, &why)
             }
         })?;
         let initialized = initialization(&info, message, Revision::V2024_11_05);
@@ -334,7 +336,7 @@ impl Connection {
         body: &Bytes,
         message: &Envelope<'_>,
     ) -> Result<(), Bytes> {
-        let busy = || render(message.id, -31_003, "too many calls are in flight", None);
+        let busy = || BridgeError::TooManyCalls.render(message.id, "too many calls are in flight");
         let mut items = child.call(client, body, message).ok_or_else(busy)?;
         let out = self.out.clone();
         tokio::spawn(async move {

@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::{Child, Program};
+use crate::bridge::errors::BridgeError;
 use crate::bridge::expose::Settings;
 use crate::bridge::expose::child_output::{Complaints, OutputReader, Recovered, UnreadableOutput};
-use crate::bridge::expose::handshake::{HandshakeError, ServerInfo, handshake, list_changed};
+use crate::bridge::expose::handshake::{HandshakeError, ServerInfo, first_method, handshake, list_changed};
 use crate::bridge::expose::multiplexer::{CallId, ClientId, Delivery, Multiplexer};
 use crate::output::eprint;
 
@@ -24,10 +25,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 /// Uptime after which a child counts as stable, and the restart delay starts over.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
-/// JSON-RPC code of the error for calls that the end of the child interrupted.
-const CHILD_ENDED: i64 = -31_002;
-/// JSON-RPC code of the error for a call whose answer cannot be read.
-const ANSWER_UNREADABLE: i64 = -31_004;
+/// How often a child that has never completed the handshake is started.
+const MAX_STARTS: u32 = 5;
 
 /// The reason why the child cannot take calls.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,6 +37,9 @@ pub enum NotReady {
     /// The child ended and is not restarted.
     #[error("the command has ended")]
     Ended,
+    /// The child ended each time before it completed the handshake.
+    #[error("the command ended before it answered {}; is it an MCP server that speaks stdio?", first_method(*.0))]
+    NeverAnswered(Era),
     /// What the child writes cannot be read.
     #[error("what the command writes to its stdout cannot be read: {0}")]
     Unreadable(String),
@@ -56,6 +58,7 @@ enum Phase {
     Ready(Arc<ServerInfo>),
     Refused(String),
     Unreadable(String),
+    NeverAnswered,
     Ended,
 }
 
@@ -108,6 +111,7 @@ impl SupervisedChild {
             Phase::Ready(info) => Ok(info.clone()),
             Phase::Refused(why) => Err(NotReady::Refused(why.clone())),
             Phase::Unreadable(why) => Err(NotReady::Unreadable(why.clone())),
+            Phase::NeverAnswered => Err(NotReady::NeverAnswered(self.era)),
             Phase::Ended | Phase::Starting => Err(NotReady::Ended),
         }
     }
@@ -121,7 +125,7 @@ impl SupervisedChild {
 
     /// Returns whether the child has ended for good.
     pub fn is_ended(&self) -> bool {
-        matches!(*self.phase.borrow(), Phase::Ended)
+        matches!(*self.phase.borrow(), Phase::Ended | Phase::NeverAnswered)
     }
 
     /// Returns whether a call or a stream is open.
@@ -201,20 +205,15 @@ impl SupervisedChild {
     }
 
     async fn supervise(self: Arc<Self>, program: Program, restart: bool, stop: CancellationToken) {
-        let mut delay = FIRST_DELAY;
+        let (mut delay, mut starts, mut has_lasted) = (FIRST_DELAY, 0, false);
         loop {
             let started = Instant::now();
             let end = self.run_once(&program, &stop).await;
             self.lock().fail_all();
-            if let RunEnd::Failed(error) = end {
-                self.phase.send_replace(match error {
-                    HandshakeError::Refused(why) => Phase::Refused(why),
-                    HandshakeError::Unreadable(why) => Phase::Unreadable(why),
-                });
-                return;
-            }
-            if stop.is_cancelled() || !restart {
-                self.phase.send_replace(Phase::Ended);
+            (starts, has_lasted) = (starts + 1, has_lasted || !matches!(end, RunEnd::Early));
+            let is_last = !restart || (!has_lasted && starts >= MAX_STARTS);
+            if let Some(last) = end.settled(is_last || stop.is_cancelled()) {
+                self.phase.send_replace(last);
                 return;
             }
             self.phase.send_replace(Phase::Starting);
@@ -239,7 +238,7 @@ impl SupervisedChild {
             Ok(child) => child,
             Err(error) => {
                 eprint(format!("[{}] cannot start: {error}", program.label));
-                return RunEnd::Ended;
+                return RunEnd::Early;
             }
         };
         let mut reader = OutputReader::new(Some(program.label.clone()), program.secrets());
@@ -266,7 +265,7 @@ impl SupervisedChild {
                 RunEnd::Ended
             }
             Ok(Some(Err(error))) => RunEnd::Failed(error),
-            Ok(None) => RunEnd::Ended,
+            Ok(None) => RunEnd::Early,
             Err(_) => {
                 eprint(format!("[{}] did not respond to the handshake in time", program.label));
                 RunEnd::Ended
@@ -304,7 +303,22 @@ impl SupervisedChild {
 
 enum RunEnd {
     Ended,
+    /// It ended by itself, and before the handshake was complete.
+    Early,
     Failed(HandshakeError),
+}
+
+impl RunEnd {
+    /// The phase after which nothing is started any more; `None` if that comes.
+    fn settled(self, is_last: bool) -> Option<Phase> {
+        match self {
+            Self::Failed(HandshakeError::Refused(why)) => Some(Phase::Refused(why)),
+            Self::Failed(HandshakeError::Unreadable(why)) => Some(Phase::Unreadable(why)),
+            Self::Early if is_last => Some(Phase::NeverAnswered),
+            Self::Ended if is_last => Some(Phase::Ended),
+            Self::Early | Self::Ended => None,
+        }
+    }
 }
 
 impl State {
@@ -348,7 +362,7 @@ impl State {
         let Some((call, id)) = self.multiplexer.end_claimed(source) else { return };
         if let Some(sender) = self.calls.remove(&call) {
             let why = format!("the server's answer cannot be read: {said}");
-            let error = mcp::error::render(Some(&id), ANSWER_UNREADABLE, &why, None);
+            let error = BridgeError::AnswerUnreadable.render(Some(&id), &why);
             let _ = sender.try_send(CallMessage::Final(error));
         }
     }
@@ -393,7 +407,7 @@ impl State {
         for (call, id) in self.multiplexer.fail_all() {
             if let Some(sender) = self.calls.remove(&call) {
                 let error =
-                    mcp::error::render(Some(&id), CHILD_ENDED, "the server ended before it responded", None);
+                    BridgeError::CommandEnded.render(Some(&id), "the server ended before it responded");
                 let _ = sender.try_send(CallMessage::Final(error));
             }
         }

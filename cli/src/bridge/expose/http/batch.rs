@@ -10,6 +10,7 @@ use mcp::message::{Envelope, EnvelopeError, Kind, split_batch};
 use mcp::revision::Revision;
 
 use super::{Refusal, legacy_child, refuse, session};
+use crate::bridge::errors::BridgeError;
 use crate::bridge::expose::instances::Instance;
 use crate::bridge::expose::multiplexer::ClientId;
 use crate::bridge::expose::response::{self, PendingCall, pong};
@@ -88,7 +89,7 @@ async fn response_to(
         (Kind::Request, _) => {
             return match child.call(client, body, message) {
                 Some(items) => PendingCall { items, client: None }.last().await,
-                None => refuse(-31_003, "too many calls are in flight"),
+                None => Some(BridgeError::TooManyCalls.render(message.id, "too many calls are in flight")),
             };
         }
     }

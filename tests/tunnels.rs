@@ -158,6 +158,59 @@ async fn a_server_that_cannot_be_dialled_is_called_through_every_edge_and_comes_
 }
 
 /// The text of a call's result.
+/// Who starts both at once need not start them in the right order, and loses nothing where the control plane restarts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_is_away_is_waited_for() {
+    for dials_in in [false, true] {
+        let mut gateway = Gateway::start(Store::Sqlite, 1).await;
+        gateway.kill_control();
+        let start = |name: &str| {
+            let mut command = Command::new(binary("mcpctl"));
+            command.args(["expose", "--register", "far"]).args(dials_in.then_some("--connect"));
+            command.args(["--", "python3"]).arg(root().join("cli/tests/bridges/stdio_server.py"));
+            command.env("MCPCTL_CONFIG", gateway.folder().join("mcpctl.yaml"));
+            Process::start(name, command, gateway.folder())
+        };
+        let mut stopped = start("stopped");
+        let mut exposed = start("exposed");
+        for process in [&mut stopped, &mut exposed] {
+            eventually("it waits", PATIENCE, || {
+                process.assert_alive();
+                let said = process.output();
+                let waits = said
+                    .contains("[far] waiting for the control plane: the control plane at http://")
+                    && said.contains("; retrying\n");
+                std::future::ready(if waits { Ok(()) } else { Err(said) })
+            })
+            .await;
+        }
+        assert!(stopped.terminate(PATIENCE).success());
+        gateway.start_control().await;
+        state(&gateway, "UPSTREAM_STATE_READY").await;
+        eventually("it is registered", PATIENCE, || {
+            exposed.assert_alive();
+            let said = exposed.output();
+            let is_told =
+                said.contains("registered as upstream far; it stays registered when this process ends");
+            std::future::ready(if is_told { Ok(()) } else { Err(said) })
+        })
+        .await;
+        // It ends where it is refused, as before.
+        gateway
+            .ctl(&format!("create upstream other --url http://{}/ --no-wait", gateway.edge_address(0)))
+            .await;
+        let output = gateway.try_ctl(&["expose", "--register", "other", "--", "python3", &server()]).await;
+        let talk = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(6), "{talk}");
+        assert!(talk.contains("upstreams/other exists and points to "), "{talk}");
+        assert!(exposed.terminate(PATIENCE).success());
+    }
+}
+
+fn server() -> String {
+    root().join("cli/tests/bridges/stdio_server.py").display().to_string()
+}
+
 async fn text(client: &Client, tool: &str) -> Result<String, String> {
     let answer = client.call(tool, "{}").await?.json();
     let text = answer["result"]["content"][0]["text"].as_str();

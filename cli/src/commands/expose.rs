@@ -10,12 +10,15 @@ use crate::bridge::child::Program;
 use crate::bridge::expose::instances::EnvFromHeader;
 use crate::bridge::expose::{self, Eras, Running, Settings};
 use crate::commands::Invocation;
-use crate::commands::register::{Consent, register, tell_end};
+use crate::commands::register::{Consent, patiently, register, tell_end};
 use crate::commands::tunnel::Tunnels;
 use crate::error::{Error, Result};
 use crate::kinds::short_name;
 use crate::output::{self, eprint};
 use crate::parse;
+
+/// Time after which it is said that a command has not answered yet.
+const NOTABLE: Duration = Duration::from_secs(3);
 
 /// Arguments of `expose`.
 #[derive(Debug, clap::Args)]
@@ -123,7 +126,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let running = expose::start(program, settings).await?;
     let mut stop = StopSignal::new()?;
     let served = tokio::select! {
-        served = serve(&running, &label, tunnels, to) => served,
+        served = serve(&running, &label, args.start_timeout, tunnels, to) => served,
         () = stop.wait() => Ok(()),
     };
     eprint(format!("[{label}] stopping"));
@@ -140,12 +143,32 @@ struct Registration<'a> {
     consent: Consent,
 }
 
-async fn serve(running: &Running, label: &str, tunnels: Option<Tunnels>, to: Registration<'_>) -> Result {
-    let who = running.ready().await?;
-    let ended = async {
+/// Waits for the command's handshake, and says so where that takes its time.
+async fn ready(running: &Running, label: &str, start_timeout: Duration) -> Result<String> {
+    let waits = async {
+        tokio::time::sleep(NOTABLE).await;
+        let time = parse::short_duration(start_timeout.try_into().unwrap_or_default());
+        eprint(format!("[{label}] waiting for {label} to answer initialize (--start-timeout {time})"));
+        std::future::pending().await
+    };
+    tokio::select! {
+        ready = running.ready() => ready,
+        never = waits => never,
+    }
+}
+
+async fn serve(
+    running: &Running,
+    label: &str,
+    start_timeout: Duration,
+    tunnels: Option<Tunnels>,
+    to: Registration<'_>,
+) -> Result {
+    let who = ready(running, label, start_timeout).await?;
+    let mut ended = std::pin::pin!(async {
         running.ended().await;
         Err(Error::failure(format!("{label} exited (--restart never)")))
-    };
+    });
     if let Some(tunnels) = tunnels {
         eprint(format!("[{label}] {who}"));
         return tokio::select! {
@@ -157,9 +180,15 @@ async fn serve(running: &Running, label: &str, tunnels: Option<Tunnels>, to: Reg
     eprint(format!("[{label}] {who}; listening at {url}"));
     output::print(&url)?;
     if let Some(name) = to.name {
-        let client = to.invocation.client().await?;
-        let upstream = register(&client, &name, &to.url.unwrap_or(url), to.consent).await?;
-        super::upstream::report_state(&upstream);
+        let url = to.url.unwrap_or(url);
+        let registered = patiently(label, async || {
+            let client = to.invocation.client().await?;
+            register(&client, &name, &url, to.consent).await
+        });
+        tokio::select! {
+            upstream = registered => super::upstream::report_state(&upstream?),
+            ended = &mut ended => return ended,
+        }
     }
     ended.await
 }

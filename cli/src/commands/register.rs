@@ -17,6 +17,9 @@ use crate::reflection;
 /// The annotation of an upstream with the name of the host that exposes it. The control plane looks after it closely, since it ends
 /// with a process of ours.
 const EXPOSED: &str = "trunkline.dev/exposed";
+/// The pauses between attempts to reach the control plane.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const MAX_DELAY: Duration = Duration::from_secs(15);
 /// The time to tell the control plane that it has ended.
 const TELLING: Duration = Duration::from_secs(2);
 
@@ -47,6 +50,24 @@ pub async fn register(
         .ok_or_else(|| Error::failure("the response contains no upstream"))?;
     eprint(format!("registered as upstream {id}; it stays registered when this process ends"));
     Ok(upstream)
+}
+
+/// Does something with the control plane as soon as that is there. Fails where it refuses, and not where it is away.
+pub async fn patiently<T>(label: &str, action: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let (mut delay, mut told) = (FIRST_DELAY, String::new());
+    loop {
+        let error = match action().await {
+            Err(error) if error.exit == Exit::Unavailable => error.to_string(),
+            done => return done,
+        };
+        // What goes on is said once.
+        if told != error {
+            eprint(format!("[{label}] waiting for the control plane: {error}; retrying"));
+            told = error;
+        }
+        tokio::time::sleep(delay.mul_f64(rand::random_range(0.8..1.2))).await;
+        delay = (delay * 2).min(MAX_DELAY);
+    }
 }
 
 /// Tells the control plane that these upstreams have ended, so that it says so at once. One that cannot be told finds out by

@@ -13,7 +13,7 @@ use url::Url;
 use crate::bridge::expose::Running;
 use crate::bridge::expose::tunnel_client::TunnelClient;
 use crate::commands::Invocation;
-use crate::commands::register::{Consent, claim};
+use crate::commands::register::{Consent, claim, patiently};
 use crate::context::{Context, Secret};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
@@ -71,9 +71,13 @@ impl Tunnels {
 
     /// Registers the upstream, opens the tunnels, reports the outcome and keeps the tunnels open.
     pub async fn run(self, running: &Running, label: &str, consent: Consent) -> Result {
-        let client = self.client().await?;
-        claim(&client, &self.name, None, consent).await?;
-        let first = self.credential(&client).await?;
+        let (client, first) = patiently(label, async || {
+            let client = self.client().await?;
+            claim(&client, &self.name, None, consent).await?;
+            let first = self.credential(&client).await?;
+            Ok((client, first))
+        })
+        .await?;
         let (sender, credential) = watch::channel(first.bearer.clone());
         let refused = Arc::new(Notify::new());
         let (shared, ca) = (running.shared.clone(), self.context.ca_file.as_deref());

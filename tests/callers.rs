@@ -4,7 +4,9 @@
 use std::process::Output;
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
+use crate::support::PATIENCE;
 use crate::support::fake::{Fake, Received, Step, id, json};
 use crate::support::gateway::{Gateway, Store};
 use crate::support::terminal::WIDE;
@@ -88,6 +90,7 @@ async fn the_first_token_that_was_made_and_may_do_it_is_used() {
         let (code, out, talk) = try_ctl(&gateway, "call dev fake_now zone=UTC").await;
         assert_eq!((code, out.as_str()), (0, "noon"), "{talk}");
         assert!(talk.contains("token zlaptop (saved in ") && talk.contains("trying token alpha"), "{talk}");
+        connects_with_the_next(&gateway).await;
         let (code, _, talk) = try_ctl(&gateway, "call dev fake_now --token zlaptop").await;
         assert_eq!(code, 4, "{talk}");
         assert!(talk.contains("rejected token zlaptop (saved in "), "{talk}");
@@ -95,6 +98,27 @@ async fn the_first_token_that_was_made_and_may_do_it_is_used() {
         assert_eq!(code, 3);
         assert!(talk.contains("may call server dve; did you mean dev?"), "{talk}");
     }
+}
+
+/// A host on stdio is served as `call` is: `zlaptop`, which was made first of those that are left, is over.
+async fn connects_with_the_next(gateway: &Gateway) {
+    gateway.ctl("delete token narrow").await;
+    gateway.admin.settled().await;
+    let mut host = gateway.spawn_ctl(&["connect", "dev"]);
+    let mut input = host.stdin.take().unwrap();
+    let hello = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{{}},"clientInfo":{{"name":"h","version":"1"}}}}}}"#
+    );
+    let call = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"fake_now","arguments":{"zone":"UTC"}}}"#;
+    input.write_all(format!("{hello}\n{call}\n").as_bytes()).await.unwrap();
+    let mut answers = BufReader::new(host.stdout.take().unwrap()).lines();
+    for id in [1, 2] {
+        let line = tokio::time::timeout(PATIENCE, answers.next_line()).await.unwrap().unwrap().unwrap();
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        assert!(answer["id"] == id && answer["result"].is_object(), "{answer}");
+    }
+    drop(input);
+    assert!(tokio::time::timeout(PATIENCE, host.wait()).await.unwrap().unwrap().success());
 }
 
 #[tokio::test]

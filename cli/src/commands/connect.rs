@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::bridge::connect::{self, Target};
-use crate::client::caller::{CallerFlags, Wanted, callers};
+use crate::bridge::connect::{self, OwnedBearer, Target};
+use crate::client::caller::{Caller, CallerFlags, Wanted, callers};
 use crate::commands::Invocation;
 use crate::error::{Error, Result, tls};
 use crate::output;
@@ -31,10 +31,11 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
     let file = invocation.context_file.path();
     let callers = callers(&context, file, server, Wanted::Anything, &args.caller)?;
-    let Some(caller) = callers.into_iter().next() else { return Ok(()) };
-    caller.authorization()?;
-    output::eprint(format!("connecting stdio to {url} with {caller}"));
+    callers.iter().try_for_each(|caller| caller.authorization().map(drop))?;
+    let Some(first) = callers.first() else { return Ok(()) };
+    output::eprint(format!("connecting stdio to {url} with {first}"));
     let trusted = context.ca_file.as_deref().map(tls::read_certificates).transpose()?;
-    let target = Target { url, whose: caller.to_string(), bearer: caller.bearer, trusted };
+    let owned = |caller: Caller| OwnedBearer { whose: caller.to_string(), secret: caller.bearer };
+    let target = Target { url, bearers: callers.into_iter().map(owned).collect(), trusted };
     connect::run(target, tokio::io::stdin(), tokio::io::stdout()).await
 }

@@ -1,6 +1,6 @@
 //! `mcpctl connect`: a host on stdio, and a server over HTTP that restarts.
 
-use mcpctl::bridge::connect::{self, Target};
+use mcpctl::bridge::connect::{self, OwnedBearer, Target};
 use mcpctl::context::Secret;
 use serde_json::{Value, json};
 use tokio::io::{
@@ -23,8 +23,7 @@ impl Host {
         let (source, sink) = tokio::io::split(bridge);
         let target = Target {
             url: url.parse().unwrap(),
-            bearer: Secret::new("bearer"),
-            whose: "token laptop".into(),
+            bearers: vec![OwnedBearer { secret: Secret::new("bearer"), whose: "token laptop".into() }],
             trusted: None,
         };
         let bridge = tokio::spawn(async move { connect::run(target, source, sink).await.unwrap() });

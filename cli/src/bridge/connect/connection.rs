@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::MAX_MESSAGE_BYTES;
+use crate::bridge::connect::bearers::{Bearers, OwnedBearer};
 use crate::bridge::connect::headers::{MirroredParams, is_modern};
-use crate::context::Secret;
+use crate::bridge::errors::BridgeError;
 use crate::error::{Error, Result};
 use crate::output::eprint;
 
@@ -26,19 +27,14 @@ use crate::output::eprint;
 const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(5);
-/// JSON-RPC codes of errors that `connect` itself reports.
-const EDGE_UNREACHABLE: i64 = -31_010;
-const EDGE_REFUSED: i64 = -31_011;
 
-/// The server to connect to, and the credential for it.
+/// The server to connect to, and the credentials for it.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The URL of a server on an edge.
     pub url: url::Url,
-    /// The token's bearer.
-    pub bearer: Secret,
-    /// Whose it is and where it came from, in words.
-    pub whose: String,
+    /// The bearers that may be presented, best first. There is at least one.
+    pub bearers: Vec<OwnedBearer>,
     /// Authorities (PEM) to trust besides those that the system trusts.
     pub trusted: Option<Vec<u8>>,
 }
@@ -46,7 +42,8 @@ pub struct Target {
 /// The connection to the edge on behalf of one host.
 pub struct Connection {
     http: reqwest::Client,
-    target: Target,
+    url: url::Url,
+    bearers: Bearers,
     to_host: mpsc::Sender<Bytes>,
     session: Mutex<Session>,
     /// Held while a session is being reopened, so that concurrent requests reopen it only once.
@@ -73,6 +70,8 @@ enum Failure {
     Interrupted(String),
     /// The edge does not know the session.
     SessionLost,
+    /// The bearer is not valid, and there is another one.
+    OtherBearer,
     /// Anything else.
     Final(String),
 }
@@ -96,7 +95,8 @@ impl Connection {
             .build()
             .map_err(unusable)?;
         let (session, opening, tools, closing) = Default::default();
-        Ok(Arc::new(Self { http, target, to_host, session, opening, tools, closing }))
+        let (url, bearers) = (target.url, Bearers::new(target.bearers));
+        Ok(Arc::new(Self { http, url, bearers, to_host, session, opening, tools, closing }))
     }
 
     /// Sends a message to the host.
@@ -129,13 +129,14 @@ impl Connection {
                     Ok(()) => continue,
                     Err(failure) => failure,
                 },
+                Err(Failure::OtherBearer) => continue,
                 Err(failure) => failure,
             };
             let error = match error {
                 Failure::Interrupted(why) if is_idempotent(method) => Failure::Unreachable(why),
                 error => error,
             };
-            let (code, why) = match error {
+            let (kind, why) = match error {
                 Failure::Unreachable(_)
                     if started.elapsed() < UNREACHABLE_TIMEOUT && !self.closing.is_cancelled() =>
                 {
@@ -143,20 +144,23 @@ impl Connection {
                     delay = (delay * 2).min(MAX_DELAY);
                     continue;
                 }
-                Failure::Unreachable(why) => {
-                    (EDGE_UNREACHABLE, format!("the edge at {} is unreachable: {why}", self.origin()))
+                Failure::Unreachable(why) => (
+                    BridgeError::EdgeUnreachable,
+                    format!("the edge at {} is unreachable: {why}", self.origin()),
+                ),
+                Failure::SessionLost | Failure::OtherBearer => {
+                    (BridgeError::EdgeRefused, "the session is lost; initialize again".into())
                 }
-                Failure::SessionLost => (EDGE_REFUSED, "the session is lost; initialize again".into()),
                 // A subscription never ends by itself: it continues on whichever edge answers next.
                 Failure::Interrupted(_) | Failure::Final(_)
                     if method == "subscriptions/listen" && started.elapsed() > delay =>
                 {
                     continue;
                 }
-                Failure::Interrupted(why) | Failure::Final(why) => (EDGE_REFUSED, why),
+                Failure::Interrupted(why) | Failure::Final(why) => (BridgeError::EdgeRefused, why),
             };
             return match message.kind() {
-                Kind::Request => self.send_to_host(mcp::error::render(message.id, code, &why, None)).await,
+                Kind::Request => self.send_to_host(kind.render(message.id, &why)).await,
                 _ => eprint(format!("cannot deliver a message: {why}")),
             };
         }
@@ -180,13 +184,17 @@ impl Connection {
     }
 
     fn origin(&self) -> String {
-        self.target.url.origin().ascii_serialization()
+        self.url.origin().ascii_serialization()
+    }
+
+    /// Builds a request with the credential.
+    fn authorized(&self, method: Method) -> RequestBuilder {
+        self.http.request(method, self.url.clone()).bearer_auth(self.bearers.present().secret.expose())
     }
 
     /// Builds a request with the credential, and with the session if there is one.
     fn request(&self, method: Method) -> RequestBuilder {
-        let request =
-            self.http.request(method, self.target.url.clone()).bearer_auth(self.target.bearer.expose());
+        let request = self.authorized(method);
         let Session { id, version, .. } = self.session().clone();
         let request = match id {
             Some(id) => request.header(SESSION_ID, id),
@@ -199,15 +207,30 @@ impl Connection {
     }
 
     async fn exchange(&self, line: &Bytes, message: &Envelope<'_>) -> std::result::Result<(), Failure> {
+        let turn = self.bearers.turn();
+        let response = self.post(line, message).await?;
+        if response.status() == StatusCode::UNAUTHORIZED && self.bearers.pass_on(turn) {
+            return Err(Failure::OtherBearer);
+        }
+        if response.status().is_success() {
+            self.bearers.settle();
+        }
+        self.relay(response, message).await
+    }
+
+    async fn post(&self, line: &Bytes, message: &Envelope<'_>) -> std::result::Result<Response, Failure> {
         let request = if is_modern(message) {
-            let request = self.http.post(self.target.url.clone()).bearer_auth(self.target.bearer.expose());
-            request.headers(self.tools.headers(message))
+            self.authorized(Method::POST).headers(self.tools.headers(message))
         } else {
             self.request(Method::POST)
         };
         let request =
             request.header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH).body(line.clone());
-        let response = request.send().await.map_err(failure)?;
+        request.send().await.map_err(failure)
+    }
+
+    /// Relays the response to a message.
+    async fn relay(&self, response: Response, message: &Envelope<'_>) -> std::result::Result<(), Failure> {
         if response.status() == StatusCode::NOT_FOUND && !is_modern(message) && self.session().id.is_some() {
             return Err(Failure::SessionLost);
         }
@@ -384,7 +407,7 @@ impl Connection {
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
         let why = Envelope::parse(&body).ok().as_ref().and_then(error_message);
-        let whose = &self.target.whose;
+        let whose = self.bearers.present().whose;
         let hint = match status {
             StatusCode::UNAUTHORIZED => {
                 format!("; {whose} is not valid (any more): create another with `mcpctl create token`")

@@ -1,9 +1,10 @@
 //! The stdio side of `mcpctl connect`, for hosts that speak only stdio.
 //!
 //! This module reads messages from the host, a line each or joined from several, forwards each, and writes responses back. [`connection`] speaks HTTP to the edge,
-//! with the [`headers`] of the modern era. Messages are relayed byte for byte; the host does not notice an edge that restarts
+//! with the [`headers`] of the modern era, for the first of the [`bearers`] that it accepts. Messages are relayed byte for byte; the host does not notice an edge that restarts
 //! or loses the session.
 
+pub mod bearers;
 pub mod connection;
 pub mod headers;
 
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::bridge::child::{LineReader, MAX_MESSAGE_BYTES};
 use crate::bridge::joined_lines::{JoinedLine, JoinedLines};
 use crate::error::Result;
+pub use bearers::OwnedBearer;
 pub use connection::{Connection, Target};
 
 /// Maximum number of requests in flight. Further lines wait.

@@ -14,3 +14,4 @@ pub mod session;
 pub mod signature;
 pub mod standing;
 pub mod trouble;
+pub mod token_states;

@@ -180,7 +180,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Read(args) => read::run(&invocation, args).await?,
         Command::Prompt(args) => prompt::run(&invocation, args).await?,
         Command::Ping(args) => ping::run(&invocation, args).await?,
-        Command::ClientConfig(args) => client_config::run(&invocation, args)?,
+        Command::ClientConfig(args) => client_config::run(&invocation, args).await?,
         Command::Expose(args) => expose::run(&invocation, args).await?,
         Command::Connect(args) => connect::run(&invocation, args).await?,
         Command::Import(args) => import::run(&invocation, args).await?,

@@ -19,6 +19,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 use crate::client::caller::saved;
+use crate::client::token_states::without_ended;
 use crate::commands::Invocation;
 use crate::error::{Error, Result};
 use crate::output::{self, Format};
@@ -73,7 +74,7 @@ struct FileFlags {
 const VARIABLE: &str = "TRUNKLINE_TOKEN";
 
 /// Runs `client-config`.
-pub fn run(invocation: &Invocation, args: Args) -> Result {
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
     args.file.check()?;
     let (Some(server), Some(host)) = (&args.server, args.host) else {
         return listing::run(invocation, args.host.map(|host| args.form.meant(host)));
@@ -90,8 +91,8 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
             let name = args.name.as_deref().unwrap_or(server);
             write::remove(spec, &args.file, name, edge(invocation)?.as_deref())
         }
-        Some(spec) => for_host(invocation, &args, server, spec),
-        None => program(invocation, &args, server, host),
+        Some(spec) => for_host(invocation, &args, server, spec).await,
+        None => program(invocation, &args, server, host).await,
     }
 }
 
@@ -112,10 +113,11 @@ impl FileFlags {
 }
 
 /// Prints the entry for a host, or writes it.
-fn for_host(invocation: &Invocation, args: &Args, server: &str, spec: &'static HostSpec) -> Result {
+async fn for_host(invocation: &Invocation, args: &Args, server: &str, spec: &'static HostSpec) -> Result {
     let form = args.form.form(spec)?;
-    let context = invocation.context()?;
-    let (token, kept) = saved(&context, invocation.context_file.path(), server, args.form.token.as_deref())?;
+    let named = args.form.token.as_deref();
+    let context = without_ended(invocation, invocation.context()?, server, named).await;
+    let (token, kept) = saved(&context, invocation.context_file.path(), server, named)?;
     let contexts = invocation.context_file.read()?;
     let current = invocation.context_file.current_name(&contexts);
     let url = form.wire.address(&context.server_url(server)?);
@@ -146,7 +148,7 @@ fn for_host(invocation: &Invocation, args: &Args, server: &str, spec: &'static H
 }
 
 /// Prints a program.
-fn program(invocation: &Invocation, args: &Args, server: &str, host: Host) -> Result {
+async fn program(invocation: &Invocation, args: &Args, server: &str, host: Host) -> Result {
     let wire = args.form.program(host)?;
     let others = [
         ("--write", args.file.write),
@@ -160,8 +162,9 @@ fn program(invocation: &Invocation, args: &Args, server: &str, host: Host) -> Re
             "{flag} has no effect on {host}, which is no host with a file but a library; it has one on {hosts}"
         )));
     }
-    let context = invocation.context()?;
-    let (token, kept) = saved(&context, invocation.context_file.path(), server, args.form.token.as_deref())?;
+    let named = args.form.token.as_deref();
+    let context = without_ended(invocation, invocation.context()?, server, named).await;
+    let (token, kept) = saved(&context, invocation.context_file.path(), server, named)?;
     let url = wire.address(&context.server_url(server)?);
     let variable = args.form.variable.as_deref().unwrap_or(VARIABLE);
     let bearer = args.form.show_bearer.then(|| kept.bearer.expose());

@@ -12,8 +12,13 @@ async fn checked(gateway: &Gateway, name: &str) -> (i32, Vec<String>) {
     let text = String::from_utf8(output.stdout).unwrap();
     let checks: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let of_name = checks.as_array().unwrap().iter().filter(|check| check["name"] == name);
-    let line =
-        |check: &Value| format!("{} {}", check["outcome"].as_str().unwrap(), check["text"].as_str().unwrap());
+    let line = |check: &Value| {
+        let [outcome, text] = ["outcome", "text"].map(|member| check[member].as_str().unwrap());
+        let advice = check["advice"].as_str();
+        // What is not as it should be says what to do.
+        assert_eq!(advice.is_none(), outcome == "ok", "{check}");
+        format!("{outcome} {text}{}", advice.map(|advice| format!(" -> {advice}")).unwrap_or_default())
+    };
     (output.status.code().unwrap(), of_name.map(line).collect())
 }
 
@@ -34,7 +39,7 @@ async fn what_works_is_said_with_what_clients_see() {
     assert_eq!(code, 0, "{clients:?}");
     let [client] = &clients[..] else { panic!("{clients:?}") };
     let expected = format!(
-        "ok server dev at http://{} with token laptop: 1 tools, 0 resources, 0 prompts, in ",
+        "ok server dev at http://{} with token laptop: 1 tool, 0 resources, 0 prompts, in ",
         gateway.edge_address(0)
     );
     assert!(client.starts_with(&expected), "{client}");
@@ -44,6 +49,7 @@ async fn what_works_is_said_with_what_clients_see() {
         ("clock", "ok that of the control plane and that of this machine agree"),
         ("versions", "ok "),
         ("edges", "ok e0 at http://"),
+        ("edge", "ok http://"),
         ("upstreams", "ok 1, and each can be used"),
     ] {
         let (_, found) = checked(&gateway, name).await;
@@ -52,6 +58,54 @@ async fn what_works_is_said_with_what_clients_see() {
     let table = gateway.ctl("doctor --no-clients").await;
     assert!(table.lines().any(|line| line.starts_with("ok    edges ")), "{table}");
     assert!(!table.contains("laptop"), "{table}");
+    // Of another gateway than that of `mcpctl dev`, whose ports are no matter here.
+    assert!(!table.contains("ports of dev"), "{table}");
+}
+
+/// Nothing is saved, so nobody is called; that there is an edge is said all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_is_asked_by_nobody() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    let (code, edge) = checked(&gateway, "edge").await;
+    assert_eq!(
+        (code, &edge[..]),
+        (0, &[format!("ok http://{} answers as an edge does", gateway.edge_address(0))][..])
+    );
+    // The URLs are those of each other.
+    let (control, edge) = (gateway.control_address(), gateway.edge_address(0));
+    gateway.ctl(&format!("config set-context test --control http://{edge} --edge http://{control}")).await;
+    let (code, edge) = checked(&gateway, "edge").await;
+    let expected = format!(
+        "fail no edge is at http://{control}: that is a control plane: set it with --control, and with --edge the port of an edge \
+         for clients -> run `mcpctl config set-context NAME --edge URL`"
+    );
+    assert_eq!((code, &edge[..]), (1, &[expected][..]));
+}
+
+/// What is listed need not be what can be called.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_clients_cannot_use_is_told() {
+    let (gateway, upstream) = start().await;
+    gateway.ctl("create token blind --server dev --tool nothing").await;
+    gateway.admin.settled().await;
+    let (code, clients) = checked(&gateway, "clients").await;
+    assert_eq!(code, 0, "{clients:?}");
+    assert!(
+        clients.iter().any(|line| line.starts_with("warn server dev at ")
+            && line.contains("with token blind: 0 tools, 0 resources, 0 prompts, in ")
+            && line.contains(" -> run `mcpctl describe server dev`")),
+        "{clients:?}"
+    );
+    drop(upstream);
+    let call = gateway.try_ctl(&["call", "dev", "echo", "--token", "laptop"]).await;
+    assert!(!call.status.success());
+    // Edges report what they counted after a moment.
+    crate::support::eventually("the call is told", crate::support::PATIENCE, || async {
+        let (_, calls) = checked(&gateway, "calls").await;
+        let told = "warn the one call to fake in the last hour failed there, or did not reach it -> run `mcpctl call`";
+        calls.iter().find(|line| line.starts_with(told)).map(drop).ok_or_else(|| format!("{calls:?}"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,10 +115,20 @@ async fn what_does_not_work_is_said_with_what_to_do() {
     gateway.admin.settled().await;
     let (code, clients) = checked(&gateway, "clients").await;
     assert_eq!(code, 1, "{clients:?}");
+    let [client] = &clients[..] else { panic!("{clients:?}") };
     assert!(
-        clients[0].starts_with("fail the edge at http://") && clients[0].contains("rejected token laptop"),
-        "{clients:?}"
+        client.starts_with("fail saved token laptop was revoked ")
+            && client.contains(" ago -> run `mcpctl create token NAME --server SERVER`"),
+        "{client}"
     );
+    // Nothing is configured with it either, unless that is what was said.
+    let config = gateway.try_ctl(&["client-config", "dev", "--for", "zed"]).await;
+    let talk = String::from_utf8(config.stderr).unwrap();
+    assert_eq!(config.status.code(), Some(3), "{talk}");
+    assert!(talk.starts_with("token laptop is left out: it was revoked "), "{talk}");
+    let config = gateway.try_ctl(&["client-config", "dev", "--for", "zed", "--token", "laptop"]).await;
+    let talk = String::from_utf8(config.stderr).unwrap();
+    assert!(config.status.success() && talk.starts_with("warning: token laptop was revoked "), "{talk}");
 
     #[cfg(unix)]
     {

@@ -101,6 +101,8 @@ pub enum BearerSource {
     Environment,
     /// A saved token.
     Saved { name: String, file: PathBuf },
+    /// Nowhere: there is none.
+    Nobody,
 }
 
 impl fmt::Display for Caller {
@@ -108,6 +110,7 @@ impl fmt::Display for Caller {
         match &self.source {
             BearerSource::File(path) if path.as_os_str() == "-" => f.write_str("the bearer from stdin"),
             BearerSource::File(path) => write!(f, "the bearer in {}", path.display()),
+            BearerSource::Nobody => f.write_str("no bearer"),
             BearerSource::Environment => write!(f, "the bearer in {VARIABLE}"),
             BearerSource::Saved { name, file } => write!(f, "token {name} (saved in {})", file.display()),
         }

@@ -13,5 +13,5 @@ pub mod search;
 pub mod session;
 pub mod signature;
 pub mod standing;
-pub mod trouble;
 pub mod token_states;
+pub mod trouble;

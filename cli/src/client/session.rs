@@ -79,8 +79,21 @@ impl EdgeServer {
     ) -> std::result::Result<Mcp, ClientError> {
         let mut endpoint = self.endpoint.clone();
         endpoint.headers.insert(header::AUTHORIZATION, authorization);
+        self.open_at(&endpoint, capabilities).await
+    }
+
+    /// Asks for a session without a bearer.
+    pub(super) async fn open_as_nobody(&self) -> std::result::Result<Mcp, ClientError> {
+        self.open_at(&self.endpoint, "{}").await
+    }
+
+    async fn open_at(
+        &self,
+        endpoint: &Endpoint,
+        capabilities: &str,
+    ) -> std::result::Result<Mcp, ClientError> {
         let info = ClientInfo { name: "mcpctl".into(), version: env!("CARGO_PKG_VERSION").into() };
-        Mcp::open_with(&endpoint, Transport::StreamableHttp, self.revision, info, capabilities).await
+        Mcp::open_with(endpoint, Transport::StreamableHttp, self.revision, info, capabilities).await
     }
 }
 

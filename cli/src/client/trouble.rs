@@ -4,11 +4,12 @@ use mcp::client::ClientError;
 use mcp::json;
 
 use crate::answers::Answers;
-use crate::client::caller::Caller;
+use crate::client::caller::{BearerSource, Caller};
 use crate::client::proxy::EdgeProxy;
 use crate::client::session::EdgeServer;
 use crate::client::signature;
-use crate::error::{Error, Exit};
+use crate::context::Secret;
+use crate::error::{Error, Exit, Result};
 
 /// What the edge says where an upstream did not answer.
 const NO_ANSWER: [i64; 2] = [-31101, -31102];
@@ -54,6 +55,25 @@ fn unavailable(text: String) -> Error {
 }
 
 impl EdgeServer {
+    /// Asks as nobody, whom every edge refuses in its own words. The error says what else is there.
+    pub async fn refuses_nobody(&self) -> Result {
+        let opened = self.open_as_nobody().await;
+        let error = match opened {
+            Err(error) if is_rejection(&error) => return Ok(()),
+            Err(error) => error,
+            Ok(session) => {
+                session.close().await;
+                return Err(unavailable(format!(
+                    "what answers at {} lets anybody in, and is no edge; set the URL of one with `mcpctl config set-context NAME \
+                     --edge URL`",
+                    self.edge
+                )));
+            }
+        };
+        let nobody = Caller { bearer: Secret::default(), source: BearerSource::Nobody };
+        Err(self.diagnosed(error, &nobody).await)
+    }
+
     /// Says why no session was opened: perhaps no edge is there.
     pub async fn diagnosed(&self, error: ClientError, caller: &Caller) -> Error {
         let is_asked = match &error {

@@ -28,7 +28,7 @@ use crate::output::progress::Spinner;
 use crate::reflection;
 use crate::shell;
 
-const CONTEXT: &str = "dev";
+pub const CONTEXT: &str = "dev";
 const EDGE: &str = "local";
 /// Time allowed for the gateway to become ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);

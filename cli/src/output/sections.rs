@@ -4,7 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use rustix::termios::tcgetwinsize;
 
 /// Less room than this beside a label, and the text goes below it.
-const MIN_BESIDE: usize = 24;
+pub const MIN_BESIDE: usize = 24;
 /// How far lines are indented below their heading.
 const INDENT: usize = 2;
 /// How far what is below a line is indented further.
@@ -97,7 +97,7 @@ fn beside_label(label: &str, text: &str, indent: usize) -> String {
 }
 
 /// Indents a text, and wraps it: its first line by `first`, all others by `rest`.
-fn hang(text: &str, first: usize, rest: usize, width: Option<usize>) -> String {
+pub fn hang(text: &str, first: usize, rest: usize, width: Option<usize>) -> String {
     let mut hung = String::new();
     for line in text.trim_end().lines() {
         let line = printable::line(line.trim_end());

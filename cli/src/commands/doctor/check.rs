@@ -1,5 +1,27 @@
 //! What was found, for people. Pure.
 
+use crate::output::sections::{MIN_BESIDE, hang};
+
+/// How far a text is indented that has no room beside its name.
+const BELOW: usize = 6;
+/// The words that advice begins with.
+const ADVISING: [&str; 14] = [
+    "run ",
+    "check ",
+    "see ",
+    "set ",
+    "use ",
+    "retry",
+    "try ",
+    "to trust ",
+    "start ",
+    "start with ",
+    "mend ",
+    "allow ",
+    "create ",
+    "add ",
+];
+
 /// How it stands with what was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -43,20 +65,42 @@ impl Check {
         Self { outcome: Outcome::Fail, ..Self::warn(name, text, advice) }
     }
 
-    /// A failure of which the error says what to do.
-    pub(super) fn error(name: &'static str, error: impl ToString) -> Self {
-        Self { name, outcome: Outcome::Fail, text: error.to_string(), advice: None }
+    /// A failure. What to do is what the error says last, or else `advice`.
+    pub(super) fn error(name: &'static str, error: impl ToString, advice: &str) -> Self {
+        let error = error.to_string();
+        match advice_in(&error) {
+            Some((text, said)) => Self::fail(name, text, said),
+            None => Self::fail(name, error, advice),
+        }
     }
 }
 
-/// A line for each, and one for what to do.
-pub(super) fn render(checks: &[Check]) -> String {
+/// Splits an error into what happened, and what to do: behind its last semicolon, or the command in parentheses at its end.
+fn advice_in(error: &str) -> Option<(String, String)> {
+    if let Some((text, command)) = error.strip_suffix("`)").and_then(|start| start.rsplit_once(" (`")) {
+        return Some((text.to_owned(), format!("run `{command}`")));
+    }
+    let (text, advice) = error.rsplit_once("; ")?;
+    let is_advice = ADVISING.iter().any(|word| advice.starts_with(word));
+    is_advice.then(|| (text.to_owned(), advice.to_owned()))
+}
+
+/// A line for each, and one for what to do, folded to a width if there is one.
+pub(super) fn render(checks: &[Check], columns: Option<usize>) -> String {
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
     let mut text = String::new();
     for Check { name, outcome, text: found, advice } in checks {
-        text.push_str(&format!("{:<4}  {name:<width$}  {}\n", outcome.word(), printable::line(found)));
+        let head = format!("{:<4}  {name:<width$}  ", outcome.word());
+        let beside = head.len();
+        let is_narrow = columns.is_some_and(|columns| columns < beside + MIN_BESIDE);
+        let (first, rest) = if is_narrow { (BELOW, BELOW) } else { (beside, beside) };
+        let found = hang(&printable::line(found), first, rest, columns);
+        match is_narrow {
+            true => text.push_str(&format!("{}\n{found}", head.trim_end())),
+            false => text.push_str(&format!("{head}{}", found.get(beside..).unwrap_or("\n"))),
+        }
         if let Some(advice) = advice {
-            text.push_str(&format!("      {:<width$}  -> {}\n", "", printable::line(advice)));
+            text.push_str(&hang(&format!("-> {}", printable::line(advice)), first, rest + 3, columns));
         }
     }
     text
@@ -71,12 +115,40 @@ mod tests {
         let checks = [
             Check::ok("clock", "the same as here"),
             Check::warn("certificate", "ends in 3 days\nsoon", "renew it"),
-            Check::error("edges", "none"),
+            Check::error("edges", "none answers", "start one"),
         ];
         assert_eq!(
-            render(&checks),
+            render(&checks, None),
             "ok    clock        the same as here\nwarn  certificate  ends in 3 days\\nsoon\n\
-             \x20                  -> renew it\nfail  edges        none\n"
+             \x20                  -> renew it\nfail  edges        none answers\n                   -> start one\n"
         );
+    }
+
+    #[test]
+    fn an_error_is_split_into_what_happened_and_what_to_do() {
+        for (error, text, advice) in [
+            (
+                "it is away: refused; check that it is running",
+                "it is away: refused",
+                "check that it is running",
+            ),
+            (
+                "no edge is there: a web server (`mcpctl x`)",
+                "no edge is there: a web server",
+                "run `mcpctl x`",
+            ),
+            ("it ended; nobody knows why", "it ended; nobody knows why", "ask"),
+        ] {
+            assert_eq!(Check::error("edge", error, "ask"), Check::fail("edge", text, advice));
+        }
+    }
+
+    #[test]
+    fn lines_are_folded_to_the_terminal() {
+        let checks = [Check::warn("edges", "one two three four five six seven", "mend it")];
+        let wide = "warn  edges  one two three four five\n             six seven\n             -> mend it\n";
+        assert_eq!(render(&checks, Some(38)), wide);
+        let narrow = "warn  edges\n      one two three\n      four five six\n      seven\n      -> mend it\n";
+        assert_eq!(render(&checks, Some(20)), narrow);
     }
 }

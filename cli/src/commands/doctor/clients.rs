@@ -9,6 +9,7 @@ use mcp::method::Method;
 use super::check::Check;
 use crate::client::caller::{Caller, CallerFlags, Wanted, callers};
 use crate::client::session::EdgeServer;
+use crate::client::token_states::Ended;
 use crate::commands::Invocation;
 use crate::context::Context;
 
@@ -17,16 +18,25 @@ const CLIENTS: &str = "clients";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Sessions that are opened at most.
 const MAX_SESSIONS: usize = 40;
+/// What to look at where the error says nothing of that.
+const AT_TOKENS: &str = "run `mcpctl get servers` and `mcpctl get tokens`";
 const MAX_ITEMS: usize = 100_000;
+
+/// What is known before anybody is called.
+pub(super) struct Known {
+    /// The URLs under which clients reach the edges, as those believe.
+    pub(super) edges: Vec<String>,
+    /// The names of all servers.
+    pub(super) servers: Vec<String>,
+    /// The saved tokens that are over.
+    pub(super) ended: Ended,
+    /// Whether an edge is at the URL of the context. If not, that is said already.
+    pub(super) is_there: bool,
+}
 
 /// Opens the sessions that the saved bearers are for. The edges say themselves where they are reached, which need not be so from
 /// here: what fails there alone is only told.
-pub(super) async fn checks(
-    invocation: &Invocation,
-    context: &Context,
-    edges: &[String],
-    servers: &[String],
-) -> Vec<Check> {
+pub(super) async fn checks(invocation: &Invocation, context: &Context, known: &Known) -> Vec<Check> {
     let Some(edge) = &context.edge else { return Vec::new() };
     if context.tokens.is_empty() {
         return vec![Check::warn(
@@ -36,18 +46,18 @@ pub(super) async fn checks(
         )];
     }
     let is_other = |other: &&String| other.trim_end_matches('/') != edge.trim_end_matches('/');
-    let mut places = vec![(edge.clone(), true)];
-    places.extend(edges.iter().filter(is_other).map(|edge| (edge.clone(), false)));
+    let mut places: Vec<_> = known.is_there.then(|| (edge.clone(), true)).into_iter().collect();
+    places.extend(known.edges.iter().filter(is_other).map(|edge| (edge.clone(), false)));
+    let mut checks: Vec<_> = known.ended.iter().map(|(name, end)| over(name, end)).collect();
     let mut sessions = Vec::new();
-    for (name, token) in &context.tokens {
+    for (name, token) in context.tokens.iter().filter(|(name, _)| !known.ended.contains_key(*name)) {
         let all = token.servers.iter().any(|server| server == "*");
-        let wanted = if all { servers } else { &token.servers[..] };
+        let wanted = if all { &known.servers[..] } else { &token.servers[..] };
         for server in wanted {
             sessions.extend(places.iter().map(|place| (name, server, place)));
         }
     }
     let left_out = sessions.len().saturating_sub(MAX_SESSIONS);
-    let mut checks = Vec::new();
     for (token, server, (edge, is_named)) in sessions.into_iter().take(MAX_SESSIONS) {
         let context = Context { edge: Some(edge.clone()), ..context.clone() };
         checks.push(client(invocation, &context, token, server, *is_named).await);
@@ -56,6 +66,18 @@ pub(super) async fn checks(
         checks.push(Check::ok(CLIENTS, format!("{left_out} more were not tried")));
     }
     checks
+}
+
+/// A saved bearer that no edge takes any more.
+fn over(token: &str, end: &str) -> Check {
+    Check::fail(
+        CLIENTS,
+        format!("saved token {token} {end}"),
+        format!(
+            "run `mcpctl create token NAME --server SERVER` where it is still needed, and forget it with `mcpctl config \
+             delete-bearer {token}`"
+        ),
+    )
 }
 
 async fn client(
@@ -71,39 +93,66 @@ async fn client(
     let prepared = found.and_then(|found| Ok((found, EdgeServer::of(context, server, PATIENCE)?)));
     let (found, place) = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return Check::error(CLIENTS, error),
+        Err(error) => return Check::error(CLIENTS, error, AT_TOKENS),
     };
-    let Some(caller) = found.first() else { return Check::error(CLIENTS, "nobody may call") };
+    let Some(caller) = found.first() else { return Check::error(CLIENTS, "nobody may call", AT_TOKENS) };
     let started = Instant::now();
     match seen(&place, caller).await {
         Ok(seen) => {
             let took = started.elapsed().as_millis();
-            Check::ok(CLIENTS, format!("server {server} at {edge} with token {token}: {seen}, in {took} ms"))
+            let text = format!("server {server} at {edge} with token {token}: {}, in {took} ms", seen.text());
+            match seen.is_nothing() {
+                false => Check::ok(CLIENTS, text),
+                true => Check::warn(CLIENTS, text, nothing(server, token)),
+            }
         }
         Err(ClientError::Unreachable(why)) if !is_named => Check::warn(
             CLIENTS,
             format!("an edge says that it is at {edge}, which is not reached from here: {why}"),
             "nothing, if clients come through a load balancer; else start the edge with --advertise-address",
         ),
-        Err(error) => Check::error(CLIENTS, place.diagnosed(error, caller).await),
+        Err(error) => Check::error(CLIENTS, place.diagnosed(error, caller).await, AT_TOKENS),
+    }
+}
+
+/// What to look at where a client gets nothing.
+fn nothing(server: &str, token: &str) -> String {
+    format!(
+        "run `mcpctl describe server {server}` to see what it exposes, and `mcpctl describe token {token}` to see what of that \
+         the token may use"
+    )
+}
+
+/// What is listed to a client.
+struct Seen([(usize, &'static str); 3]);
+
+impl Seen {
+    fn is_nothing(&self) -> bool {
+        self.0.iter().all(|(count, _)| *count == 0)
+    }
+
+    fn text(&self) -> String {
+        let counts = self.0.iter().map(|(count, what)| match count {
+            1 => format!("1 {what}"),
+            count => format!("{count} {what}s"),
+        });
+        counts.collect::<Vec<_>>().join(", ")
     }
 }
 
 /// Counts what is listed.
-async fn seen(server: &EdgeServer, caller: &Caller) -> Result<String, ClientError> {
+async fn seen(server: &EdgeServer, caller: &Caller) -> Result<Seen, ClientError> {
     let authorization = caller.authorization().map_err(|error| ClientError::Protocol(error.to_string()))?;
     let session = server.open(authorization, "{}").await?;
-    let mut counts = Vec::new();
-    for (method, what) in
-        [(Method::ToolsList, "tools"), (Method::ResourcesList, "resources"), (Method::PromptsList, "prompts")]
-    {
-        let count = match session.list_all(method, MAX_ITEMS).await {
+    let mut seen = Seen([(0, "tool"), (0, "resource"), (0, "prompt")]);
+    let methods = [Method::ToolsList, Method::ResourcesList, Method::PromptsList];
+    for (method, (count, _)) in methods.into_iter().zip(&mut seen.0) {
+        *count = match session.list_all(method, MAX_ITEMS).await {
             Ok(items) => items.len(),
             Err(ClientError::Unsupported | ClientError::Rpc { code: METHOD_NOT_FOUND, .. }) => 0,
             Err(error) => return Err(error),
         };
-        counts.push(format!("{count} {what}"));
     }
     session.close().await;
-    Ok(counts.join(", "))
+    Ok(seen)
 }

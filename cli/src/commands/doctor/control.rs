@@ -8,8 +8,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 use url::Url;
 
+use super::calls;
 use super::certificate;
 use super::check::Check;
+use crate::client::token_states::{self, Ended};
 use crate::commands::Invocation;
 use crate::commands::get::all_pages;
 use crate::context::Context;
@@ -24,6 +26,8 @@ const CLOCK: &str = "clock";
 const VERSIONS: &str = "versions";
 const EDGES: &str = "edges";
 const UPSTREAMS: &str = "upstreams";
+/// What to do where the control plane does not answer, and the error says nothing of that.
+const AT_CONTROL: &str = "check its URL with `mcpctl config get-contexts`, and its log";
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Time for what is asked besides.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,6 +45,8 @@ pub(super) struct ControlChecks {
     pub(super) edges: Vec<String>,
     /// The names of all servers.
     pub(super) servers: Vec<String>,
+    /// The saved tokens that are over, and how that came.
+    pub(super) ended: Ended,
 }
 
 /// Looks at the control plane of a context, and at what it knows.
@@ -58,7 +64,7 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context) -> Contro
     let client = match invocation.client().await {
         Ok(client) => client,
         Err(error) => {
-            found.checks.push(Check::error(CONTROL, error));
+            found.checks.push(Check::error(CONTROL, error, AT_CONTROL));
             return found;
         }
     };
@@ -80,11 +86,12 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context) -> Contro
             found.edges.retain(|address| !address.is_empty());
         }
         Err(error) => {
-            found.checks.push(Check::error(CONTROL, error));
+            found.checks.push(Check::error(CONTROL, error, AT_CONTROL));
             return found;
         }
     }
     found.checks.extend(upstreams(&client).await);
+    found.ended = token_states::ended(&client, context).await.unwrap_or_default();
     found.servers = names(&client, "server").await.unwrap_or_default();
     found
 }
@@ -245,9 +252,10 @@ fn edge(edge: &DynamicMessage) -> Check {
 async fn upstreams(client: &ControlClient) -> Vec<Check> {
     let items = match list(client, "upstream").await {
         Ok(items) => items,
-        Err(error) => return vec![Check::error(UPSTREAMS, error)],
+        Err(error) => return vec![Check::error(UPSTREAMS, error, "run `mcpctl get upstreams`")],
     };
     let mut checks: Vec<_> = items.iter().filter_map(upstream).collect();
+    checks.extend(calls::failing(client).await);
     if checks.is_empty() {
         checks.push(match items.len() {
             0 => Check::warn(
@@ -264,11 +272,18 @@ async fn upstreams(client: &ControlClient) -> Vec<Check> {
 fn upstream(item: &DynamicMessage) -> Option<Check> {
     let document = reflection::to_json(item);
     let state = document["status"]["state"].as_str().unwrap_or_default().strip_prefix("UPSTREAM_STATE_")?;
-    if document["disabled"] == true || matches!(state, "READY" | "DISABLED" | "PENDING" | "UNSPECIFIED") {
+    if document["disabled"] == true || matches!(state, "READY" | "DISABLED" | "UNSPECIFIED") {
         return None;
     }
     let name = short_name(&reflection::text(item, "name"));
     let reason = document["status"]["reason"].as_str().unwrap_or_default();
+    if state == "PENDING" {
+        return Some(Check::warn(
+            UPSTREAMS,
+            format!("{name} is pending, and nothing of it can be used yet"),
+            format!("run `mcpctl wait upstream {name} --for state=ready`, which ends when it is ready"),
+        ));
+    }
     Some(Check::warn(
         UPSTREAMS,
         format!("{name} is {}: {reason}", state.to_lowercase()),

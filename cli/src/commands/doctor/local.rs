@@ -22,7 +22,9 @@ pub(super) fn contexts(file: &ContextFile) -> Vec<Check> {
     let path = file.path();
     let contexts = match file.read() {
         Ok(contexts) => contexts,
-        Err(error) => return vec![Check::error(FILE, error)],
+        Err(error) => {
+            return vec![Check::error(FILE, error, "mend that file, or move it away and run `mcpctl dev`")];
+        }
     };
     if !path.exists() {
         let advice = "run `mcpctl dev`, or `mcpctl config set-context NAME --control URL --edge URL`";
@@ -56,7 +58,13 @@ fn rights(path: &Path) -> Check {
 fn context(file: &ContextFile, name: &str) -> Vec<Check> {
     let context = match file.current() {
         Ok(context) => context,
-        Err(error) => return vec![Check::error(CONTEXT, error)],
+        Err(error) => {
+            return vec![Check::error(
+                CONTEXT,
+                error,
+                "run `mcpctl config get-contexts`, and `mcpctl config use-context NAME`",
+            )];
+        }
     };
     let set = |flag: &str| format!("run `mcpctl config set-context {name} {flag}`");
     let mut checks = Vec::new();
@@ -126,6 +134,12 @@ pub(super) fn environment() -> Vec<Check> {
         checks.push(Check::ok(ENVIRONMENT, format!("set: {}", used.join(", "))));
     }
     checks
+}
+
+/// Whether ports of `mcpctl dev` matter: it is used here, or nothing is used yet.
+pub(super) fn is_of_dev(file: &ContextFile) -> bool {
+    let current = file.read().ok().and_then(|contexts| file.current_name(&contexts));
+    current.is_none_or(|name| name == dev::CONTEXT)
 }
 
 /// The ports that `mcpctl dev` listens on unless it is told otherwise.

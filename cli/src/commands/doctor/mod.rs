@@ -1,16 +1,18 @@
 //! `mcpctl doctor`: looks at everything that has to work between here and the tools, and says what to do where it does not.
 
+mod calls;
 mod certificate;
 mod check;
 mod clients;
 mod control;
+mod edge;
 mod local;
 
 use serde_json::json;
 
 use crate::commands::Invocation;
 use crate::error::{Exit, Result};
-use crate::output::{self, Format, progress::Spinner};
+use crate::output::{self, Format, progress::Spinner, sections};
 use check::{Check, Outcome};
 
 /// Arguments of `doctor`.
@@ -26,14 +28,21 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
     let spinner = Spinner::start("looking at this machine");
     let mut checks = local::contexts(&invocation.context_file);
     checks.extend(local::environment());
-    checks.extend(local::ports().await);
+    if local::is_of_dev(&invocation.context_file) {
+        checks.extend(local::ports().await);
+    }
     if let Ok(context) = invocation.context() {
         spinner.text("asking the control plane");
         let found = control::checks(invocation, &context).await;
         checks.extend(found.checks);
+        let edge = edge::check(&context).await;
+        let is_there = edge.as_ref().is_none_or(|edge| edge.outcome == Outcome::Ok);
+        checks.extend(edge);
         if !args.no_clients {
             spinner.text("calling as clients do");
-            checks.extend(clients::checks(invocation, &context, &found.edges, &found.servers).await);
+            let known =
+                clients::Known { edges: found.edges, servers: found.servers, ended: found.ended, is_there };
+            checks.extend(clients::checks(invocation, &context, &known).await);
         }
     }
     drop(spinner);
@@ -55,5 +64,5 @@ fn print(checks: &[Check], format: &Format) -> Result {
         return output::print(&names.collect::<String>());
     }
     let documents: Vec<_> = documents().collect();
-    output::print(&output::value(&documents, format, || check::render(checks))?)
+    output::print(&output::value(&documents, format, || check::render(checks, sections::width()))?)
 }

@@ -56,7 +56,7 @@ async fn old_transports_are_offered_beside_the_new_one() {
         assert!(counted.unwrap().contains("counted"));
         assert_eq!((progress, pid.unwrap()), (3, call(&a, "pid").await.unwrap()), "they share one child");
         let died = call(&b, "die").await.unwrap_err();
-        assert!(matches!(died, ClientError::Rpc { code: -31_002, .. }), "{died}");
+        assert!(matches!(died, ClientError::Rpc { code: -31_202, .. }), "{died}");
         // After a restart of the child, clients are told that lists may have changed.
         assert_eq!(notices.next().await, Some(Ok(ChangeNotice::Tools)));
         assert!(call(&a, "pid").await.is_ok(), "the connection outlives the child");

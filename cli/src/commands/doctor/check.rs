@@ -5,7 +5,7 @@ use crate::output::sections::{MIN_BESIDE, hang};
 /// How far a text is indented that has no room beside its name.
 const BELOW: usize = 6;
 /// The words that advice begins with.
-const ADVISING: [&str; 14] = [
+const ADVISING: [&str; 13] = [
     "run ",
     "check ",
     "see ",
@@ -15,7 +15,6 @@ const ADVISING: [&str; 14] = [
     "try ",
     "to trust ",
     "start ",
-    "start with ",
     "mend ",
     "allow ",
     "create ",

@@ -23,7 +23,7 @@ const AT_TOKENS: &str = "run `mcpctl get servers` and `mcpctl get tokens`";
 const MAX_ITEMS: usize = 100_000;
 
 /// What is known before anybody is called.
-pub(super) struct Known {
+pub(super) struct Survey {
     /// The URLs under which clients reach the edges, as those believe.
     pub(super) edges: Vec<String>,
     /// The names of all servers.
@@ -36,7 +36,7 @@ pub(super) struct Known {
 
 /// Opens the sessions that the saved bearers are for. The edges say themselves where they are reached, which need not be so from
 /// here: what fails there alone is only told.
-pub(super) async fn checks(invocation: &Invocation, context: &Context, known: &Known) -> Vec<Check> {
+pub(super) async fn checks(invocation: &Invocation, context: &Context, known: &Survey) -> Vec<Check> {
     let Some(edge) = &context.edge else { return Vec::new() };
     if context.tokens.is_empty() {
         return vec![Check::warn(

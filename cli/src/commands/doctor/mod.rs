@@ -41,7 +41,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
         if !args.no_clients {
             spinner.text("calling as clients do");
             let known =
-                clients::Known { edges: found.edges, servers: found.servers, ended: found.ended, is_there };
+                clients::Survey { edges: found.edges, servers: found.servers, ended: found.ended, is_there };
             checks.extend(clients::checks(invocation, &context, &known).await);
         }
     }

@@ -121,8 +121,8 @@ fn refusal(error: NameError) -> String {
     format!("{error}; see --allowed-host")
 }
 
-/// Reads on, beside an answer that did not wait for a request's body, what is left of it: clients over HTTP/2 that are told to
-/// stop writing may throw the answer away, where they have not read it yet. Those of gRPC do not.
+/// Reads what is left of a request's body before an answer that did not wait for it, and what is left then beside the answer:
+/// clients over HTTP/2 that are still writing, or are told to stop, may throw the answer away. Those of gRPC do not.
 pub(super) async fn hear_out(request: Request, next: Next) -> Response {
     let is_heard_out = request.version() == Version::HTTP_2
         && !is_grpc(request.headers())
@@ -137,8 +137,10 @@ pub(super) async fn hear_out(request: Request, next: Next) -> Response {
     if response.status() != StatusCode::SERVICE_UNAVAILABLE
         && let Ok(mut rest) = rest.try_recv()
     {
-        // It ends with the connection. Until then it holds one of the connection's streams.
-        tokio::spawn(async move { inbound::linger(&mut rest).await });
+        // What is beside the answer ends with the connection. Until then it holds one of the connection's streams.
+        if !inbound::linger(&mut rest).await {
+            tokio::spawn(async move { inbound::linger(&mut rest).await });
+        }
     }
     response
 }

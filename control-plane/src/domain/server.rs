@@ -17,7 +17,7 @@ const MAX_INSTRUCTIONS_BYTES: usize = 16 << 10;
 
 impl KindRules for Server {
     fn set_defaults(&mut self) {
-        if self.name_style() == NameStyle::Unspecified {
+        if self.name_style == i32::from(NameStyle::Unspecified) {
             self.name_style = NameStyle::Prefixed.into();
         }
     }

@@ -45,7 +45,7 @@ impl KindRules for Upstream {
         self.refresh_interval.get_or_insert(REFRESH_INTERVAL);
         match self.kind.get_or_insert(UpstreamKind::Mcp(McpUpstream::default())) {
             UpstreamKind::Mcp(mcp) => {
-                if mcp.era_policy() == EraPolicy::Unspecified {
+                if mcp.era_policy == i32::from(EraPolicy::Unspecified) {
                     mcp.set_era_policy(EraPolicy::Auto);
                 }
             }

@@ -40,9 +40,11 @@ pub fn is_rejection(error: &ClientError) -> bool {
     matches!(error, ClientError::Unauthorized { status: 401, www_authenticate: Some(challenge) } if is_of_edge(challenge))
 }
 
-/// Whether a challenge is one of edges, which name neither a realm nor where their metadata is.
+/// Whether a challenge is one of edges, which name neither a realm nor where their metadata is. Its scheme is redacted where a
+/// bearer has the same letters.
 fn is_of_edge(challenge: &str) -> bool {
-    ["Bearer", r#"Bearer error="invalid_token""#].contains(&challenge)
+    challenge == "Bearer"
+        || challenge.split_once(' ').is_some_and(|(_, rest)| rest == r#"error="invalid_token""#)
 }
 
 /// Whether a status is that of a balancer or proxy which reaches nobody.

@@ -220,7 +220,7 @@ async fn a_change_is_told_on_every_edge_within_a_second() {
         });
         let may_take = may_take.await;
         let start = Instant::now();
-        gateway.ctl_args(&["update", "server", "dev", "--tool", member]).await;
+        gateway.ctl_args(&["update", "server", "dev", "--tool", member, "--yes"]).await;
         for stream in &mut streams {
             stream.until("notifications/tools/list_changed").await;
         }

@@ -315,7 +315,7 @@ async fn an_update_that_takes_members_away_asks() {
     std::fs::write(gateway.folder().join("dev.yaml"), file).unwrap();
     gateway.ctl("apply -f dev.yaml").await;
     let tools = async || json(&gateway, "get server dev").await["tools"].to_string();
-    let asked = "- tools: a/y\nmcpctl: this takes 1 entry out of servers/dev; to keep it, give it too, and nobody can be asked here; \
+    let asked = "- tools: a/y\nmcpctl: this takes 1 entry out of servers/dev (to keep it, give it too), and nobody can be asked here; \
                  nothing was changed; add --yes to confirm\n";
     let narrower = "update server dev --tool a/x --tool a/z";
     assert_eq!(ctl(&gateway, narrower).await, (String::new(), asked.into(), 2));
@@ -334,7 +334,10 @@ async fn an_update_that_takes_members_away_asks() {
     gateway.ctl("create token t --server dev --server two --no-save --no-wait").await;
     gateway.ctl("update token t --tool a_*").await;
     let (_, said, code) = ctl(&gateway, "update token t --server dev").await;
-    assert!(said.starts_with("- servers: two\nmcpctl: this takes 1 entry out of tokens/t;"), "{said}");
+    assert!(
+        said.starts_with("- servers: two\nmcpctl: this takes 1 entry out of tokens/t (to keep it"),
+        "{said}"
+    );
     assert_eq!(code, 2);
     let mut terminal = gateway.terminal(&["update", "token", "t", "--server", "dev"], WIDE, &[]);
     terminal.wait_for("continue? [y/N]").await;

@@ -150,7 +150,7 @@ fn agree_to_lose(name: &str, lost: &[String], yes: bool) -> Result {
     lost.iter().for_each(|line| output::eprint(format!("- {line}")));
     let them = if lost.len() == 1 { "it" } else { "them" };
     confirm(
-        &format!("this takes {} out of {name}; to keep {them}, give {them} too", entries(lost.len())),
+        &format!("this takes {} out of {name} (to keep {them}, give {them} too)", entries(lost.len())),
         yes,
     )
 }

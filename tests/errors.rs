@@ -58,7 +58,7 @@ const LINES: &[(&str, &[&str])] = &[
             "get tools tme",
             "describe server dve",
             "describe token lapto",
-            "get upstreams time nope",
+            "get upstreams time nope -o name",
             "delete upstream times",
             "update server dve --tool time/*",
             "revoke token laptpo",
@@ -74,6 +74,7 @@ const LINES: &[(&str, &[&str])] = &[
         &[
             "delete upstream time",
             "|delete upstreams --all",
+            "|delete edge e0",
             "|apply -f empty.yaml --prune",
             "|apply -f nothing --prune",
             "apply -f server.yaml --set ",

@@ -20,6 +20,7 @@ impl Rpc for GetSystemRequest {
             database_kind: database_kind.into(),
             schema_version: store.schema_version().await?,
             revision: store.revision().await?,
+            egress: String::new(),
             // Last, so that it is as fresh as can be.
             time: Some(clock::timestamp(clock::now_us())),
         };

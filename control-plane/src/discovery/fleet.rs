@@ -302,6 +302,7 @@ impl EdgeProgress {
             refused_enrollments: refused_enrollments(&row.enrollment),
             state: state(self.connected, lag, !known.refusals.is_empty()).into(),
             refusals: known.refusals,
+            egress: String::new(),
         }
     }
 }

@@ -142,7 +142,7 @@ impl FleetService for FleetApi {
         &self,
         request: Request<DeleteEdgeRequest>,
     ) -> Result<Response<DeleteEdgeResponse>, Status> {
-        let DeleteEdgeRequest { name, validate_only } = request.into_inner();
+        let DeleteEdgeRequest { name, validate_only, force: _ } = request.into_inner();
         let id = id(&name)?;
         let exists = match validate_only {
             true => self.fleet.get(id).await.map_err(Error::from)?.is_some(),

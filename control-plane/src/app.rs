@@ -221,6 +221,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
         sync: CatalogueSync::new(
             store.clone(),
             vault.clone(),
+            signer.clone(),
             tunnels.clone(),
             Arc::new(CheckedResolver::system(config.egress.rule())),
             usize::from(config.sync_concurrency),

@@ -17,8 +17,9 @@ use trunkline::registry::v1::probe_upstream_request::Target;
 use trunkline::registry::v1::tool_service_client::ToolServiceClient;
 use trunkline::registry::v1::upstream_service_client::UpstreamServiceClient;
 use trunkline::registry::v1::{
-    GetUpstreamRequest, ListToolsRequest, ProbeUpstreamRequest, RefreshUpstreamRequest, Tool,
-    UpdateToolRequest, UpstreamState, UpstreamStatus,
+    BearerCredential, Credential, GetUpstreamRequest, HeadersCredential, ListToolsRequest,
+    ProbeUpstreamRequest, RefreshUpstreamRequest, Tool, UpdateToolRequest, Upstream as RegisteredUpstream,
+    UpstreamState, UpstreamStatus, credential,
 };
 use upstream::Upstream;
 
@@ -469,6 +470,36 @@ async fn a_probe_finds_what_a_registration_does_and_stores_nothing() {
     let expected = UpstreamStatus { state: UpstreamState::Disabled.into(), ..asleep };
     assert_eq!(status(&control, "asleep").await, expected, "nothing was stored");
     assert!(tools(&control, "asleep").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_gateway_is_no_upstream_of_itself() {
+    let control = Control::start().await;
+    let bearer = control.token("t", "*").await.bearer;
+    let url = four_lists(&Arc::new(Mutex::new(answers_well(DECLARED)))).await;
+    let with = |kind| {
+        let credential = Credential { kind: Some(kind), ..Default::default() };
+        RegisteredUpstream { credential: Some(credential), ..upstream_at(url.clone()) }
+    };
+    let headers = |value: String| {
+        credential::Kind::Headers(HeadersCredential { headers: [("Authorization".to_owned(), value)].into() })
+    };
+    let reason = "its credential is the bearer of tokens/t of this gateway, which cannot be an upstream of itself; select \
+                  the same members in another server instead";
+    let own = [
+        ("bearer", credential::Kind::Bearer(BearerCredential { token: bearer.clone() })),
+        ("header", headers(format!("Bearer {bearer}"))),
+    ];
+    for (name, kind) in own {
+        let upstream = control.upstream(name, with(kind), true).await;
+        let status = upstream.status.unwrap();
+        assert_eq!((status.state(), status.reason.as_str()), (UpstreamState::Unauthorized, reason), "{name}");
+        assert!(tools(&control, name).await.is_empty(), "{name}");
+    }
+    // That of another gateway, or of nobody, is only refused by whom it is shown to.
+    let foreign = headers(format!("Bearer {}", bearer.replace("ey", "yE")));
+    let status = control.upstream("foreign", with(foreign), true).await.status.unwrap();
+    assert_eq!((status.state(), status.reason.as_str()), (UpstreamState::Ready, ""));
 }
 
 #[tokio::test]

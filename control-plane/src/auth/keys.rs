@@ -182,20 +182,33 @@ impl Signer {
 
     /// The claims of a JWT that one of our keys signed for `audience` and that has not ended.
     pub fn verify<C: DeserializeOwned>(&self, jwt: &str, audience: &str) -> Result<C, KeyError> {
-        self.claims(jwt, audience, true)
+        self.claims(jwt, &self.rules(audience))
     }
 
     /// The claims of a JWT that one of our keys signed for `audience`, also if it has ended.
     pub fn verify_ended<C: DeserializeOwned>(&self, jwt: &str, audience: &str) -> Result<C, KeyError> {
-        self.claims(jwt, audience, false)
+        let mut rules = self.rules(audience);
+        rules.validate_exp = false;
+        self.claims(jwt, &rules)
     }
 
-    fn claims<C: DeserializeOwned>(
-        &self,
-        jwt: &str,
-        audience: &str,
-        must_be_current: bool,
-    ) -> Result<C, KeyError> {
+    /// Returns `tokens/{token}` whose bearer this is, if one of our keys signed it, whatever became of the token.
+    pub fn token_of(&self, bearer: &str) -> Option<String> {
+        let mut rules = self.rules(CLIENT_AUDIENCE);
+        rules.required_spec_claims.remove("exp");
+        rules.validate_exp = false;
+        self.claims::<BearerClaims>(bearer, &rules).ok().map(|claims| claims.sub)
+    }
+
+    fn rules(&self, audience: &str) -> Validation {
+        let mut rules = Validation::new(Algorithm::ES256);
+        rules.set_audience(&[audience]);
+        rules.set_issuer(&[&self.issuer]);
+        rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+        rules
+    }
+
+    fn claims<C: DeserializeOwned>(&self, jwt: &str, rules: &Validation) -> Result<C, KeyError> {
         let invalid = |error: jsonwebtoken::errors::Error| KeyError::Invalid(error.to_string());
         let kid = jsonwebtoken::decode_header(jwt).map_err(invalid)?.kid;
         let ring = self.ring.load();
@@ -204,12 +217,7 @@ impl Signer {
             .iter()
             .find(|key| Some(&key.key_id) == kid.as_ref())
             .ok_or_else(|| KeyError::Invalid("signed with an unknown key".to_owned()))?;
-        let mut rules = Validation::new(Algorithm::ES256);
-        rules.set_audience(&[audience]);
-        rules.set_issuer(&[&self.issuer]);
-        rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
-        rules.validate_exp = must_be_current;
-        jsonwebtoken::decode::<C>(jwt, &key.public, &rules).map(|data| data.claims).map_err(invalid)
+        jsonwebtoken::decode::<C>(jwt, &key.public, rules).map(|data| data.claims).map_err(invalid)
     }
 
     /// Makes a new signing key, which signs from now on. Edges must be told by a new revision.

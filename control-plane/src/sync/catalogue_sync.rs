@@ -14,8 +14,10 @@ use tunnel::Tunnels;
 
 use super::finding::{Imported, failed};
 use super::import::MAX_NAMES_BYTES;
+use super::own_bearer;
 use super::record::{store_failure, store_import};
 use super::unfit;
+use crate::auth::keys::Signer;
 use crate::auth::vault::Vault;
 use crate::clock;
 use crate::domain::upstream::dials_in;
@@ -40,6 +42,7 @@ pub struct CatalogueSync {
 struct Inner {
     store: Store,
     vault: Arc<Vault>,
+    signer: Arc<Signer>,
     tunnels: Arc<Tunnels>,
     resolver: Arc<CheckedResolver>,
     concurrency: Semaphore,
@@ -83,17 +86,18 @@ pub enum RefreshError {
 
 impl CatalogueSync {
     /// Creates one that contacts at most `concurrency` upstreams at a time: those that dial in through `tunnels`, and the
-    /// others at the addresses that `resolver` returns.
+    /// others at the addresses that `resolver` returns. `signer` knows the bearers that were issued here.
     pub fn new(
         store: Store,
         vault: Arc<Vault>,
+        signer: Arc<Signer>,
         tunnels: Arc<Tunnels>,
         resolver: Arc<CheckedResolver>,
         concurrency: usize,
     ) -> Self {
         let concurrency = Semaphore::new(concurrency);
         let wakers = Mutex::default();
-        Self { inner: Arc::new(Inner { store, vault, tunnels, resolver, concurrency, wakers }) }
+        Self { inner: Arc::new(Inner { store, vault, signer, tunnels, resolver, concurrency, wakers }) }
     }
 
     /// Returns the rule on the addresses of upstreams.
@@ -159,6 +163,7 @@ impl CatalogueSync {
         upstream: &Upstream,
         credential: Option<&Credential>,
     ) -> Result<Box<dyn Importer>, Failure> {
+        credential.map_or(Ok(()), |credential| own_bearer::refuse(&self.inner.signer, credential))?;
         importer(upstream, credential, &self.inner.tunnels, &self.inner.resolver)
     }
 

@@ -10,6 +10,7 @@ mod housekeeping;
 mod import;
 mod list_status;
 mod notifications;
+mod own_bearer;
 mod pace;
 mod record;
 mod stale;

@@ -18,6 +18,7 @@ use trunkline_control_plane::auth::credential::EdgeCredentials;
 use trunkline_control_plane::auth::keys::{KeyError, Signer};
 use trunkline_control_plane::auth::master::MasterKey;
 use trunkline_control_plane::auth::vault::{Sealed, Vault, VaultError};
+use trunkline_control_plane::snapshot::Publisher;
 use trunkline_control_plane::store::Store;
 use trunkline_control_plane::store::edges::{DepartureRow, EdgeRow, Edges, EnrollmentRow};
 use trunkline_control_plane::store::enrollments::{EnrollmentRequest, Enrollments, Outcome};
@@ -40,6 +41,7 @@ suite! {
     a_signing_key_stays_while_it_is_needed,
     sealing_keys_seal_once_every_edge_can_open,
     secrets_outlive_the_change_of_the_master_key,
+    a_replica_with_an_earlier_master_key_is_not_fresh,
     edges_are_told_apart_by_their_enrollments,
     many_edges_are_a_few_statements,
     credentials_of_earlier_builds_name_the_time_of_enrollment,
@@ -349,6 +351,36 @@ async fn secrets_outlive_the_change_of_the_master_key(database: Database) {
     again.rotate().await.unwrap();
     let stored = Sealed::from_bytes(sealed.into_bytes());
     assert_eq!(*again.open("of a", &stored).unwrap(), b"secret");
+}
+
+async fn a_replica_with_an_earlier_master_key_is_not_fresh(database: Database) {
+    let store = database.open().await;
+    let vault = Arc::new(Vault::open_keys(Keys::new(&store), master(1), None).await.unwrap());
+    let siblings = tokio::sync::watch::channel(Arc::default()).1;
+    let publisher =
+        Publisher::start(store.clone(), vault, signer(&store).await, LONG, siblings).await.unwrap();
+    let (health, mut snapshots) = (publisher.database_health(), publisher.snapshots());
+    let publishing = tokio::spawn(publisher.run());
+    let change = async || {
+        let mut tx = store.write().await.unwrap();
+        tx.touch();
+        tx.commit().await.unwrap()
+    };
+    let revision = change().await;
+    snapshots.wait_for(|snapshot| snapshot.revision == revision).await.unwrap();
+    assert!(health.within(LONG));
+
+    // Another replica was started with the next master key. What it writes from now on is not read here.
+    Vault::open_keys(Keys::new(&store), master(2), Some(&master(1))).await.unwrap();
+    change().await;
+    let not_fresh = async {
+        while health.within(Duration::from_secs(5)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), not_fresh).await.unwrap();
+    assert_eq!(snapshots.borrow().revision, revision);
+    publishing.abort();
 }
 
 async fn report(edges: &Edges, row: &EdgeRow) -> Vec<String> {

@@ -163,7 +163,7 @@ async fn ready(State(state): State<HttpState>) -> Response {
     let reason = if state.drain.is_cancelled() {
         "draining"
     } else if !state.database.within(READY) {
-        "the database does not respond"
+        "the newest changes cannot be read from the database"
     } else {
         return "ready\n".into_response();
     };

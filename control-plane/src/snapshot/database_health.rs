@@ -13,7 +13,8 @@ use crate::clock;
 pub struct DatabaseHealth(Arc<AtomicI64>);
 
 impl DatabaseHealth {
-    /// Tells whether the database answered within the last `limit`. Otherwise there may be changes that this replica does not know.
+    /// Tells whether the database confirmed it within the last `limit`. Otherwise there may be changes that this replica does not
+    /// know, or cannot read.
     pub fn within(&self, limit: Duration) -> bool {
         clock::now_us() - self.0.load(Ordering::Relaxed) <= clock::duration_us(limit)
     }

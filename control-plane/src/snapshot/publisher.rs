@@ -146,10 +146,11 @@ impl Publisher {
 
     async fn catch_up(&mut self) -> Result<(), PublishError> {
         let (revision, rows) = self.store.changes_since(self.revision).await?;
-        self.fresh.confirm();
         if revision == self.revision {
+            self.fresh.confirm();
             return Ok(());
         }
+        // Confirmed when it is published: a replica that cannot is not ready, and its edges go to another.
         self.publish(revision, &rows).await
     }
 

@@ -179,7 +179,7 @@ async fn what_a_tool_takes_is_shown() {
     let gateway = start().await;
     assert_eq!(
         gateway.ctl("call dev fake_ask --help").await,
-        "fake_ask(who: string)\n  Asks.\n\nArguments:\n  who  (string)\n      Whom.\n\n\
+        "fake_ask(who: string)\n  Asks.\n\nArguments:\n  who:  string\n        Whom.\n\n\
          Example:\n  mcpctl call dev fake_ask who=TEXT\n"
     );
     assert!(gateway.ctl("call --help").await.contains("Usage: mcpctl call "));

@@ -113,7 +113,7 @@ async fn a_mistake_opens_the_file_again_and_giving_up_keeps_it() {
     let kept = editor.kept();
     assert_eq!((printed.as_str(), code, kept.len()), ("", 2, 1));
     let end = format!("did you mean `title`?; what you wrote is kept in {}\n", kept[0].display());
-    assert!(said.starts_with("mcpctl: ") && said.ends_with(&end), "{said}");
+    assert!(said.starts_with("error: ") && said.ends_with(&end), "{said}");
     assert!(std::fs::read_to_string(&kept[0]).unwrap().contains("\ntitel: Mended\n"));
 
     for (step, why) in [
@@ -169,7 +169,7 @@ async fn what_somebody_else_stored_meanwhile_is_kept(store: Store) {
     let (printed, said, code) = editor.edit("server dev").await;
     let kept = editor.kept();
     let expected = format!(
-        "mcpctl: servers/dev was changed while you edited it; what you wrote is kept in {}\n",
+        "error: servers/dev was changed while you edited it; what you wrote is kept in {}\n",
         kept[0].display()
     );
     assert_eq!((printed.as_str(), said, code), ("", expected, 6));
@@ -237,7 +237,7 @@ async fn what_cannot_be_edited_is_said() {
         let line: Vec<_> = std::iter::once("edit").chain(what.split_whitespace()).collect();
         let environment: Vec<_> = editor.map(|editor| ("EDITOR", editor.to_owned())).into_iter().collect();
         let told = told(&gateway.try_ctl_in(&line, &environment).await);
-        assert_eq!(told, (String::new(), format!("mcpctl: {why}\n"), expected));
+        assert_eq!(told, (String::new(), format!("error: {why}\n"), expected));
     }
 }
 
@@ -266,7 +266,7 @@ async fn an_editor_has_the_terminal_and_its_keys() {
     terminal.wait_for("title?").await;
     terminal.type_keys("\u{3}");
     assert_eq!(terminal.ended().await, 1);
-    assert!(terminal.screen().contains("mcpctl: the editor `sh "), "{}", terminal.screen());
+    assert!(terminal.screen().contains("error: the editor `sh "), "{}", terminal.screen());
     assert_eq!(editor.kept(), Vec::<PathBuf>::new());
     assert_eq!(json(&gateway, "get server dev").await["title"], "Wide");
 }

@@ -48,6 +48,13 @@ const LINES: &[(&str, &[&str])] = &[
             "client-config --for emacs dev",
             "explain upstream.credentail",
             "completion tcsh",
+            "get upstreams -A",
+            "label upstream time team=core",
+            "logs time",
+            "rollout status server dev",
+            "config set-credentials x",
+            "create server ../x",
+            "help nope",
         ],
     ),
     (
@@ -89,6 +96,7 @@ const LINES: &[(&str, &[&str])] = &[
             "apply -f unknown-kind.yaml",
             "apply -f unknown-field.yaml",
             "apply -f labels.yaml",
+            "apply -f kubernetes.yaml",
             "apply -f wrong-type.yaml",
             "apply -f wrong-enum.yaml",
             "apply -f variable.yaml",
@@ -184,6 +192,10 @@ const FILES: &[(&str, &str)] = &[
     ("broken.json", "{\"mcpServers\": {\"a\": {\"url\": \"https://a.example/mcp\"}}"),
     ("unknown-kind.yaml", "kind: Upstraem\nname: a\nhttp: {url: https://a.example/mcp}\n"),
     ("unknown-field.yaml", "kind: Upstream\nname: a\nhttp:\n  url: https://a.example/mcp\n  tiemout: 3s\n"),
+    (
+        "kubernetes.yaml",
+        "apiVersion: trunkline/v1\nkind: Upstream\nmetadata: {name: a}\nspec: {url: https://a.example/mcp}\n",
+    ),
     ("labels.yaml", "kind: Upstream\nname: a\nlabels: {team: core}\nhttp: {url: https://a.example/mcp}\n"),
     ("wrong-type.yaml", "kind: Upstream\nname: a\nhttp:\n  url: [https://a.example/mcp]\n"),
     (

@@ -94,7 +94,15 @@ async fn what_is_printed_as_a_file_is_one(store: Store) {
     let unchanged = apply(&gateway, &exported).await;
     assert!(unchanged.lines().all(|line| line.ends_with(" unchanged")), "{unchanged}");
     let as_json: Value = serde_json::from_str(&gateway.ctl("get upstream tickets -o json").await).unwrap();
-    assert_eq!(as_json["mcp"]["eraPolicy"], "ERA_POLICY_LEGACY");
+    assert_eq!(as_json["mcp"]["eraPolicy"], "legacy");
+    assert_eq!(documents(&gateway.ctl("get upstream tickets -o yaml").await), [as_json]);
+    let era = gateway.ctl("get upstream tickets -o jsonpath={.mcp.eraPolicy}").await;
+    assert_eq!(era, "legacy\n");
+    for word in ["legacy", "ERA_POLICY_LEGACY"] {
+        gateway.ctl(&format!("wait upstream tickets --for jsonpath={{.mcp.eraPolicy}}={word}")).await;
+    }
+    let unchanged = apply(&gateway, &gateway.ctl("export -o json").await).await;
+    assert!(unchanged.lines().all(|line| line.ends_with(" unchanged")), "{unchanged}");
 
     let mut files: Vec<Value> = documents(&exported);
     for kind in ["upstreams", "servers", "tools", "resources", "prompts", "tokens"] {

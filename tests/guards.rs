@@ -57,7 +57,7 @@ async fn nothing_is_pruned_by_accident(store: Store) {
     assert_eq!(
         said(&refused),
         (
-            "mcpctl: the files contain no resources, so that --prune would delete the whole set; \
+            "error: the files contain no resources, so that --prune would delete the whole set; \
              run `mcpctl delete` to delete resources\n"
                 .to_owned(),
             2
@@ -69,7 +69,7 @@ async fn nothing_is_pruned_by_accident(store: Store) {
     assert_eq!(
         said(&refused),
         (
-            "mcpctl: prune would delete 3 of the 4 resources of set team: upstreams/b, upstreams/c, upstreams/d; \
+            "error: prune would delete 3 of the 4 resources of set team: upstreams/b, upstreams/c, upstreams/d; \
              add --force to delete them anyway\n"
                 .to_owned(),
             6
@@ -81,7 +81,7 @@ async fn nothing_is_pruned_by_accident(store: Store) {
     assert_eq!(
         said(&refused),
         (
-            "- upstreams/d\nmcpctl: this deletes 1 resource of set team, and nobody can be asked here; \
+            "- upstreams/d\nerror: this deletes 1 resource of set team, and nobody can be asked here; \
              nothing was changed; add --yes to confirm\n"
                 .to_owned(),
             2
@@ -103,7 +103,7 @@ async fn nothing_is_pruned_by_accident(store: Store) {
         said(&refused),
         (
             "warning: set tem is new; did you mean --set team?\n\
-             mcpctl: set team has applied upstreams/a, upstreams/b, upstreams/c; add --set team to change them there, \
+             error: set team has applied upstreams/a, upstreams/b, upstreams/c; add --set team to change them there, \
              or add --take-over to move them to set tem\n"
                 .to_owned(),
             6
@@ -137,11 +137,11 @@ async fn many_are_deleted_or_none(store: Store) {
     gateway.ctl("create server dev --tool a/*").await;
 
     let (text, code) = said(&gateway.try_ctl(&["delete", "upstream", "b", "nosuch"]).await);
-    assert!(text.starts_with("mcpctl: upstreams/nosuch does not exist"), "{text}");
+    assert!(text.starts_with("error: upstreams/nosuch does not exist"), "{text}");
     assert_eq!(code, 3);
     assert_eq!(
         said(&gateway.try_ctl(&["delete", "upstream", "b", "a"]).await),
-        ("mcpctl: upstreams/a is used by servers/dev; add --force to delete it anyway\n".to_owned(), 6)
+        ("error: upstreams/a is used by servers/dev; add --force to delete it anyway\n".to_owned(), 6)
     );
     let (text, code) = said(&gateway.try_ctl(&["delete", "-f", "team.yaml"]).await);
     assert!(text.contains("add --force") && code == 6, "{text}");
@@ -149,7 +149,7 @@ async fn many_are_deleted_or_none(store: Store) {
     assert_eq!(
         said(&gateway.try_ctl(&["delete", "-f", "team.yaml", "-f", "server.yaml"]).await),
         (
-            "- upstreams/a\n- upstreams/b\n- servers/dev\nmcpctl: this deletes 3 resources, and nobody can be asked here; \
+            "- upstreams/a\n- upstreams/b\n- servers/dev\nerror: this deletes 3 resources, and nobody can be asked here; \
              nothing was changed; add --yes to confirm\n"
                 .to_owned(),
             2
@@ -174,17 +174,17 @@ async fn trials_change_nothing(gateway: &Gateway) {
     let token = before.first().unwrap();
     let line = format!("delete join-token {token} --dry-run");
     assert_eq!(gateway.ctl(&line).await, format!("joinTokens/{token} deleted (dry run)\n"));
-    let connected = "mcpctl: edges/e0 is connected; once deleted it serves on what it has, without hearing of revocations, for \
+    let connected = "error: edges/e0 is connected; once deleted it serves on what it has, without hearing of revocations, for \
                      --trust-max-age at most; stop it first, or add --force\n";
     for line in [["delete", "edge", "e0"].as_slice(), &["delete", "edge", "e0", "--dry-run"]] {
         assert_eq!(said(&gateway.try_ctl(line).await), (connected.to_owned(), 6));
     }
     assert_eq!(gateway.ctl("delete edge e0 --force --dry-run").await, "edges/e0 deleted (dry run)\n");
     let (text, code) = said(&gateway.try_ctl(&["delete", "edge", "e0", "nosuch"]).await);
-    assert!(text.starts_with("mcpctl: edges/nosuch does not exist") && code == 3, "{text}");
+    assert!(text.starts_with("error: edges/nosuch does not exist") && code == 3, "{text}");
     assert_eq!(
         said(&gateway.try_ctl(&["delete", "join-token", token, "--force"]).await),
-        ("mcpctl: --force has no meaning for join tokens; leave it out\n".to_owned(), 2)
+        ("error: --force has no meaning for join tokens; leave it out\n".to_owned(), 2)
     );
     gateway.ctl("create join-token").await;
     let new = names(gateway, "join-tokens").await.into_iter().find(|name| !before.contains(name)).unwrap();
@@ -329,7 +329,7 @@ fn a_bearer_is_not_saved_where_nobody_looks() {
     std::fs::write(&bearer, "handed-over").unwrap();
     let (text, code) = said(&dev.ctl(&["config", "set-bearer", "gift", "--file", bearer.to_str().unwrap()]));
     let advice = "run `mcpctl config set-context NAME --control URL --edge URL` first";
-    assert_eq!((text, code), (format!("mcpctl: no context in {}; {advice}\n", dev.file().display()), 2));
+    assert_eq!((text, code), (format!("error: no context in {}; {advice}\n", dev.file().display()), 2));
     assert!(!dev.file().exists());
 }
 
@@ -414,7 +414,7 @@ fn a_context_with_bearers_is_not_deleted_without_a_question() {
     assert_eq!(
         said(&refused),
         (
-            "mcpctl: context dev holds the only copy of the bearers of laptop, and nobody can be asked here; \
+            "error: context dev holds the only copy of the bearers of laptop, and nobody can be asked here; \
              nothing was changed; add --yes to confirm\n"
                 .to_owned(),
             2
@@ -438,7 +438,7 @@ fn a_context_with_bearers_is_not_deleted_without_a_question() {
     assert!(std::fs::read_to_string(&file).unwrap().contains("s3cret"));
     let (text, code) = asked("\u{4}");
     assert!(
-        text.contains("continue? [y/N] \r\nmcpctl: stopped; nothing was changed") && code == 1,
+        text.contains("continue? [y/N] \r\nerror: stopped; nothing was changed") && code == 1,
         "{text:?}"
     );
     let (text, code) = asked("yes\n");

@@ -219,7 +219,7 @@ async fn what_is_of_others_or_broken_is_left_alone() {
         (error, code),
         (
             format!(
-                "mcpctl: {shown} has an entry dev that does not lead to Trunkline, and is left alone; add --replace to replace it, or \
+                "error: {shown} has an entry dev that does not lead to Trunkline, and is left alone; add --replace to replace it, or \
                  --name to add another\n"
             ),
             6
@@ -230,7 +230,7 @@ async fn what_is_of_others_or_broken_is_left_alone() {
         (error, code),
         (
             format!(
-                "mcpctl: entry dev of {shown} does not lead to Trunkline, and is left alone; remove it there\n"
+                "error: entry dev of {shown} does not lead to Trunkline, and is left alone; remove it there\n"
             ),
             6
         )

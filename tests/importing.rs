@@ -44,7 +44,7 @@ async fn what_is_refused_takes_no_other_server_of_the_file_along() {
         "server off: left out, since it is disabled",
         "server zoo: `cwd` is not taken along",
         "server zoo: stored as upstream zoo, but it does not work: zoo is unreachable: ",
-        "my-files is ready: 1 tools, 0 resources, 0 prompts",
+        "my-files is ready: 1 tool, 0 resources, 0 prompts",
         "not imported: my-files, text, host, scheme, gone; stored, but not working: remote, zoo, project",
     ] {
         assert!(talk.contains(said), "says nothing of {said:?}: {talk}");
@@ -107,7 +107,7 @@ async fn nothing_that_exists_is_touched_unasked(store: Store) {
         skipped,
         (
             String::new(),
-            "server time: skipped: upstreams/time exists; --replace to change it\nmcpctl: not imported: time\n".to_owned(),
+            "server time: skipped: upstreams/time exists; --replace to change it\nerror: not imported: time\n".to_owned(),
             1
         )
     );
@@ -118,7 +118,7 @@ async fn nothing_that_exists_is_touched_unasked(store: Store) {
         &format!("+  url: {}", second.url()),
         "-  secret: (as stored)",
         "+  secret: (changed)",
-        "mcpctl: this changes 1 resource, and nobody can be asked here; nothing was changed; add --yes to confirm",
+        "error: this changes 1 resource, and nobody can be asked here; nothing was changed; add --yes to confirm",
     ] {
         assert!(talk.contains(line), "says nothing of {line:?}: {talk}");
     }
@@ -209,7 +209,7 @@ async fn the_file_of_codex_is_read() {
     write(&gateway, "config.toml", "[mcp_servers.docs]\nurl = \"s3cret\n");
     let (_, talk, code) = outcome(&gateway.try_ctl(&["import", "config.toml"]).await);
     assert!(
-        code == 2 && talk.starts_with("mcpctl: config.toml: invalid TOML: ") && talk.contains("line 2"),
+        code == 2 && talk.starts_with("error: config.toml: invalid TOML: ") && talk.contains("line 2"),
         "{talk}"
     );
     assert!(!talk.contains("s3cret"), "{talk}");
@@ -230,7 +230,7 @@ async fn an_upstream_that_points_elsewhere_is_not_taken_over() {
     let (_, talk, code) = outcome(&gateway.try_ctl(&exposed(&["time"])).await);
     assert!(
         talk.contains(&format!(
-            "mcpctl: upstreams/time exists and points to {}; add --replace",
+            "error: upstreams/time exists and points to {}; add --replace",
             elsewhere.url()
         )),
         "{talk}"
@@ -249,9 +249,8 @@ async fn an_upstream_that_points_elsewhere_is_not_taken_over() {
         last = eventually("it points to the command", PATIENCE, || async {
             let upstream = shown(&gateway, "time").await;
             let url = upstream["http"]["url"].clone();
-            let is_there = url != before
-                && url != elsewhere.url().as_str()
-                && upstream["status"]["state"] == "UPSTREAM_STATE_READY";
+            let is_there =
+                url != before && url != elsewhere.url().as_str() && upstream["status"]["state"] == "ready";
             if is_there { Ok(url) } else { Err(upstream.to_string()) }
         })
         .await;

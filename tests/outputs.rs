@@ -103,17 +103,17 @@ async fn what_is_printed_is_read_again(store: Store) {
 async fn names_that_do_not_exist(gateway: &Gateway) {
     assert_eq!(
         refused(gateway, &["get", "upstreams/tmie"], 3).await,
-        "mcpctl: upstreams/tmie does not exist; did you mean time?\n"
+        "error: upstreams/tmie does not exist; did you mean time?\n"
     );
     assert_eq!(
         refused(gateway, &["get", "upsteams"], 2).await,
-        "mcpctl: unknown kind \"upsteams\"; expected upstreams, servers, tools, resources, prompts, tokens, edges, join-tokens, \
+        "error: unknown kind \"upsteams\"; expected upstreams, servers, tools, resources, prompts, tokens, edges, join-tokens, \
          or all; did you mean upstreams?\n"
     );
     let said = refused(gateway, &["get", "upstreams", "-o", "custom-columns=A:.htp.url"], 2).await;
-    assert_eq!(said, "mcpctl: -o custom-columns: Upstream has no field htp; did you mean http?\n");
+    assert_eq!(said, "error: -o custom-columns: Upstream has no field htp; did you mean http?\n");
     let said = refused(gateway, &["get", "upstreams", "--sort-by", ".meta.created"], 2).await;
-    assert!(said.starts_with("mcpctl: --sort-by: Meta has no field created"), "{said}");
+    assert!(said.starts_with("error: --sort-by: Meta has no field created"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,11 +148,11 @@ async fn labels_select(store: Store) {
     assert_eq!(gateway.ctl("get all -l team=core -o name").await, "upstreams/docs\n");
     assert_eq!(
         refused(&gateway, &["get", "edges", "-l", "team=core"], 2).await,
-        "mcpctl: --selector does not apply to edges; leave it out\n"
+        "error: --selector does not apply to edges; leave it out\n"
     );
     assert_eq!(
         refused(&gateway, &["get", "upstreams/docs", "-l", "team=core"], 2).await,
-        "mcpctl: --selector applies to lists; omit the name\n"
+        "error: --selector applies to lists; omit the name\n"
     );
     let sorted = gateway.ctl("get upstreams --sort-by {.meta.create_time} -o name").await;
     assert_eq!(lines(&sorted), ["upstreams/fake", "upstreams/docs", "upstreams/time"]);
@@ -162,16 +162,16 @@ async fn labels_select(store: Store) {
 async fn sweeps_ask(gateway: &Gateway) {
     assert_eq!(
         refused(gateway, &["delete", "upstreams", "-l", "team=core"], 2).await,
-        "- upstreams/docs\nmcpctl: this deletes 1 resource, and nobody can be asked here; nothing was changed; \
+        "- upstreams/docs\nerror: this deletes 1 resource, and nobody can be asked here; nothing was changed; \
          add --yes to confirm\n"
     );
     assert_eq!(
         refused(gateway, &["delete", "upstreams"], 2).await,
-        "mcpctl: name the upstreams to delete, or select them by --selector or --all\n"
+        "error: name the upstreams to delete, or select them by --selector or --all\n"
     );
     assert_eq!(
         refused(gateway, &["delete", "upstreams/docs", "--all"], 2).await,
-        "mcpctl: --all selects among all; omit the names, or --all\n"
+        "error: --all selects among all; omit the names, or --all\n"
     );
     let mut terminal = gateway.terminal(&["delete", "upstreams", "-l", "team=core"], WIDE, &[]);
     terminal.wait_for("this deletes 1 resource; continue? [y/N]").await;
@@ -281,7 +281,7 @@ async fn a_watch_keeps_its_columns_and_tells_what_is_gone() {
     })
     .await;
     let said = refused(&gateway, &["get", "servers,tokens", "-w"], 2).await;
-    assert!(said.starts_with("mcpctl: --watch shows one kind in a table"), "{said}");
+    assert!(said.starts_with("error: --watch shows one kind in a table"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -332,6 +332,7 @@ async fn every_command_prints_every_format_or_refuses_it() {
         "export",
         "apply -f a.yaml --dry-run",
         "config get-contexts",
+        "config view",
         "config current-context",
         "config use-context test",
         "version",

@@ -187,7 +187,7 @@ async fn what_was_meant_is_named() {
         ("expose --register Bad -- true", 2, "an id has lowercase letters, digits and hyphens"),
         ("export edges", 2, "invalid value 'edges'"),
         ("apply -f up.yaml --set a\tb", 2, "must have no blanks and no control characters"),
-        ("get upstreams --timeout soon", 2, "invalid value 'soon' for '--timeout <DURATION>'"),
+        ("get upstreams --timeout soon", 2, "error: --timeout: \"soon\" is not a duration; "),
         ("create upstream x -- npx y", 2, "mcpctl expose --register x -- npx y"),
     ] {
         let output = gateway.try_ctl(&line.split(' ').collect::<Vec<_>>()).await;
@@ -200,14 +200,14 @@ async fn what_was_meant_is_named() {
     let secret = gateway.try_ctl(&["config", "set-context", "x", "--edge", "http://me:s3cret@h"]).await;
     let said = (told(&secret).1, secret.status.code());
     let why = "the URL has a user name or a password, which is not used; give the admin token by --admin-token-file";
-    assert_eq!(said, (format!("mcpctl: --edge: {why}\n"), Some(2)));
+    assert_eq!(said, (format!("error: --edge: {why}\n"), Some(2)));
 
     // What exists is printed, and what does not is said.
     let (printed, said, code) =
         told(&gateway.try_ctl(&["get", "upstreams", "nope", "time", "zoo", "-o", "name"]).await);
     assert_eq!((printed.as_str(), code), ("upstreams/time\n", 3));
     let missing = |name: &str| {
-        format!("mcpctl: upstreams/{name} does not exist; run `mcpctl get upstreams` to list what exists\n")
+        format!("error: upstreams/{name} does not exist; run `mcpctl get upstreams` to list what exists\n")
     };
     assert_eq!(said, missing("nope") + &missing("zoo"));
 }
@@ -231,12 +231,12 @@ async fn contexts_without_a_current_one_are_listed() {
         ),
     ] {
         let output = gateway.try_ctl_in(&line, &[("MCPCTL_CONFIG", file.clone())]).await;
-        assert_eq!(told(&output), (String::new(), format!("mcpctl: {text}\n"), code));
+        assert_eq!(told(&output), (String::new(), format!("error: {text}\n"), code));
     }
     let late = gateway.try_ctl_in(&["get", "upstreams"], &[("TRUNKLINE_TIMEOUT", "soon".to_owned())]).await;
     let (_, said, code) = told(&late);
     assert!(
-        said.starts_with("mcpctl: TRUNKLINE_TIMEOUT: \"soon\" is not a duration; ") && code == 2,
+        said.starts_with("error: TRUNKLINE_TIMEOUT: \"soon\" is not a duration; ") && code == 2,
         "{said}"
     );
 }

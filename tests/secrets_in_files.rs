@@ -69,7 +69,7 @@ async fn secrets_are_given_by_reference_and_never_shown() {
     ] {
         write(&gateway, "team/a.yaml", &file(token));
         let (text, code) = said(&gateway.try_ctl(&["apply", "-f", "team"]).await);
-        let place = "mcpctl: team/a.yaml:7: document 1: Upstream: `credential.bearer.token` ";
+        let place = "error: team/a.yaml:7: document 1: Upstream: `credential.bearer.token` ";
         assert!(text.starts_with(&format!("{place}{why}")) && code == 2, "{text}");
     }
     assert!(
@@ -123,7 +123,7 @@ async fn a_file_may_be_applied_twice(store: Store) {
         said(&gateway.try_ctl(&["apply", "-f", "a.yaml"]).await),
         (
             format!(
-                "mcpctl: a.yaml:{line}: document 1: upstreams/a was changed since this file was fetched; fetch it again with \
+                "error: a.yaml:{line}: document 1: upstreams/a was changed since this file was fetched; fetch it again with \
                  `mcpctl get upstream a -o yaml`, or remove its `meta.etag` to apply it all the same\n"
             ),
             6
@@ -151,7 +151,7 @@ async fn what_is_refused_of_files_is_named_with_its_line() {
     let refused = async |arguments: &[&str]| said(&gateway.try_ctl(arguments).await);
     let (text, code) = refused(&["apply", "-f", "team"]).await;
     assert!(
-        text.starts_with("mcpctl: team/a.yaml:5: document 1: Upstream: requestTimeout ") && code == 2,
+        text.starts_with("error: team/a.yaml:5: document 1: Upstream: requestTimeout ") && code == 2,
         "{text}"
     );
     write(
@@ -164,7 +164,7 @@ async fn what_is_refused_of_files_is_named_with_its_line() {
     assert_eq!(
         refused(&["apply", "-f", "team"]).await,
         (
-            "mcpctl: team/a.yaml:11: document 2: Server: tools[1].match of servers/dev refers to upstreams/b, which does not exist; create it first\n  \
+            "error: team/a.yaml:11: document 2: Server: tools[1].match of servers/dev refers to upstreams/b, which does not exist; create it first\n  \
              team/b.json:4: document 1: Token: scope.servers[1] of tokens/t refers to servers/none, which does not exist; create it first\n"
                 .to_owned(),
             6
@@ -173,7 +173,7 @@ async fn what_is_refused_of_files_is_named_with_its_line() {
     assert_eq!(
         refused(&["apply", "-f", "team/a.yaml", "-f", "team/*.yaml"]).await,
         (
-            "mcpctl: team/a.yaml:2: document 1: upstreams/a is already defined in team/a.yaml:2: document 1\n  \
+            "error: team/a.yaml:2: document 1: upstreams/a is already defined in team/a.yaml:2: document 1\n  \
              team/a.yaml:8: document 2: servers/dev is already defined in team/a.yaml:8: document 2\n"
                 .to_owned(),
             2
@@ -189,7 +189,7 @@ async fn what_is_refused_of_files_is_named_with_its_line() {
         (&["apply", "-f", "-"], "the files contain no resources"),
     ] {
         let (text, code) = refused(arguments).await;
-        assert!(text.starts_with(&format!("mcpctl: {said}")) && code == 2, "{text}");
+        assert!(text.starts_with(&format!("error: {said}")) && code == 2, "{text}");
     }
     write(&gateway, "team/a.yaml", &format!("{upstream}---\n{}", upstream.replace("name: a", "name: b")));
     write(

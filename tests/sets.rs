@@ -62,15 +62,12 @@ async fn sets_are_seen_and_moves_are_said(store: Store) {
         ctl(&gateway, "get sets on").await,
         (
             String::new(),
-            "mcpctl: set on does not exist; did you mean one?; run `mcpctl get sets` to list what exists\n"
+            "error: set on does not exist; did you mean one?; run `mcpctl get sets` to list what exists\n"
                 .into(),
             3
         )
     );
-    assert_eq!(
-        ctl(&gateway, "get sets -w").await.1,
-        "mcpctl: --watch does not apply to sets; leave it out\n"
-    );
+    assert_eq!(ctl(&gateway, "get sets -w").await.1, "error: --watch does not apply to sets; leave it out\n");
     let before = get(&gateway, "upstream a").await;
     assert_eq!(before["meta"]["applySet"], "one");
     assert_eq!(get(&gateway, "upstream own").await["meta"]["applySet"], Value::Null);
@@ -85,9 +82,9 @@ async fn sets_are_seen_and_moves_are_said(store: Store) {
     let refused = "set one has applied upstreams/a, upstreams/b; add --set one to change them there, or add --take-over to move them to set two";
     let (printed, said, code) = ctl(&gateway, "diff -f team.yaml --set two").await;
     assert!(printed.contains("-title: B\n+title: New\n"), "{printed}");
-    assert_eq!((said, code), (format!("mcpctl: `mcpctl apply` would refuse this: {refused}\n"), 2));
+    assert_eq!((said, code), (format!("error: `mcpctl apply` would refuse this: {refused}\n"), 2));
     let (_, said, code) = ctl(&gateway, "apply -f team.yaml --set two").await;
-    assert_eq!((said, code), (format!("mcpctl: {refused}\n"), 6));
+    assert_eq!((said, code), (format!("error: {refused}\n"), 6));
     let (printed, said, code) = ctl(&gateway, "diff -f team.yaml --set two --take-over").await;
     assert!(printed.contains("+title: New\n"), "{printed}");
     assert_eq!(
@@ -127,10 +124,10 @@ async fn a_prune_that_cannot_go_on_says_what_can_be_done() {
     for line in ["--force", ""] {
         let (_, said, code) =
             ctl(&gateway, &format!("apply -f team.yaml --set one --prune --yes {line}")).await;
-        assert_eq!((said, code), (format!("mcpctl: {stuck}"), 6));
+        assert_eq!((said, code), (format!("error: {stuck}"), 6));
     }
     let (_, said, code) = ctl(&gateway, "diff -f team.yaml --set one --prune").await;
-    assert_eq!((said, code), (format!("mcpctl: {stuck}"), 2));
+    assert_eq!((said, code), (format!("error: {stuck}"), 2));
     gateway.ctl("delete upstream b --force").await;
     assert_eq!(gateway.ctl("apply -f team.yaml --set one --prune --yes").await, "  upstreams/a unchanged\n");
 
@@ -142,7 +139,7 @@ async fn a_prune_that_cannot_go_on_says_what_can_be_done() {
     assert_eq!(
         (said.as_str(), code),
         (
-            "mcpctl: `mcpctl apply` would refuse this: prune would delete 2 of the 2 resources of set one: upstreams/a, upstreams/c; \
+            "error: `mcpctl apply` would refuse this: prune would delete 2 of the 2 resources of set one: upstreams/a, upstreams/c; \
              add --force to delete them anyway\n",
             2
         )
@@ -159,7 +156,7 @@ async fn a_file_of_what_is_gone_says_so() {
     gateway.ctl("delete upstream a").await;
     let (_, said, code) = ctl(&gateway, "apply -f a.yaml").await;
     let place = said.split(": upstreams/a ").next().unwrap_or_default();
-    assert!(place.starts_with("mcpctl: a.yaml:"), "{said}");
+    assert!(place.starts_with("error: a.yaml:"), "{said}");
     assert_eq!(
         (said.as_str(), code),
         (
@@ -177,7 +174,7 @@ async fn a_file_of_what_is_gone_says_so() {
     assert_eq!(
         (said.as_str(), code),
         (
-            "mcpctl: the files contain 10001 resources, and at most 10000 are taken at once; give parts of them, such as one folder \
+            "error: the files contain 10001 resources, and at most 10000 are taken at once; give parts of them, such as one folder \
              after the other (to prune, each with a --set of its own)\n",
             2
         )
@@ -213,11 +210,11 @@ async fn a_revoked_token_is_said_to_stay_revoked(store: Store) {
     // Its time was taken out again by the file.
     gateway.ctl("update token short --expires 2020-01-01T00:00:00Z").await;
     let (_, said, code) = ctl(&gateway, "create token laptop --server dev").await;
-    assert_eq!((said.as_str(), code), (&*format!("mcpctl: {REVOKED}"), 6));
+    assert_eq!((said.as_str(), code), (&*format!("error: {REVOKED}"), 6));
     let (_, said, code) = ctl(&gateway, "create token other --server dev").await;
     assert_eq!(
         (said.as_str(), code),
-        ("mcpctl: tokens/other already exists; change it with `mcpctl update` or `mcpctl apply`\n", 6)
+        ("error: tokens/other already exists; change it with `mcpctl update` or `mcpctl apply`\n", 6)
     );
     let (printed, said, code) = ctl(&gateway, "update token laptop --expires 90d").await;
     assert_eq!((printed.as_str(), code), ("tokens/laptop updated\n", 0));

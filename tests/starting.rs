@@ -261,7 +261,7 @@ async fn postgres_that_is_lost_is_said_at_once() {
         if output.status.code() == Some(7) && text.contains("cannot reach") { Ok(text) } else { Err(text) }
     })
     .await;
-    let start = format!("mcpctl: the control plane cannot reach its database (PostgreSQL at {address}: ");
+    let start = format!("error: the control plane cannot reach its database (PostgreSQL at {address}: ");
     assert!(text.starts_with(&start), "{text}");
     assert!(text.trim_end().ends_with(&format!("); mend that at http://{started}, and retry")), "{text}");
     let _forward = Forward::start(&address, &server).await;

@@ -177,29 +177,29 @@ async fn what_is_exposed_is_ready_while_it_runs_and_no_longer(store: Store) {
     let gateway = Gateway::start(store, 0).await;
     let listen = format!("127.0.0.1:{}", free_port());
     let mut exposed = expose(&gateway, &listen);
-    becomes(&gateway, "UPSTREAM_STATE_READY").await;
+    becomes(&gateway, "ready").await;
     gateway.ctl("create server dev --tool time/*").await;
 
     // It says goodbye.
     assert!(exposed.terminate(PATIENCE).success());
-    let gone = becomes(&gateway, "UPSTREAM_STATE_UNREACHABLE").await;
+    let gone = becomes(&gateway, "unreachable").await;
     assert!(gone["meta"]["annotations"]["trunkline.dev/exposed"].is_string(), "{gone}");
     eventually("its servers say so", PATIENCE, || async {
         let server = document(&gateway, "server", "dev").await;
         let (state, reason) = (&server["status"]["state"], &server["status"]["reason"]);
-        let told = (state == "SERVER_STATE_DEGRADED", reason == "upstreams/time is unreachable");
+        let told = (state == "degraded", reason == "upstreams/time is unreachable");
         if told == (true, true) { Ok(()) } else { Err(server.to_string()) }
     })
     .await;
 
     // It gets no chance to, on the same address as before.
     let mut exposed = expose(&gateway, &listen);
-    becomes(&gateway, "UPSTREAM_STATE_READY").await;
+    becomes(&gateway, "ready").await;
     exposed.kill();
-    let gone = becomes(&gateway, "UPSTREAM_STATE_UNREACHABLE").await;
+    let gone = becomes(&gateway, "unreachable").await;
     let events = gone["status"]["events"].as_array().unwrap();
     let states: Vec<_> = events.iter().map(|event| event["state"].as_str().unwrap()).collect();
-    let (ready, away) = ("UPSTREAM_STATE_READY", "UPSTREAM_STATE_UNREACHABLE");
+    let (ready, away) = ("ready", "unreachable");
     let ends = states.windows(2).filter(|pair| pair[0] == ready && pair[1] == away).count();
     assert!(ends >= 2, "{states:?}");
     assert!(events.iter().all(|event| event["count"].as_i64() >= Some(1)), "{events:?}");
@@ -253,7 +253,7 @@ async fn what_points_here_already_is_looked_after_as_well(store: Store) {
     let url = format!("http://{listen}/mcp");
     gateway.ctl(&format!("create upstream time --url {url} --no-wait")).await;
     let mut exposed = expose(&gateway, &listen);
-    let ready = becomes(&gateway, "UPSTREAM_STATE_READY").await;
+    let ready = becomes(&gateway, "ready").await;
     assert_eq!(ready["http"]["url"], url);
     eventually("it is annotated", PATIENCE, || async {
         let upstream = document(&gateway, "upstream", "time").await;
@@ -262,7 +262,7 @@ async fn what_points_here_already_is_looked_after_as_well(store: Store) {
     })
     .await;
     exposed.kill();
-    becomes(&gateway, "UPSTREAM_STATE_UNREACHABLE").await;
+    becomes(&gateway, "unreachable").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,7 @@ fn options(program: &str, path: &[String], into: &mut BTreeMap<String, String>) 
     let mut commands = false;
     for line in help.lines() {
         if !line.starts_with(' ') {
-            commands = line.starts_with("Commands:");
+            commands = line.starts_with("Commands");
             continue;
         }
         let indent = line.len() - line.trim_start().len();

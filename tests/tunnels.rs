@@ -44,7 +44,7 @@ async fn state(gateway: &Gateway, wanted: &str) -> Value {
 
 /// A server that has the tools of the upstream, and the bearer of a token for it.
 pub(crate) async fn serve(gateway: &Gateway) -> String {
-    state(gateway, "UPSTREAM_STATE_READY").await;
+    state(gateway, "ready").await;
     gateway.admin.create_server("dev", &["far/*"]).await;
     let bearer = gateway.admin.create_token("laptop", "dev", &["*"]).await;
     gateway.admin.settled().await;
@@ -114,7 +114,7 @@ async fn a_server_that_cannot_be_dialled_is_called_through_every_edge_and_comes_
     // The whole network is gone: callers are told so, and nothing is started anew when it is back.
     second.cut().await;
     control.cut().await;
-    let known = state(&gateway, "UPSTREAM_STATE_UNREACHABLE").await;
+    let known = state(&gateway, "unreachable").await;
     assert!(known["status"]["reason"].as_str().unwrap().contains("tunnel"), "{known}");
     let client = Client::open(&gateway.url(2, "dev"), &bearer).await.unwrap();
     let refused = eventually("callers are told", PATIENCE, || async {
@@ -135,7 +135,7 @@ async fn a_server_that_cannot_be_dialled_is_called_through_every_edge_and_comes_
     for edge in 0..3 {
         assert_eq!(pid_again(&gateway, edge, &bearer).await, server);
     }
-    state(&gateway, "UPSTREAM_STATE_READY").await;
+    state(&gateway, "ready").await;
     exposed.assert_alive();
 
     // Who deletes it ends its tunnels, and they are not let in again.
@@ -186,7 +186,7 @@ async fn a_control_plane_that_is_away_is_waited_for() {
         }
         assert!(stopped.terminate(PATIENCE).success());
         gateway.start_control().await;
-        state(&gateway, "UPSTREAM_STATE_READY").await;
+        state(&gateway, "ready").await;
         eventually("it is registered", PATIENCE, || {
             exposed.assert_alive();
             let said = exposed.output();
@@ -316,7 +316,7 @@ async fn tunnels_need_no_control_plane_and_a_line_that_went_silent_is_noticed() 
     }
     std::fs::write(gateway.folder().join("far.yaml"), FAR).unwrap();
     gateway.ctl("apply -f far.yaml").await;
-    state(&gateway, "UPSTREAM_STATE_READY").await;
+    state(&gateway, "ready").await;
     exposed.assert_alive();
 }
 

@@ -62,7 +62,7 @@ async fn waiting_in_vain_says_what_is_there_instead() {
         ctl(&gateway, "wait upstreams gone never --for state=ready --timeout 1s").await;
     assert_eq!((printed.as_str(), code), ("", 7));
     assert!(
-        said.starts_with("mcpctl: not state=ready within 1s: upstreams/gone is unreachable (")
+        said.starts_with("error: not state=ready within 1s: upstreams/gone is unreachable (")
             && said.ends_with("; upstreams/never does not exist\n"),
         "{said}"
     );
@@ -71,7 +71,7 @@ async fn waiting_in_vain_says_what_is_there_instead() {
     assert_eq!(code, 7);
     assert!(
         said.starts_with(
-            "mcpctl: not synced within 0s: servers/dev is not on every edge: no edge is connected"
+            "error: not synced within 0s: servers/dev is not on every edge: no edge is connected"
         ),
         "{said}"
     );
@@ -254,7 +254,7 @@ async fn an_update_says_what_it_changed() {
         assert_eq!(told, (printed.into(), said.into(), 0), "{line}");
     }
     let (_, said, code) = ctl(&gateway, "update server dev --clear tolls").await;
-    assert_eq!((said.as_str(), code), ("mcpctl: `tolls` is no field of servers; did you mean tools?\n", 2));
+    assert_eq!((said.as_str(), code), ("error: `tolls` is no field of servers; did you mean tools?\n", 2));
 
     gateway.ctl("update upstream a --clear credential").await;
     assert!(json(&gateway, "get upstream a").await["credential"].is_null());
@@ -297,7 +297,7 @@ async fn an_update_keeps_the_headers_that_it_does_not_name() {
             "X-B- takes a header out, which only `mcpctl update` can do; write X-B=VALUE",
         ),
     ] {
-        assert_eq!(ctl(&gateway, line).await, (String::new(), format!("mcpctl: {why}\n"), 2), "{line}");
+        assert_eq!(ctl(&gateway, line).await, (String::new(), format!("error: {why}\n"), 2), "{line}");
     }
     assert_eq!(sent().await, "x-b: three x-c: four");
     // Another form takes the place of all of them.
@@ -315,7 +315,7 @@ async fn an_update_that_takes_members_away_asks() {
     std::fs::write(gateway.folder().join("dev.yaml"), file).unwrap();
     gateway.ctl("apply -f dev.yaml").await;
     let tools = async || json(&gateway, "get server dev").await["tools"].to_string();
-    let asked = "- tools: a/y\nmcpctl: this takes 1 entry out of servers/dev (to keep it, give it too), and nobody can be asked here; \
+    let asked = "- tools: a/y\nerror: this takes 1 entry out of servers/dev (to keep it, give it too), and nobody can be asked here; \
                  nothing was changed; add --yes to confirm\n";
     let narrower = "update server dev --tool a/x --tool a/z";
     assert_eq!(ctl(&gateway, narrower).await, (String::new(), asked.into(), 2));
@@ -335,7 +335,7 @@ async fn an_update_that_takes_members_away_asks() {
     gateway.ctl("update token t --tool a_*").await;
     let (_, said, code) = ctl(&gateway, "update token t --server dev").await;
     assert!(
-        said.starts_with("- servers: two\nmcpctl: this takes 1 entry out of tokens/t (to keep it"),
+        said.starts_with("- servers: two\nerror: this takes 1 entry out of tokens/t (to keep it"),
         "{said}"
     );
     assert_eq!(code, 2);

@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::bridge;
 use crate::client;
 use crate::commands;
-use crate::error::{EXIT_CODES, Error, Result};
+use crate::error::{EXIT_CODES, Error, Exit, Result, mistake};
 use crate::examples;
-use crate::output::Format;
+use crate::groups;
+use crate::output::{self, Format, sections};
 use crate::parse;
-use crate::suggest::nearest;
 
 /// Manage Trunkline, the MCP gateway.
 #[derive(Debug, Parser)]
@@ -28,27 +27,27 @@ pub struct Args {
 
 /// Returns the command line with the examples in its help.
 pub fn command() -> clap::Command {
-    examples::add(Args::command())
+    command_at(None)
+}
+
+/// The same, for a terminal of this width.
+fn command_at(width: Option<usize>) -> clap::Command {
+    groups::add(examples::add(Args::command()), width)
 }
 
 /// Reads the command line of this process, or says what is wrong with it and exits.
 pub fn parse() -> Args {
-    let matches = startup::options::matches(command(), std::env::args_os());
-    let args = matches.map_err(with_suggestion).and_then(|matches| Args::from_arg_matches(&matches));
-    args.unwrap_or_else(|error| error.exit())
-}
-
-/// Adds the verb that may have been meant: `get` for `gte` is too far off for clap.
-fn with_suggestion(mut error: clap::Error) -> clap::Error {
-    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else { return error };
-    let root = command();
-    let before = std::env::args().skip(1).take_while(|word| word != verb);
-    let command = before.fold(&root, |command, word| command.find_subcommand(word).unwrap_or(command));
-    let near = nearest(verb, command.get_subcommands().map(clap::Command::get_name)).map(str::to_owned);
-    if let (Some(near), None) = (near, error.get(ContextKind::SuggestedSubcommand)) {
-        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![near]));
-    }
-    error
+    let words: Vec<_> = std::env::args_os().collect();
+    let matches = startup::options::matches(command_at(sections::width()), words.iter().cloned());
+    let args = matches.and_then(|matches| Args::from_arg_matches(&matches));
+    args.unwrap_or_else(|error| {
+        if !mistake::is_one(&error) {
+            error.exit();
+        }
+        let words: Vec<_> = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        output::eprint_error(mistake::told(&error, &command(), &words));
+        std::process::exit(Exit::Usage as i32);
+    })
 }
 
 /// The variables behind [`GlobalArgs`]. They are read by hand: clap would write an option into every usage whose variable is set.
@@ -64,8 +63,8 @@ pub struct GlobalArgs {
     /// Context to use instead of the current one [env: MCPCTL_CONTEXT]
     #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "NAME")]
     pub context: Option<String>,
-    /// Output format
-    #[arg(short, long, global = true, value_parser = Format::parser(), value_name = "FORMAT")]
+    /// Output format, such as wide, json or yaml; `mcpctl options` lists all
+    #[arg(short, long, global = true, value_parser = Format::parser(), value_name = "FORMAT", hide_possible_values = true)]
     pub output: Option<Format>,
     /// Time to wait for a response, such as 500ms, 30s or 5m [default: 30s] [env: TRUNKLINE_TIMEOUT]
     #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "DURATION", value_parser = parse::duration)]
@@ -121,6 +120,7 @@ pub enum Command {
     /// Show the changes that `apply` would make; exits with 0 (none), 1 (some) or 2 (error)
     Diff(commands::apply::DiffArgs),
     /// Explain what files may hold: kinds, fields, types, defaults and limits
+    #[command(alias = "api-resources")]
     Explain(commands::explain::Args),
     /// Print the JSON Schema of resource files, for editors
     Schema(commands::schema::Args),

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use crate::error::{Error, Result};
+use crate::parse;
 
 /// Asks whether `what` is meant, as in `this deletes 3 resources`. `yes`: the answer was given with the command.
 pub fn confirm(what: &str, yes: bool) -> Result {
@@ -28,7 +29,7 @@ pub fn confirm(what: &str, yes: bool) -> Result {
 
 /// So many resources, in words.
 pub fn resources(count: usize) -> String {
-    if count == 1 { "1 resource".to_owned() } else { format!("{count} resources") }
+    parse::counted(count, "resource")
 }
 
 /// The error where nobody can be asked.

@@ -108,12 +108,17 @@ pub static KINDS: [Kind; 8] = [
             Column("TOOLS", "status.toolCount", Cell::Number),
             Column("RESOURCES", "status.resourceCount", Cell::Number),
             Column("PROMPTS", "status.promptCount", Cell::Number),
-            Column("UNRESOLVED", "status.unresolved", Cell::List),
-            Column("CONFLICTS", "status.conflicts", Cell::List),
             Column("AGE", "meta.createTime", Cell::Age),
             Column("REASON", "status.reason", Cell::Text),
         ],
-        wide: &WIDE,
+        wide: &[
+            Column("UNRESOLVED", "status.unresolved", Cell::List),
+            Column("CONFLICTS", "status.conflicts", Cell::List),
+            Column("LABELS", "meta.labels", Cell::Pairs),
+            Column("SET", "meta.applySet", Cell::Text),
+            Column("REVISION", "meta.revision", Cell::Text),
+            Column("UID", "meta.uid", Cell::Text),
+        ],
     },
     Kind {
         name: "Tool",
@@ -311,9 +316,11 @@ impl Kind {
         let collection = format!("{}/", self.collection());
         if !self.catalogued {
             let id = word.strip_prefix(&collection).unwrap_or(word);
-            return match id.is_empty() || id.contains('/') {
-                true => Err(Error::usage(format!("invalid {} name {word:?}; use its id", self.singular))),
-                false => Ok(format!("{collection}{id}")),
+            let wrong = |why| Err(Error::usage(format!("invalid {} name {word:?}; {why}", self.singular)));
+            return match id {
+                "" => wrong("a name is not empty"),
+                id if id.contains('/') => wrong("a name has no /"),
+                id => Ok(format!("{collection}{id}")),
             };
         }
         if let Some((_, id)) =

@@ -16,6 +16,7 @@ pub mod context;
 pub mod control_client;
 pub mod error;
 pub mod examples;
+pub mod groups;
 pub mod kinds;
 pub mod manifest;
 pub mod output;

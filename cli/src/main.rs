@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match mcpctl::commands::run(mcpctl::args::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            mcpctl::output::eprint(format!("mcpctl: {error}"));
+            mcpctl::output::eprint_error(&error);
             ExitCode::from(error.exit as u8)
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Parses a duration such as `500ms`, `30s`, `5m`, `2h` or `90d`.
+/// Parses a duration such as `500ms`, `30s`, `5m`, `2h`, `90d` or `2w`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -16,13 +16,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
+        "w" => 604_800_000,
         _ => return Err(duration_hint(text)),
     };
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| duration_hint(text))
 }
 
 fn duration_hint(text: &str) -> String {
-    format!("{text:?} is not a duration; use a number and a unit, such as 500ms, 30s, 5m, 2h or 90d")
+    format!("{text:?} is not a duration; use a number and a unit, such as 500ms, 30s, 5m, 2h, 90d or 2w")
 }
 
 /// Formats a duration as in proto-JSON.
@@ -136,6 +137,22 @@ impl Expiry {
     }
 }
 
+/// Counts for people: `1 tool`, `2 tools`.
+pub fn counted(count: impl TryInto<u64> + Copy, thing: &str) -> String {
+    let count = count.try_into().unwrap_or_default();
+    match (count, thing.strip_suffix('y')) {
+        (1, _) => format!("1 {thing}"),
+        (count, Some(stem)) => format!("{count} {stem}ies"),
+        (count, None) => format!("{count} {thing}s"),
+    }
+}
+
+/// Formats a time to the second; what is no time stays as it is.
+pub fn to_the_second(text: &str) -> String {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|time| time.replace_nanosecond(0).ok());
+    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| text.to_owned())
+}
+
 /// Formats a duration for people: `12s`, `5m`, `3h`, `8d`.
 pub fn short_duration(duration: time::Duration) -> String {
     let seconds = duration.whole_seconds().unsigned_abs();
@@ -155,7 +172,8 @@ mod tests {
     fn durations() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("90d"), Ok(Duration::from_secs(90 * 86_400)));
-        for wrong in ["", "5", "d", "5 d", "-5s", "5w", "99999999999999999999d", "18446744073709551615d"] {
+        assert_eq!(duration("2w"), duration("14d"));
+        for wrong in ["", "5", "d", "5 d", "-5s", "5y", "99999999999999999999d", "18446744073709551615d"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert_eq!(proto_duration(Duration::from_millis(1_500)), "1.500s");
@@ -196,6 +214,14 @@ mod tests {
         for plain in ["now", r"a\u{61}b", r"\u{", r"\u{zz}", r"C:\x", r"\u{1b"] {
             assert_eq!(as_shown(plain), plain);
         }
+    }
+
+    #[test]
+    fn counts_and_times_are_for_people() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "tool")), ["0 tools", "1 tool", "2 tools"]);
+        assert_eq!([1_usize, 2].map(|count| counted(count, "entry")), ["1 entry", "2 entries"]);
+        assert_eq!(to_the_second("2026-11-30T08:02:37.306972855Z"), "2026-11-30T08:02:37Z");
+        assert_eq!(to_the_second("soon"), "soon");
     }
 
     #[test]

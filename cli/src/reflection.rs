@@ -4,6 +4,7 @@ use prost_reflect::{
     DynamicMessage, EnumDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage as _,
 };
 use schema::contract::{is_ours, pool};
+use schema::words;
 use serde_json::Value;
 use serde_yaml_ng::{Mapping, Value as Document};
 
@@ -72,9 +73,10 @@ pub fn to_json(message: &DynamicMessage) -> Value {
     serde_json::to_value(message).unwrap_or_default()
 }
 
-/// Writes JSON for queries: proto-JSON, with 64-bit integers as the numbers that they are.
+/// Writes JSON for queries: as documents have it, and with 64-bit integers as the numbers that they are.
 pub fn to_plain_json(message: &DynamicMessage) -> Value {
     let mut value = to_json(message);
+    words::to_words(&message.descriptor(), &mut value);
     make_plain(&message.descriptor(), &mut value);
     value
 }
@@ -103,25 +105,24 @@ fn make_plain(descriptor: &MessageDescriptor, value: &mut Value) {
     }
 }
 
-/// Builds the document of a resource: `kind` first, then the fields in the order of the API.
+/// Builds the document of a resource: `kind` first, then its fields.
 pub fn document(kind: &str, message: &DynamicMessage) -> Mapping {
     let mut mapping = Mapping::new();
     mapping.insert("kind".into(), kind.into());
-    if let Ok(Document::Mapping(fields)) = serde_yaml_ng::to_value(message) {
-        mapping.extend(fields);
-    }
+    mapping.extend(fields(message));
     mapping
 }
 
-/// Builds the document of a resource for people: enum values are words, such as `ready`.
-pub fn readable_document(kind: &str, message: &DynamicMessage) -> Mapping {
-    let mut mapping = document(kind, message);
-    make_readable(&message.descriptor(), &mut mapping);
-    mapping
+/// Returns the fields of a message in the order of the API, as every output has them: enum values are the short words that
+/// files may hold.
+pub fn fields(message: &DynamicMessage) -> Mapping {
+    let Ok(Document::Mapping(mut fields)) = serde_yaml_ng::to_value(message) else { return Mapping::new() };
+    shorten(&message.descriptor(), &mut fields);
+    fields
 }
 
-/// Gives the enum values of a document their short words.
-pub fn make_readable(descriptor: &MessageDescriptor, mapping: &mut Mapping) {
+/// Gives enum values their short words.
+fn shorten(descriptor: &MessageDescriptor, mapping: &mut Mapping) {
     for (key, value) in mapping.iter_mut() {
         let Some(field) = key.as_str().and_then(|key| descriptor.get_field_by_json_name(key)) else {
             continue;
@@ -137,9 +138,9 @@ pub fn make_readable(descriptor: &MessageDescriptor, mapping: &mut Mapping) {
                     word.into_iter().for_each(|word| *value = word.into());
                 }
             }
-            Kind::Message(inner) if !field.is_map() => {
+            Kind::Message(inner) if is_ours(&inner) && !field.is_map() => {
                 let mappings = values.iter_mut().filter_map(Document::as_mapping_mut);
-                mappings.for_each(|mapping| make_readable(&inner, mapping));
+                mappings.for_each(|mapping| shorten(&inner, mapping));
             }
             _ => {}
         }
@@ -215,10 +216,10 @@ mod tests {
     #[test]
     fn numbers_are_numbers_for_queries() {
         let upstream = serde_json::json!({"name": "upstreams/1", "meta": {"revision": "12", "labels": {"a": "1"}},
-            "requestTimeout": "5s", "status": {"toolCount": 2}});
+            "requestTimeout": "5s", "status": {"toolCount": 2, "state": "UPSTREAM_STATE_READY"}});
         let upstream = from_json(message("trunkline.registry.v1.Upstream"), upstream).unwrap();
         let plain = serde_json::json!({"name": "upstreams/1", "meta": {"revision": 12, "labels": {"a": "1"}},
-            "requestTimeout": "5s", "status": {"toolCount": 2}});
+            "requestTimeout": "5s", "status": {"toolCount": 2, "state": "ready"}});
         assert_eq!(to_plain_json(&upstream), plain);
     }
 
@@ -227,7 +228,7 @@ mod tests {
         let upstream = serde_json::json!({"name": "upstreams/a", "mcp": {"eraPolicy": "ERA_POLICY_LEGACY"},
             "status": {"state": "UPSTREAM_STATE_READY"}, "meta": {"labels": {"state": "UPSTREAM_STATE_READY"}}});
         let upstream = from_json(message("trunkline.registry.v1.Upstream"), upstream).unwrap();
-        let text = serde_yaml_ng::to_string(&readable_document("Upstream", &upstream)).unwrap();
+        let text = serde_yaml_ng::to_string(&document("Upstream", &upstream)).unwrap();
         assert!(text.contains("  eraPolicy: legacy\n") && text.contains("  state: ready\n"), "{text}");
         assert!(text.contains("    state: UPSTREAM_STATE_READY\n"), "labels stay as they are: {text}");
         let status = upstream.get_field_by_name("status").unwrap();

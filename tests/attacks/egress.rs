@@ -78,7 +78,7 @@ async fn an_address_that_is_not_allowed_is_refused_when_it_is_written() {
         let allow = address.split([' ', ',']).next().unwrap();
         let class = expected.split(' ').rev().find(|word| ["private", "loopback", "shared"].contains(word));
         let whole = format!(
-            "mcpctl: upstream.http.url cannot be connected to: {expected}, which the egress rule does not allow; allow it with --egress-allow {allow} \
+            "error: --url cannot be connected to: {expected}, which the egress rule does not allow; allow it with --egress-allow {allow} \
              or --egress-allow {}\n",
             class.unwrap()
         );
@@ -88,7 +88,7 @@ async fn an_address_that_is_not_allowed_is_refused_when_it_is_written() {
         refused(&gateway, "create upstream secret --url http://169.254.169.254/latest/meta-data").await;
     assert_eq!(
         metadata,
-        "mcpctl: upstream.http.url cannot be connected to: 169.254.169.254 is a cloud metadata address, which the egress rule does not allow; allow it \
+        "error: --url cannot be connected to: 169.254.169.254 is a cloud metadata address, which the egress rule does not allow; allow it \
          with --egress-allow 169.254.169.254\n"
     );
     assert_eq!(gateway.ctl("get upstreams -o name").await, "");
@@ -129,8 +129,8 @@ async fn what_is_there_is_no_obstacle_to_an_edit() {
     gateway.start_control().await;
     gateway.ctl("update upstream fake --title Kept").await;
     let said = refused(&gateway, "update upstream fake --url http://127.0.0.2:1/mcp").await;
-    let expected = "upstream.http.url cannot be connected to: 127.0.0.2 is";
-    assert_eq!(said, format!("mcpctl: {expected} {}\n", reason("127.0.0.2")));
+    let expected = "--url cannot be connected to: 127.0.0.2 is";
+    assert_eq!(said, format!("error: {expected} {}\n", reason("127.0.0.2")));
     let refreshed = gateway.try_ctl(&["refresh", "upstream", "fake"]).await;
     let refreshed = String::from_utf8([refreshed.stdout, refreshed.stderr].concat()).unwrap();
     let status = status(&gateway, "fake").await;

@@ -6,6 +6,7 @@ use prost_reflect::DynamicMessage;
 use serde_json::Value;
 
 use crate::kinds::{Kind, is_observed};
+use crate::parse;
 use crate::reflection;
 
 /// The longest value that is written out.
@@ -21,7 +22,7 @@ const CREDENTIAL_VERSION: &str = "credential.version";
 pub fn changes(kind: &Kind, before: &DynamicMessage, after: &DynamicMessage) -> Vec<String> {
     let [before, after] = [before, after].map(|message| {
         let mut fields = BTreeMap::new();
-        flatten(kind, &reflection::to_json(message), "", &mut fields);
+        flatten(kind, &reflection::to_plain_json(message), "", &mut fields);
         fields
     });
     let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
@@ -38,6 +39,11 @@ pub fn changes(kind: &Kind, before: &DynamicMessage, after: &DynamicMessage) -> 
 }
 
 fn line(path: &str, before: Option<&String>, after: Option<&String>) -> String {
+    let shown_time = |text: &String| match path.ends_with("Time") {
+        true => parse::to_the_second(text),
+        false => text.clone(),
+    };
+    let (before, after) = (before.map(shown_time), after.map(shown_time));
     // Of a secret nothing can be read but that it is there.
     let shown = |value: &str| match value.is_empty() && path.starts_with("credential.") {
         true => "a secret".to_owned(),
@@ -45,9 +51,9 @@ fn line(path: &str, before: Option<&String>, after: Option<&String>) -> String {
     };
     let text = match (before, after) {
         (Some(_), Some(_)) if path == CREDENTIAL_VERSION => return "credential: another secret".to_owned(),
-        (Some(before), Some(after)) => format!("{} -> {}", short(before), short(after)),
-        (_, Some(after)) => format!("{} (new)", shown(after)),
-        (before, None) => format!("{} (removed)", shown(before.map_or("", String::as_str))),
+        (Some(before), Some(after)) => format!("{} -> {}", short(&before), short(&after)),
+        (_, Some(after)) => format!("{} (new)", shown(&after)),
+        (before, None) => format!("{} (removed)", shown(&before.unwrap_or_default())),
     };
     printable::line(&format!("{path}: {text}")).into_owned()
 }

@@ -32,7 +32,7 @@ enum Target {
     /// Create an upstream: an MCP server that provides tools, resources and prompts
     #[command(visible_alias = "upstreams")]
     Upstream {
-        /// Id of the upstream
+        /// Name of the upstream
         name: String,
         #[command(flatten)]
         flags: UpstreamFlags,
@@ -46,7 +46,7 @@ enum Target {
     /// Create a virtual server, which clients connect to
     #[command(visible_alias = "servers")]
     Server {
-        /// Id of the server
+        /// Name of the server
         name: String,
         #[command(flatten)]
         flags: ServerFlags,
@@ -54,7 +54,7 @@ enum Target {
     /// Create a token, which lets a client call servers; its bearer is shown only once
     #[command(visible_alias = "tokens")]
     Token {
-        /// Id of the token
+        /// Name of the token
         name: String,
         #[command(flatten)]
         flags: TokenFlags,
@@ -133,7 +133,9 @@ impl Creator<'_> {
             request.insert("parent".into(), upstream.into());
         }
         request.extend(more.as_object().cloned().unwrap_or_default());
-        self.invocation.client().await?.call(&kind.method("Create"), Value::Object(request)).await
+        let answer =
+            self.invocation.client().await?.call(&kind.method("Create"), Value::Object(request)).await;
+        answer.map_err(Error::in_options)
     }
 
     /// Prints the created resource in the requested format, or else a line with its name.
@@ -249,7 +251,7 @@ impl Creator<'_> {
         let answer = client.call(method, Value::Object(request)).await?;
         match &self.invocation.format {
             Some(format @ (Format::Json | Format::Yaml | Format::Template(_) | Format::Columns(_))) => {
-                output::print(&output::value(&answer, format, String::new)?)
+                output::print(&output::message(&answer, format, String::new)?)
             }
             _ if self.validate_only => output::print("join token created (dry run)"),
             _ => {

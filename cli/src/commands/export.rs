@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::kinds::{KINDS, Kind};
 use crate::manifest;
 use crate::output::{self, Format};
+use crate::parse;
 use crate::reflection;
 
 /// Arguments of `export`.
@@ -42,7 +43,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let exported = confirm::resources(count);
     output::eprint(format!("exported {exported} at revision {revision}, without secrets"));
     if !left_out.is_empty() {
-        let tokens = if left_out.len() == 1 { "1 token" } else { &format!("{} tokens", left_out.len()) };
+        let tokens = parse::counted(left_out.len(), "token");
         output::eprint(format!(
             "left out {tokens} that nobody can use any more, since applying them elsewhere would bring them back: {}",
             left_out.join(", ")

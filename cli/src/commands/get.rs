@@ -105,7 +105,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         output::print(&listing.printer.render(&found, listing.selection.is_single())?)?;
     }
     if let Some(last) = missing.pop() {
-        missing.iter().for_each(|error: &Error| output::eprint(format!("mcpctl: {error}")));
+        missing.iter().for_each(output::eprint_error);
         return Err(last);
     }
     let is_table = matches!(format, Format::Table | Format::Wide | Format::Columns(_));

@@ -6,6 +6,7 @@ use crate::commands::{Invocation, get};
 use crate::error::{Error, Result};
 use crate::kinds::{Kind, short_name};
 use crate::output;
+use crate::parse;
 use crate::reflection;
 
 /// Arguments of `lint`.
@@ -40,13 +41,13 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         found.extend(findings.into_iter().map(|finding| json!({ "upstream": name, "finding": finding })));
     }
     let people = || match found.is_empty() {
-        true => format!("{} upstreams, nothing to mend{disabled}", upstreams.len()),
+        true => format!("{}, nothing to mend{disabled}", parse::counted(upstreams.len(), "upstream")),
         false => found.iter().map(line).collect(),
     };
     output::print(&output::value(&found, invocation.format(), people)?)?;
     match found.len() {
         0 => Ok(()),
-        count => Err(Error::failure(format!("{count} things to mend"))),
+        count => Err(Error::failure(format!("{} to mend", parse::counted(count, "thing")))),
     }
 }
 

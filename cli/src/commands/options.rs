@@ -20,6 +20,10 @@ pub fn render(command: &Command) -> String {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
         let variable = arg.get_env().map(|name| format!(" [env: {}]", name.display())).unwrap_or_default();
         text.push_str(&format!("\n  {short}--{name} <{value}>\n          {help}{variable}\n"));
+        for value in arg.get_possible_values() {
+            let meaning = value.get_help().map(ToString::to_string).unwrap_or_default();
+            text.push_str(&format!("            {:<17} {meaning}\n", value.get_name()));
+        }
     }
     text
 }

@@ -47,8 +47,11 @@ pub async fn show(invocation: &Invocation, names: &[String], headers: bool) -> R
     };
     output::print(&match (format, chosen.as_slice()) {
         (Format::Name, _) => lines(),
-        (format, [one]) if names.len() == 1 => output::value(one, format, table)?,
-        (format, _) => output::value(&chosen, format, table)?,
+        (format, [one]) if names.len() == 1 => output::message(one, format, table)?,
+        (format, _) => {
+            let fields: Vec<_> = chosen.iter().map(reflection::fields).collect();
+            output::value(&fields, format, table)?
+        }
     })?;
     if chosen.is_empty() && matches!(format, Format::Table | Format::Wide) {
         output::eprint("no sets found; `mcpctl apply` makes them");

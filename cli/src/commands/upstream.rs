@@ -7,8 +7,9 @@ use crate::commands::Invocation;
 use crate::commands::fields::CredentialFlags;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
-use crate::output;
 use crate::output::progress::Spinner;
+use crate::output::{self, Format};
+use crate::parse;
 use crate::reflection;
 
 /// Arguments of `refresh`.
@@ -39,9 +40,13 @@ pub async fn refresh(invocation: &Invocation, args: RefreshArgs) -> Result {
     drop(spinner);
     let item = reflection::submessage(&answer?, kind.singular)
         .ok_or_else(|| Error::failure("the response contains no upstream"))?;
-    output::print(&output::resources(kind, std::slice::from_ref(&item), true, invocation.format())?)?;
-    let item = reflection::to_json(&item);
-    check_ready(&item["status"], &args.name, &Credential::of(&item))
+    let (json, format) = (reflection::to_json(&item), invocation.format());
+    let ready = check_ready(&json["status"], &args.name, &Credential::of(&json));
+    // The error says all that a table would.
+    if ready.is_ok() || !matches!(format, Format::Table | Format::Wide) {
+        output::print(&output::resources(kind, std::slice::from_ref(&item), true, format)?)?;
+    }
+    ready
 }
 
 /// Runs `probe`.
@@ -66,7 +71,7 @@ pub async fn probe(invocation: &Invocation, args: ProbeArgs) -> Result {
     let status = reflection::submessage(&answer?, "status")
         .ok_or_else(|| Error::failure("the response contains no status"))?;
     let people = || render_probe(&reflection::to_json(&status));
-    output::print(&output::value(&status, invocation.format(), people)?)?;
+    output::print(&output::message(&status, invocation.format(), people)?)?;
     check_ready(&reflection::to_json(&status), &args.target, &credential)
 }
 
@@ -111,7 +116,7 @@ fn render_probe(status: &Value) -> String {
 fn render_list(list: &Value) -> String {
     let count = |key: &str| list[key].as_i64().unwrap_or_default();
     let text = |key: &str| list[key].as_str().unwrap_or_default();
-    let mut said = vec![format!("{} entries", count("count"))];
+    let mut said = vec![parse::counted(count("count"), "entry")];
     for (key, word) in [("withheldCount", "withheld"), ("mendedCount", "completed")] {
         if count(key) > 0 {
             said.push(format!("{} {word}", count(key)));
@@ -203,10 +208,11 @@ pub fn report_state(upstream: &DynamicMessage) {
     let id = name.trim_start_matches("upstreams/");
     match check_works(upstream) {
         Ok(()) => {
-            let count = |key: &str| status[key].as_i64().unwrap_or_default();
-            let (tools, resources, prompts) =
-                (count("toolCount"), count("resourceCount"), count("promptCount"));
-            output::eprint(format!("{id} is ready: {tools} tools, {resources} resources, {prompts} prompts"));
+            let count =
+                |key: &str, thing: &str| parse::counted(status[key].as_i64().unwrap_or_default(), thing);
+            let (tools, resources) = (count("toolCount", "tool"), count("resourceCount", "resource"));
+            let prompts = count("promptCount", "prompt");
+            output::eprint(format!("{id} is ready: {tools}, {resources}, {prompts}"));
             let reason = status["reason"].as_str().unwrap_or_default();
             if !reason.is_empty() {
                 output::eprint(format!("{id}: {reason}"));

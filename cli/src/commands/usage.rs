@@ -14,7 +14,7 @@ use crate::reflection;
 /// Arguments of `usage`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Count only calls of the last period, such as 1h or 7d
+    /// Count only calls of the last period, such as 1h, 7d or 2w
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     since: Option<Duration>,
     /// Count only calls to this server
@@ -51,7 +51,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         }
     }
     let people = || render(&reflection::to_json(&answer));
-    output::print(&output::value(&answer, invocation.format(), people)?)
+    output::print(&output::message(&answer, invocation.format(), people)?)
 }
 
 fn render(answer: &Value) -> String {

@@ -18,6 +18,7 @@ use crate::commands::sets;
 use crate::control_client::ControlClient;
 use crate::error::Result;
 use crate::kinds::{Kind, short_name};
+use crate::parse;
 use crate::reflection;
 
 /// Longest wait for an answer: nobody waits longer for a key.
@@ -110,7 +111,7 @@ async fn sets(client: &ControlClient) -> Result<Vec<Known>> {
     Ok(sets
         .map(|set| {
             let count = reflection::number(&set, "count");
-            (reflection::text(&set, "name"), format!("{count} resources"))
+            (reflection::text(&set, "name"), parse::counted(count, "resource"))
         })
         .collect())
 }

@@ -2,6 +2,9 @@
 //!
 //! Errors are shown to people; secrets must never reach them.
 
+mod habits;
+pub mod mistake;
+mod options;
 pub mod tls;
 
 use tonic::{Code, Status};
@@ -96,8 +99,9 @@ impl Error {
     pub fn from_status(status: &Status, target: &str) -> Self {
         let mut message = in_flags(&one_line(&quoted_set(status)));
         for violation in status.get_details_bad_request().iter().flat_map(|b| &b.field_violations) {
-            if !message.contains(&violation.description) {
-                message.push_str(&format!("; {}: {}", violation.field, one_line(&violation.description)));
+            let description = in_flags(&one_line(&violation.description));
+            if !message.contains(&description) {
+                message.push_str(&format!("; {}: {description}", violation.field));
             }
         }
         if message.is_empty() {

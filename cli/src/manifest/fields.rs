@@ -1,10 +1,16 @@
 //! The fields of a resource, as they are written: whether each is known, and its value of the type that it has.
 
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind as FieldKind, MessageDescriptor};
-use schema::words;
+use schema::{rules, words};
 use serde_json::{Value, json};
 
 use crate::suggest::{did_you_mean, nearest};
+
+/// Fields that are not at the place where they were written are looked for so deep.
+const MAX_DEPTH: usize = 3;
+
+/// What files of Kubernetes have at the top, and these have not.
+const OF_KUBERNETES: [&str; 3] = ["apiVersion", "metadata", "spec"];
 
 /// What is wrong in a resource, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +25,18 @@ impl Wrong {
     pub(super) fn new(path: impl Into<String>, why: impl Into<String>) -> Self {
         Self { path: path.into(), why: why.into() }
     }
+}
+
+/// Finds out that a file is written as for Kubernetes, which is said once.
+pub(super) fn of_kubernetes(topic: &str, json: &Value) -> Option<Wrong> {
+    let found = OF_KUBERNETES.iter().filter(|key| json.get(**key).is_some());
+    let found: Vec<_> = found.map(|key| (*key).to_owned()).collect();
+    let why = format!(
+        "there is no {} here: all fields stand at the top, labels in `meta.labels`; `mcpctl explain {topic} --example` prints such a \
+         file",
+        words::one_of(&found)
+    );
+    found.first().map(|first| Wrong::new(first.as_str(), why))
 }
 
 /// Finds the fields that are unknown or have the wrong type.
@@ -95,17 +113,33 @@ fn unknown(message: &MessageDescriptor, key: &str, path: &str) -> String {
     }
 }
 
-/// Finds a field that is not here, but in one of the messages here: `meta.labels` for `labels`.
+/// Finds a field that is not here, but in the messages here or below them: `meta.labels` for `labels`. The nearest is meant; of
+/// several that are as near nobody knows which.
 fn below(message: &MessageDescriptor, key: &str) -> Option<String> {
-    let singular = message.fields().filter(|field| !field.is_list() && !field.is_map());
-    let mut found = singular.filter_map(|field| match field.kind() {
-        FieldKind::Message(inner) if is_trunkline(&inner) && inner.get_field_by_json_name(key).is_some() => {
-            Some(format!("{}.{key}", field.json_name()))
+    let mut level = vec![(String::new(), message.clone())];
+    for _ in 0..MAX_DEPTH {
+        level = level.iter().flat_map(|(path, message)| inner(path, message)).collect();
+        let mut found = level.iter().filter(|(_, inner)| inner.get_field_by_json_name(key).is_some());
+        match (found.next(), found.next()) {
+            (Some((path, _)), None) => return Some(format!("{path}{key}")),
+            (None, _) => {}
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The messages in a message that somebody may write, and what stands before their fields.
+fn inner(path: &str, message: &MessageDescriptor) -> Vec<(String, MessageDescriptor)> {
+    let single = message.fields().filter(|field| !field.is_list() && !field.is_map());
+    let written = single.filter(|field| !rules::of(field).output_only);
+    let messages = written.filter_map(|field| match field.kind() {
+        FieldKind::Message(inner) if is_trunkline(&inner) => {
+            Some((format!("{path}{}.", field.json_name()), inner))
         }
         _ => None,
     });
-    // Of several nobody knows which one was meant.
-    found.next().filter(|_| found.next().is_none())
+    messages.collect()
 }
 
 /// Says which values there are.

@@ -286,6 +286,9 @@ fn parse_resource(
     };
     let mut json = serde_json::to_value(Document::Mapping(fields))
         .map_err(|error| wrong("", format!("{kind}: {error}")))?;
+    if let Some(of_kubernetes) = fields::of_kubernetes(kind.singular, &json) {
+        return Err(of_kind(vec![of_kubernetes]));
+    }
     let mut found = secrets::resolve(kind, &mut json, secrets);
     let descriptor = reflection::message(kind.message);
     // What is wrong with a secret is said once, and without its value.

@@ -83,7 +83,16 @@ fn errors_name_file_line_and_field() {
         ("kind: List\nitems: 5\n", "team.yaml:2: document 1: List: `items` must be a list of resources"),
         (
             "kind: List\nitems:\n- kind: Server\n  name: a/b\n",
-            "team.yaml:4: document 1: Server: name: invalid server name \"a/b\"; use its id",
+            "team.yaml:4: document 1: Server: name: invalid server name \"a/b\"; a name has no /",
+        ),
+        (
+            "apiVersion: v1\nkind: Upstream\nmetadata: {name: a}\nspec: {url: http://a}\n",
+            "team.yaml:1: document 1: Upstream: there is no `apiVersion`, `metadata` or `spec` here: all fields stand at the top, labels \
+             in `meta.labels`; `mcpctl explain upstream --example` prints such a file",
+        ),
+        (
+            "kind: Upstream\nname: a\nusername: me\n",
+            "team.yaml:3: document 1: Upstream: unknown field `username`; did you mean `credential.basic.username`?",
         ),
         (
             "kind: Server\nname: dev\ntools:\n\t- match: x\n",

@@ -2,8 +2,14 @@
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 
-/// No column is cut to less than this.
-const LEAST: u16 = 8;
+/// No column is cut to less than this: what is shorter says nothing.
+const LEAST: u16 = 12;
+
+/// So many columns are always shown.
+const KEPT: usize = 2;
+
+/// The title of the column that says why a state is what it is.
+const REASON: &str = "REASON";
 
 /// A space at each side of a cell.
 const PADDING: u16 = 2;
@@ -48,6 +54,12 @@ impl Grid {
         layout.render(self, headers, limit)
     }
 
+    /// How narrow a column of this width may become.
+    fn least(&self, (column, width): (usize, u16)) -> u16 {
+        let title = u16::try_from(self.titles[column].len()).unwrap_or(u16::MAX);
+        if self.elastic[column] { width.min(title.max(LEAST)) } else { width }
+    }
+
     fn pick(&self, row: &[String], shown: &[usize]) -> Row {
         let mut row = Row::from(shown.iter().map(|&column| row[column].clone()));
         row.max_height(1);
@@ -82,35 +94,54 @@ impl Layout {
         }
     }
 
-    /// Renders a grid in these columns, and where they are wider than `limit`, with its last ones cut.
+    /// Renders a grid in these columns. Where they are wider than `limit`, texts are cut, and where that is not enough, columns
+    /// are left out, which is said below.
     pub(super) fn render(&self, grid: &Grid, headers: bool, limit: Option<u16>) -> String {
         if grid.rows.is_empty() && !headers {
             return String::new();
         }
-        let mut table = grid.table(&self.shown, headers);
-        for (column, width) in table.column_iter_mut().zip(self.fitted(grid, limit)) {
+        let fitted = self.fitted(grid, limit);
+        let shown: Vec<_> = fitted.iter().map(|(column, _)| *column).collect();
+        let mut table = grid.table(&shown, headers);
+        for (column, (_, width)) in table.column_iter_mut().zip(&fitted) {
             column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(PADDING))));
         }
         let line = |line: String| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n";
-        table.lines().map(line).collect()
+        let text: String = table.lines().map(line).collect();
+        let left_out = self.shown.iter().filter(|column| !shown.contains(column));
+        let left_out: Vec<_> = left_out.map(|column| grid.titles[*column].as_str()).collect();
+        match left_out.is_empty() || !headers {
+            true => text,
+            false => format!("{text}(no room for {})\n", left_out.join(", ")),
+        }
     }
 
-    fn fitted(&self, grid: &Grid, limit: Option<u16>) -> Vec<u16> {
-        let mut widths = self.widths.clone();
-        let total: u16 =
-            widths.iter().fold(0, |sum, width| sum.saturating_add(*width).saturating_add(PADDING));
-        let room = limit.unwrap_or(u16::MAX).saturating_add(PADDING);
-        let mut excess = total.saturating_sub(room);
-        for (width, column) in widths.iter_mut().zip(&self.shown).rev() {
-            if grid.elastic[*column] {
-                let title = u16::try_from(grid.titles[*column].len()).unwrap_or(u16::MAX);
-                let cut = excess.min(width.saturating_sub(title.max(LEAST)));
-                *width -= cut;
-                excess -= cut;
-            }
+    /// The columns that there is room for, and how wide they are then.
+    fn fitted(&self, grid: &Grid, limit: Option<u16>) -> Vec<(usize, u16)> {
+        let mut columns: Vec<_> = self.shown.iter().copied().zip(self.widths.iter().copied()).collect();
+        let Some(limit) = limit else { return columns };
+        let least = |columns: &[(usize, u16)]| total(columns.iter().map(|one| grid.least(*one)));
+        while columns.len() > KEPT && least(&columns) > limit {
+            // Why something is not as it should be is left out last.
+            let is_reason = columns.len() > KEPT + 1
+                && columns.last().is_some_and(|(column, _)| grid.titles[*column] == REASON);
+            columns.remove(columns.len() - 1 - usize::from(is_reason));
         }
-        widths
+        let mut excess = total(columns.iter().map(|(_, width)| *width)).saturating_sub(limit);
+        for one in columns.iter_mut().rev() {
+            let cut = excess.min(one.1.saturating_sub(grid.least(*one)));
+            one.1 -= cut;
+            excess -= cut;
+        }
+        columns
     }
+}
+
+/// The width of columns that are so wide, with what is between them.
+fn total(widths: impl Iterator<Item = u16>) -> u16 {
+    widths
+        .fold(0, |sum: u16, width| sum.saturating_add(width).saturating_add(PADDING))
+        .saturating_sub(PADDING)
 }
 
 #[cfg(test)]
@@ -145,6 +176,26 @@ mod tests {
             assert!(widest <= Some(longest), "{limit}: {text}");
             assert!(text.contains("a-name-of-its-own  ") && text.lines().count() == 2, "{text}");
         }
+    }
+
+    #[test]
+    fn where_cutting_is_not_enough_columns_are_left_out() {
+        let titles = ["NAME", "STATE", "TOOLS", "URL", "REASON"].map(str::to_owned).to_vec();
+        let row =
+            ["time", "unreachable", "12", "http://127.0.0.1:9000/mcp", "connection refused by the host"];
+        let elastic = vec![false, false, false, true, true];
+        let grid = Grid::new(titles, [row.map(str::to_owned).to_vec()].into_iter()).with_elastic(elastic);
+        for (width, expected) in [
+            (
+                50,
+                "NAME  STATE        TOOLS  REASON\ntime  unreachable  12     connection refused…\n(no room for URL)\n",
+            ),
+            (34, "NAME  STATE        REASON\ntime  unreachable  connection…\n(no room for TOOLS, URL)\n"),
+            (20, "NAME  STATE\ntime  unreachable\n(no room for TOOLS, URL, REASON)\n"),
+        ] {
+            assert_eq!(grid.render(true, Some(width)), expected);
+        }
+        assert!(grid.render(false, Some(20)).lines().all(|line| line.len() <= 20));
     }
 
     #[test]

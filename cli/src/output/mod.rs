@@ -24,7 +24,7 @@ use serde_json::Value;
 use serde_yaml_ng::Mapping;
 
 use crate::error::{Error, Result};
-use crate::kinds::{KINDS, Kind};
+use crate::kinds::Kind;
 use crate::reflection;
 
 /// Prints data to stdout; what does not print is escaped. A closed pipe (`| head`) is not an error.
@@ -70,6 +70,11 @@ fn write_stdout(text: &str) -> Result<bool> {
     }
 }
 
+/// Prints what went wrong, in the one form of all errors.
+pub fn eprint_error(error: impl std::fmt::Display) {
+    eprint(format!("error: {error}"));
+}
+
 /// Prints a message to stderr; what does not print is escaped, and further lines are indented, so that none looks like
 /// a message of its own.
 pub fn eprint(text: impl AsRef<str>) {
@@ -92,14 +97,13 @@ pub fn name_line(name: &str) -> String {
     printable::line(name).into_owned() + "\n"
 }
 
-/// Renders documents as JSON, as YAML in the words of people, or by a template.
+/// Renders documents as JSON, as YAML, or by a template.
 pub fn documents(documents: Vec<Mapping>, single: bool, format: &Format) -> Result<String> {
     match format {
         Format::Json if single => json(&documents.first()),
         Format::Json => json(&documents),
         Format::Yaml => {
-            let texts: Result<Vec<_>> =
-                documents.into_iter().map(|document| yaml(&with_words(document))).collect();
+            let texts: Result<Vec<_>> = documents.iter().map(yaml).collect();
             Ok(texts?.join("---\n"))
         }
         Format::Template(template) => {
@@ -132,6 +136,11 @@ pub fn value(
     }
 }
 
+/// Renders an answer that is no resource, in the words of documents.
+pub fn message(message: &DynamicMessage, format: &Format, table: impl FnOnce() -> String) -> Result<String> {
+    value(&reflection::fields(message), format, table)
+}
+
 /// The error where a format does not fit what is printed.
 pub fn unfit(format: &Format) -> Error {
     let name = match format {
@@ -146,15 +155,6 @@ pub fn unfit(format: &Format) -> Error {
 
 fn to_value(value: &impl serde::Serialize) -> Result<Value> {
     serde_json::to_value(value).map_err(|error| Error::failure(error.to_string()))
-}
-
-/// Gives enum values their short words, which files may hold, where it is the document of a resource.
-fn with_words(mut document: Mapping) -> Mapping {
-    let name = document.get("kind").and_then(|kind| kind.as_str());
-    if let Some(kind) = name.and_then(|name| KINDS.iter().find(|kind| kind.name == name)) {
-        reflection::make_readable(&reflection::message(kind.message), &mut document);
-    }
-    document
 }
 
 /// Renders indented JSON of the same value, with what does not print escaped.
@@ -180,8 +180,8 @@ mod tests {
     #[test]
     fn a_message_forges_no_other_and_moves_no_cursor() {
         assert_eq!(
-            message_lines("refused: bad\nmcpctl: all is well\u{1b}[1A\n"),
-            "refused: bad\n  mcpctl: all is well\\u{1b}[1A"
+            message_lines("refused: bad\nerror: all is well\u{1b}[1A\n"),
+            "refused: bad\n  error: all is well\\u{1b}[1A"
         );
     }
 }

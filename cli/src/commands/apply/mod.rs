@@ -106,10 +106,10 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 fn print_changes(format: Option<&Format>, answer: &DynamicMessage, changes: &[DynamicMessage]) -> Result {
     match format {
         Some(format @ (Format::Json | Format::Yaml | Format::Template(_))) => {
-            output::print(&output::value(answer, format, String::new)?)
+            output::print(&output::message(answer, format, String::new)?)
         }
         Some(format @ Format::Columns(_)) => {
-            let changes: Vec<_> = changes.iter().map(reflection::to_json).collect();
+            let changes: Vec<_> = changes.iter().map(reflection::to_plain_json).collect();
             output::print(&output::value(&changes, format, String::new)?)
         }
         Some(Format::Name) => output::print(

@@ -4,20 +4,23 @@ use mcp::json;
 use serde_json::Value;
 
 use crate::client::signature;
+use crate::output::sections::{self, Section, hang};
 
-/// Describes a tool of a server from its definition (raw JSON): what it does, its arguments, and how to call it.
-pub fn tool(server: &str, definition: &str) -> String {
+/// How far what a tool does is indented.
+const BELOW: usize = 2;
+
+/// Describes a tool of a server from its definition (raw JSON), in lines of this width: what it does, its arguments, and how to
+/// call it.
+pub fn tool(server: &str, definition: &str, width: Option<usize>) -> String {
     let read = json::members(definition, ["name", "inputSchema", "description"]);
     let [name, schema, description] = read.unwrap_or_default();
     let schema: Value = schema.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
-    let mut text = signature::tool(definition).0 + "\n";
-    for line in signature::text(description).trim().lines() {
-        text.push_str(&format!("  {}\n", printable::line(line)));
-    }
-    let arguments = arguments(&schema);
+    let mut text = hang(&signature::tool(definition).0, 0, BELOW, width);
+    text += &hang(signature::text(description).trim(), BELOW, BELOW, width);
+    let arguments = sections::render(&[arguments(&schema)], width);
     if !arguments.is_empty() {
-        text.push_str("\nArguments:\n");
-        text.extend(arguments);
+        text.push('\n');
+        text.push_str(&arguments);
     }
     let example = example(server, &signature::text(name), &schema);
     text + &format!("\nExample:\n  {}\n", printable::line(&example))
@@ -27,23 +30,20 @@ fn is_required(schema: &Value, name: &str) -> bool {
     schema["required"].as_array().is_some_and(|names| names.iter().any(|known| known == name))
 }
 
-/// One line for every argument, and one for what it means.
-fn arguments(schema: &Value) -> Vec<String> {
-    let properties = schema["properties"].as_object().into_iter().flatten();
-    let line = |(name, property): (&String, &Value)| {
+/// What every argument is, beside its name, and what it means.
+fn arguments(schema: &Value) -> Section {
+    let mut section = Section::new("Arguments:");
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let kind = signature::type_of(property, schema);
         let optional = if is_required(schema, name) { "" } else { ", optional" };
         let default = match &property["default"] {
             Value::Null => String::new(),
             value => format!(", default {value}"),
         };
-        let mut text = format!("  {}\n", printable::line(&format!("{name}  ({kind}{optional}{default})")));
-        for line in property["description"].as_str().unwrap_or_default().trim().lines() {
-            text.push_str(&format!("      {}\n", printable::line(line.trim())));
-        }
-        text
-    };
-    properties.map(line).collect()
+        let meaning = property["description"].as_str().unwrap_or_default().trim();
+        section.field(name, format!("{kind}{optional}{default}\n{meaning}"));
+    }
+    section
 }
 
 /// A command line with everything that is required.
@@ -73,11 +73,14 @@ mod tests {
         let definition = r#"{"name":"get","description":"Gets it.\nOr not.","inputSchema":{"required":["zone","tags"],"properties":{
             "count":{"type":"integer","default":5},"tags":{"type":"array"},"zone":{"type":"string","description":"Where.\u001b[2J"}}}}"#;
         assert_eq!(
-            tool("dev", definition),
+            tool("dev", definition, None),
             "get(zone: string, tags: array, [count: integer = 5])\n  Gets it.\n  Or not.\n\nArguments:\n  \
-             count  (integer, optional, default 5)\n  tags  (array)\n  zone  (string)\n      Where.\\u{1b}[2J\n\n\
+             count:  integer, optional, default 5\n  tags:   array\n  zone:   string\n          Where.\\u{1b}[2J\n\n\
              Example:\n  mcpctl call dev get zone=TEXT tags:=JSON\n"
         );
-        assert_eq!(tool("dev", "[]"), "()\n\nExample:\n  mcpctl call dev \n");
+        let narrow = tool("dev", definition, Some(36));
+        let above = narrow.split("\nExample:").next().unwrap();
+        assert!(above.lines().all(|line| line.chars().count() <= 36), "{narrow}");
+        assert_eq!(tool("dev", "[]", None), "()\n\nExample:\n  mcpctl call dev \n");
     }
 }

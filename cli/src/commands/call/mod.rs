@@ -18,8 +18,8 @@ use crate::client::trouble::Repeating;
 use crate::client::{answer, signature};
 use crate::commands::Invocation;
 use crate::error::{Error, Exit, Result};
-use crate::output;
 use crate::output::progress::Spinner;
+use crate::output::{self, sections};
 
 const MAX_TOOLS: usize = 100_000;
 
@@ -65,7 +65,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
     if args.help {
         session.mcp.close().await;
         drop(spinner);
-        let people = |definition: &str| described::tool(&session.server.name, definition);
+        let people = |definition: &str| described::tool(&session.server.name, definition, sections::width());
         return answer::print(invocation, &definition, people).map(|()| 0);
     }
     let call = ToolCall::of(&session, &definition, &args);

@@ -19,7 +19,7 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn new(kind: &Kind, item: &DynamicMessage, now: OffsetDateTime) -> Self {
-        let document = reflection::readable_document(kind.name, item);
+        let document = reflection::document(kind.name, item);
         Self { item: serde_json::to_value(document).unwrap_or_default(), now }
     }
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::facts::{Facts, items, number, text};
 use crate::output::sections::Section;
+use crate::parse;
 
 /// Everything but its catalogue.
 pub(super) fn sections(facts: &Facts) -> Vec<Section> {
@@ -111,7 +112,7 @@ fn attempts(facts: &Facts) -> Section {
 fn lists(facts: &Facts) -> Section {
     let mut section = Section::new("Lists");
     for list in items(facts.at("status.lists")) {
-        let mut said = format!("{} entries", number(&list["count"]));
+        let mut said = parse::counted(number(&list["count"]), "entry");
         for (key, word) in [("withheldCount", "withheld"), ("mendedCount", "completed")] {
             let count = number(&list[key]);
             if count > 0 {

@@ -12,6 +12,7 @@ use crate::client::session::EdgeServer;
 use crate::client::token_states::Ended;
 use crate::commands::Invocation;
 use crate::context::Context;
+use crate::parse;
 
 const CLIENTS: &str = "clients";
 /// Time for each response.
@@ -132,10 +133,7 @@ impl Seen {
     }
 
     fn text(&self) -> String {
-        let counts = self.0.iter().map(|(count, what)| match count {
-            1 => format!("1 {what}"),
-            count => format!("{count} {what}s"),
-        });
+        let counts = self.0.iter().map(|(count, what)| parse::counted(*count, what));
         counts.collect::<Vec<_>>().join(", ")
     }
 }

@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::control_client::ControlClient;
 use crate::error::Result;
 use crate::kinds::{Kind, short_name};
+use crate::parse;
 use crate::parse::short_duration;
 use crate::reflection;
 
@@ -121,7 +122,9 @@ async fn certificate_of(name: &'static str, url: &str) -> Option<Check> {
         left if left < SOON => {
             Check::warn(name, format!("it ends on {date}, in {}", short_duration(left)), "renew it")
         }
-        left => Check::ok(name, format!("good until {date}, for {} days", left.whole_days())),
+        left => {
+            Check::ok(name, format!("good until {date}, for {}", parse::counted(left.whole_days(), "day")))
+        }
     })
 }
 
@@ -234,7 +237,10 @@ fn edge(edge: &DynamicMessage) -> Check {
             (first["name"].as_str().unwrap_or_default(), first["reason"].as_str().unwrap_or_default());
         return Check::fail(
             EDGES,
-            format!("{name} refuses {refusals} resources and goes on with what it had; {what}: {why}"),
+            format!(
+                "{name} refuses {} and goes on with what it had; {what}: {why}",
+                parse::counted(refusals, "resource")
+            ),
             format!("run `mcpctl describe edge {name}`, and change what is refused"),
         );
     }

@@ -14,6 +14,7 @@ use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
 use crate::output;
+use crate::parse;
 use crate::reflection;
 use crate::suggest::did_you_mean;
 
@@ -41,7 +42,7 @@ enum Target {
     /// Update an upstream
     #[command(visible_alias = "upstreams")]
     Upstream {
-        /// Id of the upstream
+        /// Name of the upstream
         name: String,
         #[command(flatten)]
         flags: UpstreamFlags,
@@ -49,7 +50,7 @@ enum Target {
     /// Update a virtual server; each given list of members replaces the old one, and members stay as they are that are in both
     #[command(visible_alias = "servers")]
     Server {
-        /// Id of the server
+        /// Name of the server
         name: String,
         #[command(flatten)]
         flags: ServerFlags,
@@ -57,7 +58,7 @@ enum Target {
     /// Update a token; its bearer stays valid, and its scope changes on every edge
     #[command(visible_alias = "tokens")]
     Token {
-        /// Id of the token
+        /// Name of the token
         name: String,
         #[command(flatten)]
         flags: TokenFlags,
@@ -102,7 +103,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         meta["etag"] = etag.into();
     }
     let request = json!({ kind.singular: body, "updateMask": mask, "validateOnly": args.dry_run });
-    let after = send(&client, kind, request).await?;
+    let after = send(&client, kind, request).await.map_err(Error::in_options)?;
     report(invocation, kind, [&before, &after], if args.dry_run { "updated (dry run)" } else { "updated" })?;
     if kind.name == "Token" {
         if !args.dry_run {
@@ -156,7 +157,7 @@ fn agree_to_lose(name: &str, lost: &[String], yes: bool) -> Result {
 }
 
 fn entries(count: usize) -> String {
-    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
+    parse::counted(count, "entry")
 }
 
 /// Labels that are given are added to the others, as `kubectl label` does; `--clear meta.labels` takes those away.

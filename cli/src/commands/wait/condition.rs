@@ -103,7 +103,9 @@ impl Condition {
                 (revision < *wanted).then(|| format!("is at revision {revision}"))
             }
             Self::Field { path, value, .. } => {
-                missing_value(path, value.as_deref(), &reflection::to_plain_json(item))
+                let missing = missing_value(path, value.as_deref(), &reflection::to_plain_json(item))?;
+                // Enum values may be called by their full names as well.
+                missing_value(path, value.as_deref(), &reflection::to_json(item)).map(|_| missing)
             }
         }
     }
@@ -209,6 +211,9 @@ mod tests {
             ("jsonpath={.status.reason}=\"connection refused\"", None),
             ("jsonpath={.title}=x", Some("has no such field")),
             ("jsonpath={.meta.revision}=7", None),
+            ("jsonpath={.status.state}=unreachable", None),
+            ("jsonpath={.status.state}=UPSTREAM_STATE_UNREACHABLE", None),
+            ("jsonpath={.status.state}=ready", Some("has unreachable")),
         ] {
             let condition = Condition::parse(condition).unwrap();
             condition.check(kind).unwrap();

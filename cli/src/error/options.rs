@@ -1,0 +1,82 @@
+//! The options that set the fields of a resource: an error about a field names what was typed. Pure.
+
+use super::Error;
+
+/// Fields of requests, without the resource that they are of and without the places in lists, and what sets them.
+const OPTIONS: &[(&str, &str)] = &[
+    ("http.url", "--url"),
+    ("mcp.era_policy", "--era"),
+    ("request_timeout", "--request-timeout"),
+    ("refresh_interval", "--refresh-interval"),
+    ("tools.match", "--tool"),
+    ("resources.match", "--resource"),
+    ("prompts.match", "--prompt"),
+    ("scope.servers", "--server"),
+    ("scope.tools", "--tool"),
+    ("scope.resources", "--resource"),
+    ("scope.prompts", "--prompt"),
+    ("expire_time", "--expires"),
+    ("definition_json", "--definition"),
+    ("title", "--title"),
+    ("description", "--description"),
+    ("instructions", "--instructions"),
+];
+
+impl Error {
+    /// The same error of `create` or `update`, with options in the place of the fields that they set.
+    pub fn in_options(mut self) -> Self {
+        for (field, _) in self.refusal.iter().flat_map(|refusal| &refusal.violations) {
+            if let Some(option) = option_of(field) {
+                self.message = self.message.replace(&format!("{field} "), &format!("{option} "));
+            }
+        }
+        self
+    }
+}
+
+/// What sets a field such as `server.tools[0].match`.
+fn option_of(field: &str) -> Option<&'static str> {
+    let path: String =
+        field.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
+    let Some((_, path)) = path.split_once('.') else { return path.ends_with("_id").then_some("NAME") };
+    if path.starts_with("meta.labels") {
+        return Some("--label");
+    }
+    OPTIONS.iter().find(|(known, _)| *known == path).map(|(_, option)| *option)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::{Code, Status};
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::*;
+
+    #[test]
+    fn fields_are_called_by_what_sets_them() {
+        for (field, option) in [
+            ("token_id", Some("NAME")),
+            ("upstream.http.url", Some("--url")),
+            ("server.tools[12].match", Some("--tool")),
+            ("token.scope.servers[0]", Some("--server")),
+            ("server.meta.labels[\"a.b\"]", Some("--label")),
+            ("server.tools[0].alias", None),
+            ("parent", None),
+        ] {
+            assert_eq!(option_of(field), option, "{field}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_what_was_typed() {
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("token_id", "`a\nb` cannot be an id");
+        details.add_bad_request_violation("token.expire_time", "is in the past");
+        let text = "token_id `a\nb` cannot be an id; token.expire_time is in the past";
+        let status = Status::with_error_details(Code::InvalidArgument, text, details);
+        assert_eq!(
+            Error::from_status(&status, "http://x").in_options().to_string(),
+            "NAME `a b` cannot be an id; --expires is in the past"
+        );
+    }
+}

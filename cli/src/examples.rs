@@ -267,6 +267,8 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             "mcpctl config set-context prod --control https://control.example:4445 --edge https://mcp.example --admin-token-file admin-token",
         )],
     ),
+    ("config view", &[("All gateways, as they are kept", "mcpctl config view")]),
+    ("config rename-context", &[("Another name", "mcpctl config rename-context dev laptop")]),
     ("config delete-context", &[("A gateway that is gone", "mcpctl config delete-context old")]),
     (
         "config set-bearer",

@@ -25,7 +25,7 @@ fn without_a_context_every_command_says_what_to_do() {
         let (code, out, talk) = check(folder.path(), line);
         assert_eq!((code, out.as_str()), (2, ""), "{line}");
         assert!(
-            talk.starts_with("mcpctl: no control plane is configured") && talk.contains("mcpctl dev"),
+            talk.starts_with("error: no control plane is configured") && talk.contains("mcpctl dev"),
             "{talk}"
         );
         assert_eq!(talk.lines().count(), 1, "{talk}");
@@ -79,6 +79,18 @@ fn contexts_are_kept_listed_and_forgotten() {
     let table = check(folder.path(), "config get-contexts").1;
     assert!(table.contains("two") && table.contains('*') && !table.contains("s3cret"), "{table}");
     assert_eq!(check(folder.path(), "config use-context three").0, 3);
+    let renamed = check(folder.path(), "config rename-context two second");
+    assert!(renamed.0 == 0 && renamed.2.starts_with("context two is called second now"), "{renamed:?}");
+    assert_eq!(check(folder.path(), "config current-context").1, "second");
+    assert_eq!(check(folder.path(), "config rename-context second one").0, 6);
+    assert_eq!(check(folder.path(), "config rename-context zoo two").0, 3);
+    assert_eq!(check(folder.path(), "config rename-context second two").0, 0);
+    assert_eq!(check(folder.path(), "config view -o jsonpath={.contexts.two.edge}").1, "http://127.0.0.1:2");
+    let viewed = check(folder.path(), "config view").1;
+    assert!(
+        viewed.starts_with("currentContext: two\ncontexts:\n  one:\n    control: http://127.0.0.1:1\n"),
+        "{viewed}"
+    );
     assert_eq!(check(folder.path(), "config delete-context two").2, "context two deleted");
     assert_eq!(check(folder.path(), "config current-context").0, 3);
     assert_eq!(check(folder.path(), "config set-context bad --edge ftp://x").0, 2);

@@ -7,8 +7,8 @@ use clap::Subcommand;
 
 use crate::ask;
 use crate::client::caller;
-use crate::commands::Invocation;
 use crate::commands::fields::read_text;
+use crate::commands::{Invocation, contexts};
 use crate::confirm::confirm;
 use crate::context::{Context, Contexts, SavedToken, Secret};
 use crate::error::{Error, Exit, Result, tls};
@@ -52,6 +52,16 @@ enum Action {
         /// Certificates (PEM) to trust in addition to those of the system
         #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
+    },
+    /// Show the context file, without its secrets
+    View,
+    /// Give a context another name
+    RenameContext {
+        /// Name of the context
+        name: String,
+        /// The name that it gets
+        #[arg(value_parser = parse::word)]
+        new_name: String,
     },
     /// Delete a context and the bearers saved in it
     DeleteContext {
@@ -98,6 +108,8 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
     }
     match args.action {
         Action::GetContexts => get_contexts(invocation),
+        Action::View => contexts::view(invocation),
+        Action::RenameContext { name, new_name } => contexts::rename(invocation, &name, &new_name),
         Action::CurrentContext => {
             let contexts = invocation.context_file.read()?;
             let name =
@@ -143,7 +155,8 @@ impl Action {
     /// Returns the verb of an action that prints nothing in formats.
     fn without_formats(&self) -> Option<&'static str> {
         match self {
-            Self::GetContexts | Self::CurrentContext | Self::GetBearer { .. } => None,
+            Self::GetContexts | Self::CurrentContext | Self::View | Self::GetBearer { .. } => None,
+            Self::RenameContext { .. } => Some("rename-context"),
             Self::UseContext { .. } => Some("use-context"),
             Self::SetContext { .. } => Some("set-context"),
             Self::DeleteContext { .. } => Some("delete-context"),
@@ -288,7 +301,7 @@ fn delete_bearers(invocation: &Invocation, names: &[String], yes: bool) -> Resul
     Ok(())
 }
 
-fn check_known(contexts: &Contexts, name: &str) -> Result {
+pub(super) fn check_known(contexts: &Contexts, name: &str) -> Result {
     if contexts.contexts.contains_key(name) {
         return Ok(());
     }

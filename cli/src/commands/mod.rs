@@ -7,6 +7,7 @@ pub mod client_config;
 pub mod completion;
 pub mod config;
 pub mod connect;
+pub mod contexts;
 pub mod create;
 pub mod delete;
 pub mod describe;

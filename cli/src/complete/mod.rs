@@ -132,7 +132,8 @@ fn with_completer(arg: Arg, path: &str, line: &Arc<TypedLine>) -> Arg {
 fn place_of(path: &str, id: &str) -> Option<CompletionPlace> {
     let words: Vec<_> = path.split(' ').collect();
     Some(match (words.as_slice(), id) {
-        (_, "context") | (["config", "use-context" | "delete-context" | "set-context"], "name") => {
+        (_, "context")
+        | (["config", "use-context" | "delete-context" | "rename-context" | "set-context"], "name") => {
             CompletionPlace::Contexts
         }
         (["config", "get-bearer" | "set-bearer"], "name") | (["config", "delete-bearer"], "names") => {

@@ -8,6 +8,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::habits;
 use crate::suggest::nearest;
 
+/// The commands whose arguments are those of a tool or a prompt.
+const TAKE_PAIRS: [&str; 2] = ["mcpctl call", "mcpctl prompt"];
+
 /// Whether it is one, and not a help that was asked for, or is shown in the place of one.
 pub fn is_one(error: &clap::Error) -> bool {
     !matches!(
@@ -29,6 +32,9 @@ pub fn told(error: &clap::Error, root: &Command, words: &[String]) -> String {
         // It says what may stand there.
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => reason,
         ErrorKind::InvalidSubcommand => format!("{reason}; run `{path} --help` to list the commands"),
+        ErrorKind::UnknownArgument if TAKE_PAIRS.contains(&path.as_str()) => {
+            format!("{reason}; arguments are written KEY=VALUE, and `{path} --help` lists the options")
+        }
         ErrorKind::UnknownArgument => format!("{reason}; run `{path} --help` for its options"),
         _ => format!("{reason}; run `{path} --help` for how it is used"),
     }
@@ -64,7 +70,7 @@ fn reason(error: &clap::Error) -> String {
         (ErrorKind::ValueValidation, Some(option), Some(value)) => {
             let why = error.source().map(ToString::to_string).unwrap_or_default();
             // Who is told the value once need not be told it twice.
-            match why.contains(&value) {
+            match ['"', '`'].iter().any(|quote| why.contains(&format!("{quote}{value}{quote}"))) {
                 true => format!("{option}: {why}"),
                 false => format!("invalid value '{}' for {option}: {why}", printable::line(&value)),
             }
@@ -108,7 +114,7 @@ fn bare(shown: &str) -> String {
         true => shown.split([' ', '=', '[']).next().unwrap_or_default(),
         false => shown.trim_end_matches("...").trim_matches(['<', '>', '[', ']']),
     };
-    format!("{name}{variable}")
+    format!("{}{variable}", name.replace('|', " or "))
 }
 
 /// What somebody means who knows kubectl.
@@ -189,8 +195,17 @@ mod tests {
                 "create server x --zzz",
                 "unexpected argument '--zzz' found; run `mcpctl create server --help` for its options",
             ),
+            (
+                "call dev add --a=1",
+                "unexpected argument '--a' found; arguments are written KEY=VALUE, and `mcpctl call --help` lists the options",
+            ),
             ("wait upstream x", "--for <CONDITION> is required; run `mcpctl wait --help` for how it is used"),
             ("revoke token", "NAME is required; run `mcpctl revoke --help` for how it is used"),
+            ("get", "KIND or KIND/NAME is required; run `mcpctl get --help` for how it is used"),
+            (
+                "expose --env-from-header A -- x",
+                "invalid value 'A' for --env-from-header: expected NAME=HEADER",
+            ),
             ("create upstream x --label word", "invalid value 'word' for --label: expected KEY=VALUE"),
             (
                 "get upstreams --timeout soon",

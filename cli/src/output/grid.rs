@@ -188,7 +188,7 @@ mod tests {
         for (width, expected) in [
             (
                 50,
-                "NAME  STATE        TOOLS  REASON\ntime  unreachable  12     connection refused…\n(no room for URL)\n",
+                "NAME  STATE        TOOLS  REASON\ntime  unreachable  12     connection refused by…\n(no room for URL)\n",
             ),
             (34, "NAME  STATE        REASON\ntime  unreachable  connection…\n(no room for TOOLS, URL)\n"),
             (20, "NAME  STATE\ntime  unreachable\n(no room for TOOLS, URL, REASON)\n"),

@@ -35,16 +35,9 @@ impl Repeating {
     }
 }
 
-/// Whether an edge rejected the bearer.
+/// Whether an edge rejected the bearer: edges name neither a realm nor where their metadata is.
 pub fn is_rejection(error: &ClientError) -> bool {
-    matches!(error, ClientError::Unauthorized { status: 401, www_authenticate: Some(challenge) } if is_of_edge(challenge))
-}
-
-/// Whether a challenge is one of edges, which name neither a realm nor where their metadata is. Its scheme is redacted where a
-/// bearer has the same letters.
-fn is_of_edge(challenge: &str) -> bool {
-    challenge == "Bearer"
-        || challenge.split_once(' ').is_some_and(|(_, rest)| rest == r#"error="invalid_token""#)
+    matches!(error, ClientError::Unauthorized { status: 401, wants_bearer: true, .. })
 }
 
 /// Whether a status is that of a balancer or proxy which reaches nobody.
@@ -102,7 +95,7 @@ impl EdgeServer {
     pub fn explain(&self, error: ClientError, caller: &Caller, repeating: Repeating) -> Error {
         let (server, edge, advice) = (&self.name, &self.edge, repeating.advice());
         match error {
-            ClientError::Unauthorized { status: 401, ref www_authenticate } if !is_rejection(&error) => {
+            ClientError::Unauthorized { status: 401, ref www_authenticate, .. } if !is_rejection(&error) => {
                 self.other_login(www_authenticate.as_deref())
             }
             ClientError::Unauthorized { status: 401, .. } => Error::new(
@@ -235,17 +228,5 @@ mod tests {
         ] {
             assert_eq!(upstream_fault(code, repeating), (exit, text(code, advice)));
         }
-    }
-
-    #[test]
-    fn only_edges_reject_bearers() {
-        let rejected = |challenge: Option<&str>| {
-            is_rejection(&ClientError::Unauthorized {
-                status: 401,
-                www_authenticate: challenge.map(str::to_owned),
-            })
-        };
-        assert!(rejected(Some("Bearer")) && rejected(Some(r#"Bearer error="invalid_token""#)));
-        assert!(!rejected(None) && !rejected(Some("Basic realm=\"sso\"")));
     }
 }

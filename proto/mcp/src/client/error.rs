@@ -22,6 +22,8 @@ pub enum ClientError {
         status: u16,
         /// The server's challenge.
         www_authenticate: Option<String>,
+        /// Whether it wants a bearer, and says no more than that.
+        wants_bearer: bool,
     },
     /// An answer that is not MCP.
     #[error("HTTP {status}: {excerpt}")]
@@ -128,7 +130,7 @@ impl ClientError {
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Http { status, excerpt } => Some(Refusal::read(*status, excerpt.as_bytes())),
-            Self::Unauthorized { status, www_authenticate } => {
+            Self::Unauthorized { status, www_authenticate, .. } => {
                 let text = www_authenticate.as_deref().unwrap_or_default();
                 Some(Refusal::read(*status, text.as_bytes()))
             }
@@ -210,7 +212,7 @@ impl From<ClientError> for ProbeError {
         match error {
             ClientError::Unreachable(reason) => Self::Unreachable(reason),
             ClientError::Timeout(after) => Self::Timeout(after),
-            ClientError::Unauthorized { status, www_authenticate } => {
+            ClientError::Unauthorized { status, www_authenticate, .. } => {
                 Self::Unauthorized { status, www_authenticate }
             }
             ClientError::Http { status, excerpt } if is_outage(status) => {

@@ -188,8 +188,13 @@ impl HttpClient {
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let asked = response.headers().get(header::WWW_AUTHENTICATE);
-            let asked = asked.map(|value| self.sanitize(&String::from_utf8_lossy(value.as_bytes())));
-            return ClientError::Unauthorized { status: status.as_u16(), www_authenticate: asked };
+            let asked = asked.map(|value| String::from_utf8_lossy(value.as_bytes()));
+            return ClientError::Unauthorized {
+                status: status.as_u16(),
+                // As it came: in what is shown, a bearer of the same letters is redacted.
+                wants_bearer: asked.as_deref().is_some_and(wants_bearer),
+                www_authenticate: asked.map(|text| self.sanitize(&text)),
+            };
         }
         // Whatever goes wrong here, the status is what matters.
         let body = match Body::new(self, response) {
@@ -294,4 +299,29 @@ fn merged(mut headers: HeaderMap, mut own: HeaderMap) -> HeaderMap {
     }
     headers.extend(own);
     headers
+}
+
+/// Whether a challenge is for a bearer, and says no more than that the one it came with is not valid.
+fn wants_bearer(challenge: &str) -> bool {
+    let (scheme, said) = challenge.trim().split_once(' ').unwrap_or((challenge.trim(), ""));
+    scheme.eq_ignore_ascii_case("Bearer") && matches!(said.trim(), "" | r#"error="invalid_token""#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wants_bearer;
+
+    #[test]
+    fn a_login_of_its_own_is_no_wish_for_a_bearer() {
+        for (challenge, is) in [
+            ("Bearer", true),
+            (r#"bearer  error="invalid_token""#, true),
+            (r#"Bearer error="invalid_token", resource_metadata="https://sso.example/""#, false),
+            (r#"Bearer realm="sso""#, false),
+            (r#"Basic realm="sso""#, false),
+            ("", false),
+        ] {
+            assert_eq!(wants_bearer(challenge), is, "{challenge}");
+        }
+    }
 }

@@ -1,12 +1,15 @@
 //! The stdio side of `mcpctl connect`, for hosts that speak only stdio.
 //!
 //! This module reads messages from the host, a line each or joined from several, forwards each, and writes responses back. [`connection`] speaks HTTP to the edge,
-//! with the [`headers`] of the modern era, for the first of the [`bearers`] that it accepts. Messages are relayed byte for byte; the host does not notice an edge that restarts
-//! or loses the session.
+//! with the [`headers`] of the modern era, for the first of the [`bearers`] that it accepts; [`attempts`] decides what is sent again, [`relay`] brings back what the edge
+//! answers, and [`session`] is reopened where it is lost. Messages are relayed byte for byte; the host does not notice an edge that restarts or loses the session.
 
+pub mod attempts;
 pub mod bearers;
 pub mod connection;
 pub mod headers;
+pub mod relay;
+pub mod session;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -41,6 +41,15 @@ impl<'a> Scripted<'a> {
         told(&self.gateway.try_ctl_in(&line, &self.environment()).await)
     }
 
+    /// Runs it on a terminal, where somebody can mend what is wrong. Returns what the terminal got.
+    async fn edit_attended(&self, server: &str) -> (String, i32) {
+        let environment = self.environment();
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut terminal = self.gateway.terminal(&["edit", "server", server], WIDE, &environment);
+        let code = terminal.ended().await;
+        (terminal.raw().replace("\r\n", "\n"), code)
+    }
+
     /// What the editor was given the first, the second, … time.
     fn seen(&self, number: usize) -> String {
         std::fs::read_to_string(self.gateway.folder().join(format!("editor/seen.{number}"))).unwrap()
@@ -92,8 +101,8 @@ async fn a_mistake_opens_the_file_again_and_giving_up_keeps_it() {
     let long = format!("sed -i 's/^titel: .*/title: {}/' \"$1\"", "x".repeat(200));
     let mended = "sed -i 's/^title: .*/title: Mended/' \"$1\"";
     let editor = Scripted::new(&gateway, &[misspelt, &long, mended]);
-    let told = editor.edit("server dev").await;
-    assert_eq!(told, ("servers/dev edited\n".into(), "  title: Old -> Mended\n".into(), 0));
+    let (said, code) = editor.edit_attended("dev").await;
+    assert!(said.contains("servers/dev edited\n") && code == 0, "{said}");
     let (second, third) = (editor.seen(2), editor.seen(3));
     assert!(
         second.starts_with("# Nothing was stored:\n#   mcpctl-edit-server-")
@@ -108,29 +117,47 @@ async fn a_mistake_opens_the_file_again_and_giving_up_keeps_it() {
     );
     assert_eq!(editor.kept(), Vec::<PathBuf>::new());
 
-    let editor = Scripted::new(&gateway, &["sed -i 's/^title:/titel:/' \"$1\"", "true"]);
-    let (printed, said, code) = editor.edit("server dev").await;
+    // An editor that leaves the same again mends nothing.
+    let editor = Scripted::new(&gateway, &["sed -i 's/^title:/titel:/' \"$1\"", "touch \"$1\""]);
+    let (said, code) = editor.edit_attended("dev").await;
     let kept = editor.kept();
-    assert_eq!((printed.as_str(), code, kept.len()), ("", 2, 1));
+    assert_eq!((code, kept.len()), (2, 1), "{said}");
     let end = format!("did you mean `title`?; what you wrote is kept in {}\n", kept[0].display());
-    assert!(said.starts_with("error: ") && said.ends_with(&end), "{said}");
+    assert!(said.contains("error: ") && said.ends_with(&end), "{said}");
     assert!(std::fs::read_to_string(&kept[0]).unwrap().contains("\ntitel: Mended\n"));
+    assert_eq!(json(&gateway, "get server dev").await["title"], "Mended");
+}
 
-    for (step, why) in [
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_terminal_the_first_mistake_ends_it_and_the_file_is_kept() {
+    let gateway = Gateway::start(Store::Sqlite, 0).await;
+    gateway.ctl("create server dev --title Old").await;
+    let long = format!("sed -i 's/^title: .*/title: {}/' \"$1\"", "x".repeat(200));
+    for (step, why, written) in [
+        ("echo 'titel: New' >> \"$1\"", "unknown field `titel`; did you mean `title`?", "\ntitel: New\n"),
+        (long.as_str(), "the maximum is 128", "\ntitle: xxx"),
         (
             "sed -i 's/^name: .*/name: other/' \"$1\"",
             "the file is about servers/other; `edit` changes servers/dev alone",
+            "\nname: other\n",
         ),
         (
             "printf -- '---\\nkind: Server\\nname: b\\n' >> \"$1\"",
             "the file has 2 resources; it must have servers/dev alone",
+            "\nname: b\n",
         ),
     ] {
-        let editor = Scripted::new(&gateway, &[step, "true"]);
-        let (_, said, code) = editor.edit("server dev").await;
-        assert!(code == 2 && said.contains(why), "{said}");
+        // There is no second step: an editor that is opened again fails.
+        let editor = Scripted::new(&gateway, &[step]);
+        let (printed, said, code) = editor.edit("server dev").await;
+        let kept = editor.kept();
+        assert_eq!((printed.as_str(), code, kept.len()), ("", 2, 1), "{said}");
+        let end = format!("; what you wrote is kept in {}\n", kept[0].display());
+        assert!(said.contains(why) && said.ends_with(&end), "{said}");
+        let text = std::fs::read_to_string(&kept[0]).unwrap();
+        assert!(text.starts_with("# Nothing was stored:\n#   ") && text.contains(written), "{text}");
     }
-    assert_eq!(json(&gateway, "get server dev").await["title"], "Mended");
+    assert_eq!(json(&gateway, "get server dev").await["title"], "Old");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,17 +193,25 @@ async fn what_somebody_else_stored_meanwhile_is_kept(store: Store) {
     let both = "mcpctl update server dev --title Theirs > /dev/null 2>&1\n\
                 sed -i 's/^title: Mine/title: Other/' \"$1\"";
     let editor = Scripted::new(&gateway, &[both, "true"]);
-    let (printed, said, code) = editor.edit("server dev").await;
+    let (said, code) = editor.edit_attended("dev").await;
     let kept = editor.kept();
-    let expected = format!(
-        "error: servers/dev was changed while you edited it; what you wrote is kept in {}\n",
-        kept[0].display()
-    );
-    assert_eq!((printed.as_str(), said, code), ("", expected, 6));
+    let expected = |kept: &[PathBuf]| {
+        let file = kept[0].display();
+        format!("error: servers/dev was changed while you edited it; what you wrote is kept in {file}\n")
+    };
+    assert!(said.ends_with(&expected(&kept)) && code == 6, "{said}");
     let second = editor.seen(2);
     assert!(second.contains("# You both changed title: below is what you wrote.\n"), "{second}");
     assert!(std::fs::read_to_string(&kept[0]).unwrap().contains("\ntitle: Other\n"));
     assert_eq!(json(&gateway, "get server dev").await["title"], "Theirs");
+
+    // Without a terminal nobody decides whose title it is.
+    let both = "mcpctl update server dev --title Third > /dev/null 2>&1\n\
+                sed -i 's/^title: Theirs/title: Other/' \"$1\"";
+    let editor = Scripted::new(&gateway, &[both]);
+    let told = editor.edit("server dev").await;
+    assert_eq!(told, (String::new(), expected(&editor.kept()), 6));
+    assert_eq!(json(&gateway, "get server dev").await["title"], "Third");
 
     // What is gone cannot be edited.
     let gone = "mcpctl delete server dev > /dev/null 2>&1; sed -i 's/^title: .*/title: Other/' \"$1\"";

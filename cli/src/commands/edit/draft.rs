@@ -25,30 +25,29 @@ pub(super) struct Saved {
 }
 
 impl Draft {
-    /// Creates an empty file among the temporary ones.
-    pub(super) fn create(kind: &str) -> Result<Self> {
+    /// Names a file among the temporary ones.
+    pub(super) fn new(kind: &str) -> Self {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let path = std::env::temp_dir().join(format!("mcpctl-edit-{kind}-{}.yaml", &id[..12]));
-        let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        created.map_err(|error| failed("create", &path, &error))?;
-        Ok(Self { path, written: None })
+        Self { path, written: None }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Replaces the text.
+    /// Replaces the text at once: whoever is killed meanwhile leaves the one or the other.
     pub(super) fn write(&mut self, text: &str) -> Result {
+        let new = self.path.with_extension("yaml.new");
         let write = || {
-            // An editor may have put another file in its place, or none.
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
             file.write_all(text.as_bytes())?;
             file.set_modified(SystemTime::now() - AGE)?;
+            std::fs::rename(&new, &self.path)?;
             file.metadata()?.modified()
         };
-        self.written = Some(write().map_err(|error| failed("write", &self.path, &error))?);
+        let written = write().inspect_err(|_| _ = std::fs::remove_file(&new));
+        self.written = Some(written.map_err(|error| failed("write", &self.path, &error))?);
         Ok(())
     }
 
@@ -81,7 +80,7 @@ mod tests {
 
     #[test]
     fn saving_is_seen_and_nobody_else_reads_it() {
-        let mut draft = Draft::create("upstream").unwrap();
+        let mut draft = Draft::new("upstream");
         draft.write("a").unwrap();
         let saved = draft.read().unwrap();
         assert_eq!((saved.text.as_str(), saved.is_new), ("a", false));

@@ -21,7 +21,7 @@ impl Editor {
         if let Some(line) = ["VISUAL", "EDITOR"].iter().find_map(named) {
             return Ok(Self(line));
         }
-        if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        if is_attended() {
             return Ok(Self("vi".to_owned()));
         }
         Err(Error::usage(
@@ -46,6 +46,11 @@ impl Editor {
             _ => Err(Error::failure(format!("the editor `{}` failed ({status})", self.0))),
         }
     }
+}
+
+/// Whether somebody is there who sees what the editor shows.
+pub(super) fn is_attended() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
 /// Does something that Ctrl-C ends: after an editor, it no longer ends this process.

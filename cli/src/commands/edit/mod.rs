@@ -47,7 +47,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let editor = Editor::find()?;
     let client = invocation.client().await?;
     let stored = get::one(&client, kind, &name).await?;
-    let draft = Draft::create(kind.singular)?;
+    let draft = Draft::new(kind.singular);
     let mut editing = Editing { client, kind, editor, draft, stored, note: Note::Start, body: String::new() };
     match editing.edited().await? {
         None => output::print(&format!("{} unchanged", editing.name())),
@@ -126,6 +126,9 @@ impl Editing {
     async fn open(&mut self) -> Result<Saved> {
         let text = self.header(&self.note) + &self.body;
         self.draft.write(&text)?;
+        if !editor::is_attended() && self.is_question() {
+            return Err(self.given_up());
+        }
         if let Err(error) = self.editor.open(self.draft.path()).await {
             // Some editors end so on purpose, as vi does at `:cq`.
             let is_same = self.draft.read().is_ok_and(|saved| saved.text == text);
@@ -138,18 +141,32 @@ impl Editing {
         self.draft.read()
     }
 
+    /// Whether the file says something that only people can decide. Programs that edit would leave the same text, or add to it
+    /// for ever.
+    fn is_question(&self) -> bool {
+        match &self.note {
+            Note::Start => false,
+            Note::Invalid(_) => true,
+            Note::Changed { both, .. } => !both.is_empty(),
+        }
+    }
+
     /// Returns whether there is something to store. It is an error where somebody gives up what was written.
     fn goes_on(&self, written: &str, is_new: bool) -> Result<bool> {
         match &self.note {
             _ if written != self.body => Ok(true),
             Note::Start => Ok(false),
-            Note::Invalid(error) => Err(self.kept(Error::new(error.exit, error.to_string()))),
             Note::Changed { .. } if is_new => Ok(true),
-            Note::Changed { .. } => Err(self.kept(Error::new(
-                Exit::Conflict,
-                format!("{} was changed while you edited it", self.name()),
-            ))),
+            _ => Err(self.given_up()),
         }
+    }
+
+    /// The error where nothing is done about what the file says.
+    fn given_up(&self) -> Error {
+        self.kept(match &self.note {
+            Note::Invalid(error) => Error::new(error.exit, error.to_string()),
+            _ => Error::new(Exit::Conflict, format!("{} was changed while you edited it", self.name())),
+        })
     }
 
     /// Reads what was written. Its error names the lines of the file as it will be opened again.

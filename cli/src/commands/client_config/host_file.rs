@@ -12,6 +12,10 @@ use crate::error::{Error, Exit, Result};
 /// Symbolic links that lead to one another at most.
 const MAX_LINKS: usize = 40;
 const MARK: &str = "\u{feff}";
+/// The form of the time in the name of a copy.
+const TIME: &str = "00000000T000000Z";
+/// Copies that are kept besides the first, which is from before any change: the newest.
+const NEWEST: usize = 2;
 
 /// A file that was read.
 #[derive(Debug)]
@@ -85,7 +89,47 @@ impl HostFile {
                 let _ = std::fs::remove_file(left);
             }
         }
-        outcome.map(|()| Replaced { backup, made })
+        outcome?;
+        self.forget_backups();
+        Ok(Replaced { backup, made })
+    }
+
+    /// What the file held before it was changed here for the first time, if there is a copy of that.
+    pub(super) fn first_text(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.backups().first()?).ok()?;
+        Some(text.trim_start_matches(MARK).to_owned())
+    }
+
+    /// The copies beside the file, the oldest first.
+    fn backups(&self) -> Vec<PathBuf> {
+        let beside = std::fs::read_dir(folder_of(&self.target)).into_iter().flatten().flatten();
+        let mut found: Vec<_> = beside.map(|file| file.path()).filter(|path| self.is_backup(path)).collect();
+        // Those of one second have numbers, which are given anew.
+        found.sort_by_cached_key(|path| path.metadata().and_then(|it| it.modified()).ok());
+        found
+    }
+
+    fn is_backup(&self, path: &Path) -> bool {
+        let [own, name] =
+            [&self.target, path].map(|path| path.file_name().unwrap_or_default().to_string_lossy());
+        let time = name.strip_prefix(&*own).and_then(|end| end.strip_prefix(".trunkline-"));
+        let (time, number) = time.map(|time| time.split_once('-').unwrap_or((time, "2"))).unwrap_or_default();
+        time.len() == TIME.len()
+            && time
+                .bytes()
+                .zip(TIME.bytes())
+                .all(|(is, form)| is == form || (form == b'0' && is.is_ascii_digit()))
+            && number.parse::<u32>().is_ok()
+    }
+
+    /// Removes the copies between the first and the newest.
+    fn forget_backups(&self) {
+        let backups = self.backups();
+        let newest = backups.len().saturating_sub(NEWEST);
+        for path in backups.get(1..newest).unwrap_or_default() {
+            // One that stays does no harm.
+            let _ = std::fs::remove_file(path);
+        }
     }
 
     /// Makes a file private that stays as it is otherwise.
@@ -248,6 +292,26 @@ mod tests {
         assert_eq!(mode(&real), 0o600);
         let left = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(left, 4);
+    }
+
+    #[test]
+    fn of_many_copies_the_first_and_the_newest_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let other = folder.path().join("f.trunkline-20260101T000000Z.mine");
+        for path in [&path, &other] {
+            std::fs::write(path, "0").unwrap();
+        }
+        for number in 1..=5 {
+            HostFile::read(&path).unwrap().replace(&number.to_string(), false).unwrap();
+        }
+        let file = HostFile::read(&path).unwrap();
+        assert_eq!((file.text.as_str(), file.first_text().as_deref()), ("5", Some("0")));
+        let mut kept: Vec<_> =
+            file.backups().iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        kept.sort();
+        assert_eq!(kept, ["0", "3", "4"]);
+        assert!(other.exists());
     }
 
     #[test]

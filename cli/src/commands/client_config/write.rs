@@ -79,7 +79,17 @@ pub(super) fn remove(spec: &HostSpec, flags: &FileFlags, name: &str, edge: Optio
     let id = input_id(name);
     let input = (spec.host == Host::Vscode && !is_used(&said, &id, name)).then_some((&*id, None));
     let change = EntryChange { at: spec.at, name, entry: None, input };
-    finish(&file, &changed(spec, &file, &change)?, flags, false, &format!("{name} removed from"), name)
+    let text = without_ours(spec, &file, changed(spec, &file, &change)?);
+    finish(&file, &text, flags, false, &format!("{name} removed from"), name)
+}
+
+/// The text without an empty member for servers that was not there before the first entry was written.
+fn without_ours(spec: &HostSpec, file: &HostFile, text: String) -> String {
+    let first = file.first_text().and_then(|text| splice::read(spec.syntax, &text).ok());
+    match first.is_some_and(|first| first.get(spec.at).is_none()) {
+        true => splice::without_holder(spec.syntax, &text, spec.at),
+        false => text,
+    }
 }
 
 /// Whether another entry refers to an input, too.

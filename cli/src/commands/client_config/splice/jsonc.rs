@@ -34,6 +34,16 @@ pub(super) fn apply(text: &str, before: &Value, change: &EntryChange<'_>) -> Res
     Ok(text)
 }
 
+/// The text without a member that is an object with nothing in it, not even a comment.
+pub(super) fn without_empty(text: &str, name: &str) -> Result<String, String> {
+    let is_empty = with_root(text, |root| {
+        let held = root.and_then(|root| root.get(name)).and_then(|member| member.value.as_object());
+        let within = held.map(|held| &text[held.range.start + 1..held.range.end - 1]);
+        Ok(within.is_some_and(|within| within.trim().is_empty()))
+    })?;
+    if is_empty { set(text, &[name], None) } else { Ok(text.to_owned()) }
+}
+
 /// Changes what differs, member by member, so that comments within stay, too.
 fn update(text: String, path: &[&str], old: &Value, new: &Value) -> Result<String, String> {
     let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else {

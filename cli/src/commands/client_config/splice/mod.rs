@@ -67,6 +67,16 @@ pub(super) fn apply(syntax: Syntax, text: &str, change: &EntryChange<'_>) -> Res
     }
 }
 
+/// The text without the member that holds the servers, if it is an empty one.
+pub(super) fn without_holder(syntax: Syntax, text: &str, at: &str) -> String {
+    let text_without = match syntax {
+        Syntax::Jsonc => jsonc::without_empty(text, at),
+        // TOML has none then, and YAML is rarely without others.
+        Syntax::Toml | Syntax::Yaml => return text.to_owned(),
+    };
+    text_without.unwrap_or_else(|_| text.to_owned())
+}
+
 /// A file without the member that holds the servers, where it holds none: TOML says that by saying nothing.
 fn without_empty(mut file: Value, at: &str) -> Value {
     if file[at].as_object().is_some_and(Map::is_empty)

@@ -390,3 +390,16 @@ const YAML_HELD: [&str; 5] = [
     "  'e f':\n    - 1\n    -   z: é\n\n",
 ];
 const YAML_MORE: [&str; 4] = ["# end\n", "E: 'x'\n", "F:\n    g: 1\n", "\n\n"];
+
+#[test]
+fn an_empty_holder_is_taken_away_and_one_with_a_comment_is_not() {
+    for (text, after) in [
+        ("{\n  \"a\": 1,\n  \"mcpServers\": {\n  }\n}\n", "{\n  \"a\": 1\n}\n"),
+        ("{\"mcpServers\": {}}", "{}"),
+        ("{\"mcpServers\": {\"b\": {}}}", "{\"mcpServers\": {\"b\": {}}}"),
+        ("{\"mcpServers\": {\n  // of mine\n}}", "{\"mcpServers\": {\n  // of mine\n}}"),
+        ("{\"a\": 1}", "{\"a\": 1}"),
+    ] {
+        assert_eq!(without_holder(Syntax::Jsonc, text, "mcpServers"), after, "{text}");
+    }
+}

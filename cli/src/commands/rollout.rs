@@ -52,35 +52,34 @@ pub async fn wait(invocation: &Invocation, client: &ControlClient, revision: i64
 /// Waits a moment until every connected edge has acknowledged the revision, so that `what` works at once. It is stored
 /// already, so nothing fails here: edges that lag are named.
 pub async fn wait_briefly(invocation: &Invocation, client: &ControlClient, revision: i64, what: &str) {
-    let mut rollout = Rollout::default();
-    let spinner = start_spinner(revision);
-    let follow = follow(client, revision, &mut rollout, |_| ());
-    let ended = tokio::time::timeout(invocation.timeout.unwrap_or(SHORT_WAIT), follow).await;
-    drop(spinner);
-    if let Ok(Err(error)) = ended {
-        return output::eprint(format!(
-            "warning: the edges could not be asked whether {what} works: {error}"
-        ));
-    }
-    if let Some(warning) = rollout.shortfall(what) {
-        output::eprint(format!("warning: {warning}"));
-    }
+    let seen = follow_briefly(invocation, client, revision).await;
+    warn(seen.map(|rollout| rollout.shortfall(what)), &format!("whether {what} works"));
 }
 
 /// Waits a moment until every connected edge knows that a token is not valid any more, and names those that may go on with it.
 pub async fn wait_for_revocation(invocation: &Invocation, client: &ControlClient, revision: i64) {
+    let seen = follow_briefly(invocation, client, revision).await;
+    warn(seen.map(|rollout| rollout.unaware()), "whether they know of it");
+}
+
+/// Follows a rollout for a moment. Returns how far it went.
+async fn follow_briefly(invocation: &Invocation, client: &ControlClient, revision: i64) -> Result<Rollout> {
     let mut rollout = Rollout::default();
     let spinner = start_spinner(revision);
     let follow = follow(client, revision, &mut rollout, |_| ());
     let ended = tokio::time::timeout(invocation.timeout.unwrap_or(SHORT_WAIT), follow).await;
     drop(spinner);
-    if let Ok(Err(error)) = ended {
-        return output::eprint(format!(
-            "warning: the edges could not be asked whether they know of it: {error}"
-        ));
-    }
-    if let Some(warning) = rollout.unaware() {
-        output::eprint(format!("warning: {warning}"));
+    ended.unwrap_or(Ok(())).map(|()| rollout)
+}
+
+/// Says what is missing, or that it could not be found out.
+fn warn(missing: Result<Option<String>>, question: &str) {
+    match missing {
+        Ok(None) => {}
+        Ok(Some(missing)) => output::eprint(format!("warning: {missing}")),
+        Err(error) => {
+            output::eprint(format!("warning: the edges could not be asked {question}: {error}"));
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod control_client;
 pub mod error;
 pub mod examples;
 pub mod groups;
+pub mod joined;
 pub mod kinds;
 pub mod manifest;
 pub mod output;

@@ -12,7 +12,7 @@ use crate::reflection;
 /// Arguments of `revoke`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: token or join-token
+    /// Kind of resource: token or join-token; or KIND/NAME
     #[arg(value_parser = ["token", "tokens", "tok", "join-token", "join-tokens"], hide_possible_values = true)]
     kind: String,
     /// Name of the token

@@ -2,6 +2,8 @@
 //!
 //! It is the only file of the program that holds secrets, and only its owner can read it (0600).
 
+mod both;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -11,9 +13,13 @@ use std::path::{Path, PathBuf};
 use mcp::border::text_without_mark;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use self::both::Both;
+use crate::error::{Error, Exit, Result};
 use crate::shell::quoted;
 use crate::suggest::did_you_mean;
+
+/// The context of `mcpctl dev`.
+pub const DEV: &str = "dev";
 
 /// A secret that `Debug` does not print.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,10 +55,21 @@ pub struct Contexts {
     pub contexts: BTreeMap<String, Context>,
 }
 
+impl Contexts {
+    /// Takes a context out, with its name.
+    fn take(&mut self, name: String) -> Option<Context> {
+        let context = self.contexts.remove(&name)?;
+        Some(Context { name, ..context })
+    }
+}
+
 /// A gateway and the credentials for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Context {
+    /// The name that it has in its file, if it comes from one.
+    #[serde(skip)]
+    pub name: String,
     /// URL of the control plane, such as `http://127.0.0.1:4445`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<String>,
@@ -95,7 +112,20 @@ pub struct SavedToken {
     pub created: Option<String>,
 }
 
+impl SavedToken {
+    /// Whether the token may call a server.
+    pub fn may_call(&self, server: &str) -> bool {
+        self.servers.iter().any(|one| one == server || one == "*")
+    }
+}
+
 impl Context {
+    /// Whether it is of a `mcpctl dev` on this machine.
+    pub fn is_of_dev(&self) -> bool {
+        let url = self.control.as_deref().and_then(|url| url::Url::parse(url).ok());
+        self.name == DEV && url.is_some_and(|url| mcp::endpoint::is_loopback(&url))
+    }
+
     /// Returns the control plane's URL, or an error that says how to set it.
     pub fn control_url(&self) -> Result<&str> {
         self.control.as_deref().ok_or_else(|| no_context("control plane", "--control http://127.0.0.1:4445"))
@@ -146,42 +176,53 @@ fn no_context(what: &str, flag: &str) -> Error {
 /// Symbolic links that lead to one another at most.
 const MAX_LINKS: usize = 40;
 
-/// The path of the context file, and the context that was named on the command line.
+/// Where contexts are, and the one that was named on the command line.
 #[derive(Debug, Clone)]
 pub struct ContextFile {
     path: PathBuf,
+    /// The file of `mcpctl dev`, whose contexts are known as well.
+    beneath: Option<PathBuf>,
     named: Option<String>,
 }
 
 impl ContextFile {
-    /// Locates the file: `--config`, else the user's own, else that of a `mcpctl dev` in the default folder.
+    /// Locates the file: `--config`, else the user's own, with that of a `mcpctl dev` in the default folder beneath it.
     pub fn locate(config: Option<PathBuf>, named: Option<String>) -> Self {
-        let path = config.unwrap_or_else(|| {
-            let own = config_home().join("trunkline/mcpctl.yaml");
-            let dev = data_home().join("trunkline/mcpctl.yaml");
-            if !own.exists() && dev.exists() { dev } else { own }
-        });
-        Self { path, named }
-    }
-
-    /// Returns the path of the file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Reads the file. A missing file is empty.
-    pub fn read(&self) -> Result<Contexts> {
-        read_contexts(&self.path)
-    }
-
-    /// Returns the file that is written: where the path is a symbolic link, what it leads to, whether that exists or not.
-    fn target(&self) -> PathBuf {
-        let mut path = self.path.clone();
-        for _ in 0..MAX_LINKS {
-            let Ok(next) = std::fs::read_link(&path) else { break };
-            path = folder_of(&path).join(next);
+        if let Some(path) = config {
+            return Self { path, beneath: None, named };
         }
-        path
+        let path = config_home().join("trunkline/mcpctl.yaml");
+        let dev = data_home().join("trunkline/mcpctl.yaml");
+        let beneath = (dev != path && dev.exists()).then_some(dev);
+        Self { path, beneath, named }
+    }
+
+    /// Returns the path of the file that the context to use is in, or would be.
+    pub fn path(&self) -> &Path {
+        match &self.beneath {
+            Some(dev) if self.is_beneath() => dev,
+            _ => &self.path,
+        }
+    }
+
+    /// Whether the context to use is in the file of `mcpctl dev`.
+    fn is_beneath(&self) -> bool {
+        let both = self.both();
+        let named = |both: Both| {
+            let name = self.current_name(&both.merged())?;
+            Some(both.is_beneath(&name))
+        };
+        both.ok().and_then(named).unwrap_or_else(|| !self.path.exists())
+    }
+
+    /// Reads the contexts. A missing file is empty.
+    pub fn read(&self) -> Result<Contexts> {
+        Ok(self.both()?.merged())
+    }
+
+    fn both(&self) -> Result<Both> {
+        let dev = self.beneath.as_deref().map(read_contexts).transpose()?.unwrap_or_default();
+        Ok(Both { own: read_contexts(&self.path)?, dev })
     }
 
     /// Returns the name of the context to use.
@@ -193,14 +234,14 @@ impl ContextFile {
     pub fn current(&self) -> Result<Context> {
         let mut contexts = self.read()?;
         let name = self.chosen(&contexts)?;
-        Ok(name.and_then(|name| contexts.contexts.remove(&name)).unwrap_or_default())
+        Ok(name.and_then(|name| contexts.take(name)).unwrap_or_default())
     }
 
     /// Returns the context to use, or an error where there is none yet.
     pub fn existing(&self) -> Result<Context> {
         let mut contexts = self.read()?;
         let name = self.chosen(&contexts)?;
-        name.and_then(|name| contexts.contexts.remove(&name)).ok_or_else(|| self.none())
+        name.and_then(|name| contexts.take(name)).ok_or_else(|| self.none())
     }
 
     /// Returns the name of the context to use, which exists. `None`: no context is configured.
@@ -213,7 +254,7 @@ impl ContextFile {
         }
         Err(Error::not_found(format!(
             "context {name} does not exist in {}{}; run `mcpctl config get-contexts` to list contexts",
-            self.path.display(),
+            self.path().display(),
             did_you_mean(&name, contexts.contexts.keys().map(String::as_str)),
         )))
     }
@@ -223,7 +264,7 @@ impl ContextFile {
         let names: Vec<_> = contexts.contexts.keys().map(String::as_str).collect();
         Error::usage(format!(
             "no context of {} is the current one; run `mcpctl config use-context NAME` ({})",
-            self.path.display(),
+            self.path().display(),
             names.join(", ")
         ))
     }
@@ -232,41 +273,41 @@ impl ContextFile {
     fn none(&self) -> Error {
         Error::usage(format!(
             "no context in {}; run `mcpctl config set-context NAME --control URL --edge URL` first",
-            self.path.display()
+            self.path().display()
         ))
     }
 
-    /// Changes the file under a lock, and replaces it atomically.
+    /// Changes the contexts under a lock, and replaces atomically what differs. New ones are the user's own.
     pub fn edit<T>(&self, change: impl FnOnce(&mut Contexts) -> Result<T>) -> Result<T> {
-        self.locked(|path| {
-            let mut contexts = read_contexts(path)?;
+        locked(self.beneath.as_ref().unwrap_or(&self.path), |_| {
+            let before = self.both()?;
+            let mut contexts = before.merged();
             let value = change(&mut contexts)?;
-            let text = serde_yaml_ng::to_string(&contexts).map_err(|e| Error::failure(e.to_string()))?;
-            replace_private(path, &text)
-                .map_err(|e| Error::failure(format!("cannot write {}: {e}", path.display())))?;
+            let now = before.apart(contexts);
+            match &self.beneath {
+                None => write_contexts(&target_of(&self.path), &now.own)?,
+                Some(dev) => {
+                    if now.own != before.own {
+                        self.write_own(&before.own, &now.own)?;
+                    }
+                    if now.dev != before.dev {
+                        write_contexts(&target_of(dev), &now.dev)?;
+                    }
+                }
+            }
             Ok(value)
         })
     }
 
-    /// Does something to the file while no other command does.
-    fn locked<T>(&self, action: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-        let target = self.target();
-        for path in [&self.path, &target] {
-            let folder = folder_of(path);
-            std::fs::create_dir_all(folder)
-                .map_err(|e| Error::failure(format!("cannot create {}: {e}", folder.display())))?;
-        }
-        if std::fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
-            let path = target.display();
-            return Err(Error::usage(format!(
-                "{path} is no regular file; name another with --config or MCPCTL_CONFIG"
-            )));
-        }
-        // Beside the file itself: those who come by different links must meet.
-        let lock = open_private(&target.with_extension("yaml.lock"))
-            .map_err(|e| Error::failure(format!("cannot lock {}: {e}", target.display())))?;
-        lock.lock()?;
-        action(&target)
+    /// Writes the user's own file where the other is locked. Who names it by `--config` does not lock that one.
+    fn write_own(&self, before: &Contexts, now: &Contexts) -> Result {
+        locked(&self.path, |path| match read_contexts(path)? == *before {
+            true => write_contexts(path, now),
+            false => Err(Error::new(
+                Exit::Conflict,
+                format!("{} was changed meanwhile; run this again", self.path.display()),
+            )),
+        })
     }
 
     /// Saves a token's bearer in the current context.
@@ -322,6 +363,42 @@ impl ContextFile {
             Ok(())
         })
     }
+}
+
+/// Does something to a file while no other command does: to what it leads to, where it is a symbolic link.
+fn locked<T>(path: &Path, action: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let target = target_of(path);
+    for path in [path, &target] {
+        let folder = folder_of(path);
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Error::failure(format!("cannot create {}: {e}", folder.display())))?;
+    }
+    if std::fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
+        let path = target.display();
+        return Err(Error::usage(format!(
+            "{path} is no regular file; name another with --config or MCPCTL_CONFIG"
+        )));
+    }
+    // Beside the file itself: those who come by different links must meet.
+    let lock = open_private(&target.with_extension("yaml.lock"))
+        .map_err(|e| Error::failure(format!("cannot lock {}: {e}", target.display())))?;
+    lock.lock()?;
+    action(&target)
+}
+
+/// Returns the file that is written: where a path is a symbolic link, what it leads to, whether that exists or not.
+fn target_of(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(next) = std::fs::read_link(&path) else { break };
+        path = folder_of(&path).join(next);
+    }
+    path
+}
+
+fn write_contexts(path: &Path, contexts: &Contexts) -> Result {
+    let text = serde_yaml_ng::to_string(contexts).map_err(|e| Error::failure(e.to_string()))?;
+    replace_private(path, &text).map_err(|e| Error::failure(format!("cannot write {}: {e}", path.display())))
 }
 
 fn read_contexts(path: &Path) -> Result<Contexts> {

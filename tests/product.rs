@@ -43,3 +43,4 @@ mod tidy;
 mod transports;
 mod tunnels;
 mod verbs;
+mod watching;

@@ -203,6 +203,21 @@ async fn a_control_plane_that_is_away_is_waited_for() {
         let talk = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(6), "{talk}");
         assert!(talk.contains("upstreams/other exists and points to "), "{talk}");
+        // And where something else answers, which no waiting mends.
+        let (edge, wrong) =
+            (format!("http://{}", gateway.edge_address(0)), gateway.folder().join("wrong.yaml"));
+        let context = format!("{{control: {edge}, edge: {edge}}}");
+        std::fs::write(&wrong, format!("currentContext: w\ncontexts: {{w: {context}}}\n")).unwrap();
+        let line: Vec<_> = ["expose", "--config", "wrong.yaml", "--register", "other"]
+            .into_iter()
+            .chain(dials_in.then_some("--connect"))
+            .collect();
+        let script = server();
+        let output = gateway.try_ctl(&[&line[..], &["--", "python3", &script]].concat()).await;
+        let talk = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(7), "{talk}");
+        let why = format!("no control plane is at {edge}: that is the port of an edge for clients");
+        assert!(talk.contains(&why) && !talk.contains("retrying"), "{talk}");
         assert!(exposed.terminate(PATIENCE).success());
     }
 }

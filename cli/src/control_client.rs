@@ -54,7 +54,9 @@ impl ControlClient {
         let channel = match endpoint.connect().await {
             Ok(channel) => channel,
             Err(error) => {
-                return Err(unreached(Reason::of(&error), &target, context.ca_file.as_deref()).await);
+                let error = unreached(Reason::of(&error), &target, context.ca_file.as_deref()).await;
+                let is_started = context.is_of_dev() && error.is_temporary;
+                return Err(if is_started { error.or("start one with `mcpctl dev`") } else { error });
             }
         };
         let authorization = context
@@ -127,9 +129,7 @@ impl ControlClient {
         let answer = tokio::select! {
             biased;
             answer = answer => answer.unwrap_or_else(|_| Err(Status::deadline_exceeded(""))),
-            what = self.found_out(), if !self.proven.load(Ordering::Relaxed) => {
-                return Err(not_a_control_plane(&self.target, &what));
-            }
+            error = self.found_out(), if !self.proven.load(Ordering::Relaxed) => return Err(error),
         };
         match answer {
             Ok(answer) => {
@@ -145,15 +145,15 @@ impl ControlClient {
     }
 
     /// Returns once it is certain that something else than a control plane answers.
-    async fn found_out(&self) -> String {
+    async fn found_out(&self) -> Error {
         tokio::time::sleep(SUSPICION).await;
         match Answers::at(&self.target).await {
             // HTTP/2 was agreed on there, or TLS would have failed: a proxy may serve gRPC beside pages of its own.
             Answers::Web | Answers::Balancer(_) if self.target.starts_with("https://") => {
                 std::future::pending().await
             }
-            found => match found.instead_of_a_control_plane() {
-                Some(what) => what,
+            found => match not_a_control_plane(&self.target, &found) {
+                Some(error) => error,
                 None => std::future::pending().await,
             },
         }
@@ -235,8 +235,8 @@ async fn unreached(reason: Reason, target: &str, ca_file: Option<&Path>) -> Erro
         }),
         Some(fault @ Fault::NotTls) => unavailable(format!("cannot connect to {place}: {fault}")),
         Some(fault) => unavailable(format!("cannot trust {place}: {fault}")),
-        None => match Answers::at(target).await.instead_of_a_control_plane() {
-            Some(what) => not_a_control_plane(target, &what),
+        None => match not_a_control_plane(target, &Answers::at(target).await) {
+            Some(error) => error,
             None => Error::from_status(&Status::unavailable(reason.cause + &proxy_advice(target)), target),
         },
     }
@@ -257,11 +257,14 @@ fn proxy_advice(target: &str) -> String {
     }
 }
 
-fn not_a_control_plane(target: &str, what: &str) -> Error {
-    Error::new(
-        Exit::Unavailable,
-        format!("no control plane is at {target}: {what} (`mcpctl config set-context NAME --control URL`)"),
-    )
+/// Says what is there, if it is no control plane. What is before one may find it again.
+fn not_a_control_plane(target: &str, found: &Answers) -> Option<Error> {
+    let what = found.instead_of_a_control_plane()?;
+    let advice = "(`mcpctl config set-context NAME --control URL`)";
+    let mut error =
+        Error::new(Exit::Unavailable, format!("no control plane is at {target}: {what} {advice}"));
+    error.is_temporary = matches!(found, Answers::Balancer(_));
+    Some(error)
 }
 
 /// Returns the innermost cause: the outer ones only say "transport error".

@@ -6,10 +6,11 @@ use std::time::Duration;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
+use crate::commands::watching::{self, Absence};
 use crate::commands::{Invocation, sets};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
-use crate::kinds::Kind;
+use crate::kinds::{Kind, short_name};
 use crate::output::path::FieldPath;
 use crate::output::{self, Format, Found, Printer};
 use crate::reflection;
@@ -43,7 +44,7 @@ pub struct Args {
     /// Print tables without their titles
     #[arg(long)]
     no_headers: bool,
-    /// Keep running and print changes: rows in the same columns, or a document each
+    /// Keep running and print changes, for --timeout if that is given: rows in the same columns, or a document each
     #[arg(short, long)]
     watch: bool,
 }
@@ -96,7 +97,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     };
     listing.check(format, args.watch)?;
     if args.watch {
-        return listing.watch().await;
+        return listing.watch(invocation).await;
     }
     let mut missing = Vec::new();
     let found = listing.fetch(Some(&mut missing)).await?;
@@ -157,17 +158,22 @@ impl Listing {
         Ok(found)
     }
 
-    /// Prints what is there, and then changes until the process is stopped or nobody reads any more.
-    async fn watch(&mut self) -> Result {
-        let mut seen = self.fetch(None).await?;
+    /// Prints what is there, and then changes until the process is stopped, its time is over or nobody reads any more.
+    async fn watch(&mut self, invocation: &Invocation) -> Result {
+        let seen = self.fetch(None).await?;
         for group in &seen {
             if !output::print_while_open(&self.printer.render_changes(group)?)? {
                 return Ok(());
             }
         }
+        watching::until_over(invocation, self.follow(seen)).await
+    }
+
+    async fn follow(&mut self, mut seen: Vec<Found>) -> Result {
+        let mut absence = Absence::default();
         loop {
             tokio::time::sleep(WATCH_INTERVAL).await;
-            let now = self.fetch(None).await?;
+            let Some(now) = absence.pass(self.fetch(None).await)? else { continue };
             for (old, new) in seen.iter().zip(&now) {
                 if !self.print_changes(old, new)? {
                     return Ok(());
@@ -291,11 +297,29 @@ async fn fetch(
         let listed = list(client, group.kind, query, upstream).await?;
         if listed.is_empty() && upstream != "-" {
             // An upstream without entries and one that does not exist are not the same.
-            one(client, Kind::from_word("upstream"), upstream).await?;
+            if let Err(error) = one(client, Kind::from_word("upstream"), upstream).await {
+                return Err(no_upstream(client, group.kind, upstream, error).await);
+            }
         }
         items.extend(listed);
     }
     Ok(items)
+}
+
+/// The error where a word is that of no upstream: it may be the name of an entry, without its upstream.
+async fn no_upstream(client: &ControlClient, kind: &Kind, word: &str, error: Error) -> Error {
+    if error.exit != Exit::NotFound {
+        return error;
+    }
+    let entries = list(client, kind, &Query::default(), "-").await.unwrap_or_default();
+    let names = entries.iter().map(|entry| short_name(&name(entry)));
+    let meant: Vec<_> =
+        names.filter(|name| name.split_once('/').is_some_and(|(_, own)| own == word)).collect();
+    if meant.is_empty() {
+        return error;
+    }
+    let (kind, meant) = (kind.words(), printable::line(&meant.join(" or ")).into_owned());
+    Error::not_found(format!("{word} is no upstream; {kind} are named UPSTREAM/NAME; did you mean {meant}?"))
 }
 
 async fn list(

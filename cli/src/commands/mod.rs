@@ -39,6 +39,7 @@ pub mod update;
 pub mod upstream;
 pub mod usage;
 pub mod wait;
+pub mod watching;
 
 use std::time::Duration;
 

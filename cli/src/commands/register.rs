@@ -52,12 +52,13 @@ pub async fn register(
     Ok(upstream)
 }
 
-/// Does something with the control plane as soon as that is there. Fails where it refuses, and not where it is away.
+/// Does something with the control plane as soon as that is there. Fails where it refuses or something else answers, and not where
+/// it is away.
 pub async fn patiently<T>(label: &str, action: impl AsyncFn() -> Result<T>) -> Result<T> {
     let (mut delay, mut told) = (FIRST_DELAY, String::new());
     loop {
         let error = match action().await {
-            Err(error) if error.exit == Exit::Unavailable => error.to_string(),
+            Err(error) if error.is_temporary => error.to_string(),
             done => return done,
         };
         // What goes on is said once.

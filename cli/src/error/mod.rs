@@ -54,6 +54,8 @@ pub struct Error {
     /// The exit code of the process.
     pub exit: Exit,
     message: String,
+    /// Whether it may pass without anything being mended here: nobody answered, or not in time.
+    pub is_temporary: bool,
     /// What the control plane says to machines, if it has refused something.
     pub refusal: Option<Box<Refusal>>,
 }
@@ -77,7 +79,7 @@ pub type Result<T = ()> = std::result::Result<T, Error>;
 impl Error {
     /// Creates an error with an exit code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), refusal: None }
+        Self { exit, message: message.into(), is_temporary: false, refusal: None }
     }
 
     /// Creates a general failure.
@@ -93,6 +95,12 @@ impl Error {
     /// Creates an error about something that does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(Exit::NotFound, message)
+    }
+
+    /// Adds what else can be done about it.
+    pub fn or(mut self, advice: &str) -> Self {
+        self.message.push_str(&format!(", or {advice}"));
+        self
     }
 
     /// Describes an error response of the control plane at `target`.
@@ -113,7 +121,8 @@ impl Error {
             true => (Exit::Unavailable, format!("{message}; mend that at {target}, and retry")),
             false => exit_and_message(status.code(), message, target),
         };
-        Self { refusal: Some(Box::new(refusal(status))), ..Self::new(exit, message) }
+        let is_temporary = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded);
+        Self { is_temporary, refusal: Some(Box::new(refusal(status))), ..Self::new(exit, message) }
     }
 }
 
@@ -159,10 +168,7 @@ fn exit_and_message(code: Code, message: String, target: &str) -> (Exit, String)
         Code::Aborted | Code::FailedPrecondition => (Exit::Conflict, message),
         Code::Unavailable => (
             Exit::Unavailable,
-            format!(
-                "the control plane at {target} is unavailable: {message}; check that it is running, \
-                 or start one with `mcpctl dev`"
-            ),
+            format!("the control plane at {target} is unavailable: {message}; check that it is running"),
         ),
         Code::DeadlineExceeded | Code::Cancelled => (
             Exit::Unavailable,
@@ -256,11 +262,11 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_control_plane_says_how_to_start_one() {
+    fn an_absent_control_plane_says_what_to_do() {
         let error = Error::from_status(&Status::unavailable("connection refused"), "http://127.0.0.1:4445");
-        assert_eq!(error.exit, Exit::Unavailable);
+        assert!(error.exit == Exit::Unavailable && error.is_temporary);
         assert_eq!(
-            error.to_string(),
+            error.or("start one with `mcpctl dev`").to_string(),
             "the control plane at http://127.0.0.1:4445 is unavailable: connection refused; check that it is running, or start one with `mcpctl dev`"
         );
     }

@@ -18,10 +18,13 @@ pub use order::sort;
 pub use printer::{Found, Printer};
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 
 use prost_reflect::DynamicMessage;
 use serde_json::Value;
 use serde_yaml_ng::Mapping;
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
@@ -73,6 +76,18 @@ fn write_stdout(text: &str) -> Result<bool> {
 /// Prints what went wrong, in the one form of all errors.
 pub fn eprint_error(error: impl std::fmt::Display) {
     eprint(format!("error: {error}"));
+}
+
+/// Returns when the reader of stdout is gone. What is no pipe has none.
+pub async fn unread() {
+    let gone = async || {
+        let stdout = pipe::Sender::from_owned_fd_unchecked(std::io::stdout().as_fd().try_clone_to_owned()?)?;
+        stdout.ready(Interest::ERROR).await
+    };
+    // Files cannot be watched.
+    if gone().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// Prints a message to stderr; what does not print is escaped, and further lines are indented, so that none looks like

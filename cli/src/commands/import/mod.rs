@@ -19,6 +19,7 @@ use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::commands::Invocation;
+use crate::commands::register::patiently;
 use crate::error::{Error, Exit, Result};
 use crate::output::{eprint, print};
 use file::{EntryState, HostEntry, HostServer};
@@ -99,6 +100,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
             Ok(transport) => remotes.push(Resolved { server, transport }),
             Err(unresolved) => trouble.skipped(&server.key, &unresolved.to_string()),
         }
+    }
+    if args.expose && !args.dry_run && !remotes.is_empty() {
+        patiently("import", async || invocation.client().await).await?;
     }
     remote::import(invocation, &args, remotes, &mut trouble).await?;
     print_commands(&printed)?;

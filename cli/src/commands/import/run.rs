@@ -8,7 +8,7 @@ use crate::bridge::child::Program;
 use crate::bridge::expose::{self, Eras, Running, Settings};
 use crate::commands::Invocation;
 use crate::commands::expose::StopSignal;
-use crate::commands::register::{Consent, register, tell_end};
+use crate::commands::register::{Consent, patiently, register, tell_end};
 use crate::commands::upstream;
 use crate::error::{Error, Result};
 use crate::output::eprint;
@@ -112,7 +112,8 @@ async fn offer(invocation: &Invocation, consent: Consent, one: &Started) -> Resu
     let (id, who) = (&one.id, one.running.ready().await?);
     let url = one.running.url().unwrap_or_default();
     eprint(format!("[{id}] {who}; listening at {url}"));
-    let upstream = register(&invocation.client().await?, id, &url, consent).await?;
+    let upstream =
+        patiently(id, async || register(&invocation.client().await?, id, &url, consent).await).await?;
     let verdict = upstream::check_works(&upstream);
     if verdict.is_ok() {
         upstream::report_state(&upstream);

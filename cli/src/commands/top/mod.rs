@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use self::sums::{Rate, Sums};
+use crate::commands::watching::{self, Absence};
 use crate::commands::{Invocation, get};
 use crate::control_client::ControlClient;
 use crate::error::Result;
@@ -29,7 +30,7 @@ pub struct Args {
     /// What the calls are summed up by
     #[arg(value_enum, default_value_t)]
     by: SummedBy,
-    /// Keep running: shown anew on a terminal, and appended elsewhere
+    /// Keep running, for --timeout if that is given: shown anew on a terminal, and appended elsewhere
     #[arg(short, long)]
     watch: bool,
 }
@@ -62,21 +63,31 @@ impl SummedBy {
 /// Runs `top`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let client = invocation.client().await?;
-    let in_place =
-        std::io::stdout().is_terminal() && matches!(invocation.format(), Format::Table | Format::Wide);
+    let first = look(invocation, &client, args.by).await?;
+    match args.watch {
+        false => output::print(&first),
+        true => watching::until_over(invocation, watch(invocation, &client, args.by, first)).await,
+    }
+}
+
+/// Shows what there is again and again, until nobody reads any more.
+async fn watch(invocation: &Invocation, client: &ControlClient, by: SummedBy, first: String) -> Result {
+    let is_table = matches!(invocation.format(), Format::Table | Format::Wide);
+    let in_place = is_table && std::io::stdout().is_terminal();
     let between = if *invocation.format() == Format::Yaml { "---\n" } else { "\n" };
-    let mut before = "";
+    let (mut text, mut absence) = (first, Absence::default());
     loop {
-        let text = look(invocation, &client, args.by).await?;
-        match args.watch && in_place {
+        match in_place {
             true => output::print_anew(&text)?,
-            false => output::print(&format!("{before}{text}"))?,
+            false if !output::print_while_open(&text)? => return Ok(()),
+            false => {}
         }
-        if !args.watch {
-            return Ok(());
-        }
-        before = between;
-        tokio::time::sleep(INTERVAL).await;
+        text = loop {
+            tokio::time::sleep(INTERVAL).await;
+            if let Some(text) = absence.pass(look(invocation, client, by).await)? {
+                break if in_place { text } else { format!("{between}{text}") };
+            }
+        };
     }
 }
 

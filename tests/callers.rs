@@ -2,15 +2,19 @@
 //! `mcpctl`. Every error names the bearer and where it came from.
 
 use std::process::Output;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::support::PATIENCE;
-use crate::support::fake::{Fake, Received, Step, id, json};
+use crate::support::fake::{Fake, Received, Step, id, json, stream_head, write};
 use crate::support::gateway::{Gateway, Store};
 use crate::support::terminal::WIDE;
 use crate::support::wire::LEGACY;
+
+/// Between two words of a tool that goes on and on.
+const PAUSE: Duration = Duration::from_millis(100);
 
 const TOOLS: &str = r#"[{"name":"now","description":"Tells the time.","inputSchema":{"type":"object","required":["zone"],
     "properties":{"zone":{"type":"string"},"count":{"type":"integer","default":1}}}}]"#;
@@ -129,9 +133,14 @@ async fn a_bearer_that_was_handed_over_is_used() {
     std::fs::write(&file, &bearer).unwrap();
     let (code, _, talk) = try_ctl(&gateway, "call dev fake_now zone=UTC").await;
     assert_eq!(code, 3, "{talk}");
-    assert!(talk.contains("--bearer-file") && talk.contains("TRUNKLINE_BEARER"), "{talk}");
+    assert!(talk.contains("--bearer-file") && talk.contains("TRUNKLINE_TOKEN"), "{talk}");
     let call = ["call", "dev", "fake_now", "zone=UTC", "--bearer-file", file.to_str().unwrap()];
     assert_eq!(gateway.ctl_args(&call).await.trim_end(), "noon");
+    for variable in ["TRUNKLINE_TOKEN", "TRUNKLINE_BEARER"] {
+        let environment = [(variable, bearer.trim().to_owned())];
+        let (code, printed, talk) = said(&gateway.try_ctl_in(&call[..4], &environment).await);
+        assert_eq!((code, printed.as_str()), (0, "noon"), "{talk}");
+    }
     std::fs::write(gateway.folder().join("wrong"), "a.b.c").unwrap();
     let (code, _, talk) = try_ctl(&gateway, "call dev fake_now --bearer-file wrong").await;
     assert_eq!(code, 4);
@@ -258,4 +267,81 @@ async fn saved_bearers_are_deleted() {
     assert_eq!(try_ctl(&gateway, "config get-bearer one").await.0, 3);
     // The tokens themselves are there.
     assert_eq!(gateway.ctl("get tokens -o name").await, "tokens/one\ntokens/two\n");
+}
+
+/// Who misspells a server is told that, and not to make a token for it.
+#[tokio::test]
+async fn a_server_that_does_not_exist_is_said_to() {
+    let (gateway, _upstream) = start(Store::Sqlite).await;
+    let meant = "mcpctl: server dve does not exist; did you mean dev?";
+    let lines =
+        ["call dve", "read dve", "prompt dve", "ping dve", "connect dve", "client-config dve --for zed"];
+    for line in lines {
+        assert_eq!(try_ctl(&gateway, line).await, (3, String::new(), meant.to_owned()), "{line}");
+    }
+    // Also where a token is for every server, so that an edge is asked first.
+    gateway.ctl("create token all --server *").await;
+    assert_eq!(try_ctl(&gateway, "call dve fake_now").await, (3, String::new(), meant.to_owned()));
+    let (code, _, talk) = try_ctl(&gateway, "client-config dve --for zed").await;
+    assert!(
+        code == 0 && talk.starts_with("warning: server dve does not exist; did you mean dev?\n"),
+        "{talk}"
+    );
+    let (code, _, talk) = try_ctl(&gateway, "call zoo").await;
+    let advice = "mcpctl: server zoo does not exist; run `mcpctl get servers` to list what exists";
+    assert_eq!((code, talk.as_str()), (3, advice));
+
+    // Without an admin token it is compared with what tokens are saved for.
+    gateway.ctl("create token laptop --server dev").await;
+    let text = std::fs::read_to_string(gateway.context()).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| !line.contains("adminToken")).collect();
+    std::fs::write(gateway.context(), lines.join("\n")).unwrap();
+    let (code, _, talk) = try_ctl(&gateway, "call dve").await;
+    assert!(code == 3 && talk.ends_with("may not call it; did you mean dev?"), "{talk}");
+    gateway.ctl("config delete-bearer all --yes").await;
+    let (code, _, talk) = try_ctl(&gateway, "call dve").await;
+    let end = "may call server dve; did you mean dev?; saved there: laptop (dev)";
+    assert!(code == 3 && talk.ends_with(end), "{talk}");
+}
+
+#[tokio::test]
+async fn a_name_without_its_upstream_is_found() {
+    let (gateway, _upstream) = start(Store::Sqlite).await;
+    gateway.ctl("create token laptop --server dev").await;
+    let (code, _, talk) = try_ctl(&gateway, "call dev nwo").await;
+    assert!(code == 3 && talk.contains("; did you mean fake_now?; available: fake_now"), "{talk}");
+    assert_eq!(
+        try_ctl(&gateway, "get tool now").await,
+        (
+            3,
+            String::new(),
+            "mcpctl: now is no upstream; tools are named UPSTREAM/NAME; did you mean fake/now?".to_owned()
+        )
+    );
+    gateway.ctl("update upstreams/fake --title T").await;
+    gateway.ctl("refresh upstream/fake").await;
+    assert_eq!(gateway.ctl("revoke token/laptop").await, "tokens/laptop revoked\n");
+}
+
+/// A tool that tells of its progress for ever is not waited for longer than was said.
+#[tokio::test]
+async fn the_time_that_is_given_is_all_the_time() {
+    let tools = r#"[{"name":"chatty","inputSchema":{"type":"object"}}]"#;
+    let fake = Fake::start(tools, |_, request| {
+        let token = request.body.split_once(r#""progressToken":"#).unwrap().1;
+        let token = &token[..token.find(['}', ',']).unwrap()];
+        let progress = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
+        );
+        let told = [write(&format!("event: message\ndata: {progress}\n\n")), Step::Wait(PAUSE)];
+        std::iter::once(stream_head()).chain(told.into_iter().cycle().take(10_000)).collect()
+    })
+    .await;
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    gateway.ctl(&format!("create upstream fake --url {}", fake.url())).await;
+    gateway.ctl("create server dev --tool fake/*").await;
+    gateway.ctl("create token laptop --server dev").await;
+    let (code, printed, talk) = try_ctl(&gateway, "call dev chatty --timeout 2s").await;
+    assert_eq!((code, printed.as_str()), (7, ""), "{talk}");
+    assert!(talk.contains(" did not respond within 2s; the tool may have run, "), "{talk}");
 }

@@ -20,8 +20,10 @@ const MAX_BEARER_BYTES: usize = 16 << 10;
 /// The longest id of a token.
 const MAX_NAME_BYTES: usize = 63;
 
-/// The variable that holds a bearer.
-pub const VARIABLE: &str = "TRUNKLINE_BEARER";
+/// The variable that holds a bearer, here and for hosts.
+pub const VARIABLE: &str = "TRUNKLINE_TOKEN";
+/// What it was called before, when hosts had another. Who sets both means this program by it.
+pub const EARLIER_VARIABLE: &str = "TRUNKLINE_BEARER";
 
 /// The flags of every command that calls a server.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -30,8 +32,8 @@ pub struct CallerFlags {
     /// name the server come before those for every server]
     #[arg(long, value_name = "NAME", conflicts_with = "bearer_file")]
     pub token: Option<String>,
-    /// File with the bearer to use instead of that of a saved token; - reads stdin. Without it, TRUNKLINE_BEARER is used if it
-    /// is set
+    /// File with the bearer to use instead of that of a saved token; - reads stdin. Without it, TRUNKLINE_TOKEN is used if it is
+    /// set
     #[arg(long, value_name = "FILE")]
     pub bearer_file: Option<PathBuf>,
 }
@@ -97,8 +99,8 @@ pub struct Caller {
 pub enum BearerSource {
     /// A file that was named.
     File(PathBuf),
-    /// [`VARIABLE`].
-    Environment,
+    /// This variable.
+    Environment(&'static str),
     /// A saved token.
     Saved { name: String, file: PathBuf },
     /// Nowhere: there is none.
@@ -111,7 +113,7 @@ impl fmt::Display for Caller {
             BearerSource::File(path) if path.as_os_str() == "-" => f.write_str("the bearer from stdin"),
             BearerSource::File(path) => write!(f, "the bearer in {}", path.display()),
             BearerSource::Nobody => f.write_str("no bearer"),
-            BearerSource::Environment => write!(f, "the bearer in {VARIABLE}"),
+            BearerSource::Environment(variable) => write!(f, "the bearer in {variable}"),
             BearerSource::Saved { name, file } => write!(f, "token {name} (saved in {})", file.display()),
         }
     }
@@ -151,12 +153,23 @@ pub fn callers(
         let (name, token) = context.saved_token(name, file)?;
         return Ok(vec![Caller::saved(name, token, file)]);
     }
-    if let Some(bearer) = std::env::var(VARIABLE).ok().filter(|bearer| !bearer.trim().is_empty()) {
-        return Ok(vec![Caller { bearer: checked(&bearer, VARIABLE)?, source: BearerSource::Environment }]);
+    let set =
+        |name: &&str| std::env::var_os(name).is_some_and(|value| !value.to_string_lossy().trim().is_empty());
+    if let Some(variable) = [EARLIER_VARIABLE, VARIABLE].into_iter().find(set) {
+        let text = std::env::var(variable).unwrap_or_default();
+        let bearer = checked(&text, variable)?;
+        if !is_for_others(context, &bearer, server) {
+            return Ok(vec![Caller { bearer, source: BearerSource::Environment(variable) }]);
+        }
     }
     let saved = candidates(context, server, wanted);
     let callers: Vec<_> = saved.into_iter().map(|(name, token)| Caller::saved(name, token, file)).collect();
     if callers.is_empty() { Err(none_covers(context, file, server)) } else { Ok(callers) }
+}
+
+/// Whether a bearer is that of a saved token which may not call a server: the variable is set for a host and another server.
+fn is_for_others(context: &Context, bearer: &Secret, server: &str) -> bool {
+    context.tokens.values().any(|token| token.bearer == *bearer && !token.may_call(server))
 }
 
 /// Returns the saved token for a server: the named one, or else the first that was made of those that may call it.
@@ -176,9 +189,8 @@ pub fn saved<'a>(
 /// Returns the saved tokens that may call a server: those that cover what is wanted before those that only may; of each, those
 /// that name the server before those for every server, and the first that was made first.
 fn candidates<'a>(context: &'a Context, server: &str, wanted: Wanted<'_>) -> Vec<(&'a str, &'a SavedToken)> {
-    let fits = |token: &SavedToken| token.servers.iter().any(|s| s == server || s == "*");
     let all = context.tokens.iter().map(|(name, token)| (name.as_str(), token));
-    let mut found: Vec<_> = all.filter(|(_, token)| fits(token)).collect();
+    let mut found: Vec<_> = all.filter(|(_, token)| token.may_call(server)).collect();
     let is_for_all = |token: &SavedToken| !token.servers.iter().any(|s| s == server);
     found.sort_by_key(|(_, token)| (rank(token, wanted), is_for_all(token), made(token)));
     found
@@ -255,19 +267,26 @@ pub fn checked_name(name: String) -> Result<String> {
     }
 }
 
+/// The server that was perhaps meant, of those that saved tokens may call.
+pub fn near_server(context: &Context, server: &str) -> String {
+    let known = context.tokens.values().flat_map(|token| &token.servers).map(String::as_str);
+    did_you_mean(server, known)
+}
+
 fn none_covers(context: &Context, file: &Path, server: &str) -> Error {
     let saved = context.tokens.iter().map(|(name, token)| format!("{name} ({})", token.servers.join(", ")));
     let saved: Vec<_> = saved.take(20).collect();
-    let others: Vec<_> =
-        context.tokens.values().flat_map(|token| &token.servers).map(String::as_str).collect();
-    let (has, hint) = match saved.as_slice() {
-        [] => ("no token is saved there".to_owned(), String::new()),
-        saved => (format!("saved there: {}", saved.join(", ")), did_you_mean(server, others)),
-    };
+    let (hint, has, file) = (near_server(context, server), saved.join(", "), file.display());
+    if !hint.is_empty() {
+        return Error::not_found(format!(
+            "no token in {file} may call server {server}{hint}; saved there: {has}"
+        ));
+    }
+    let has =
+        if has.is_empty() { "no token is saved there".to_owned() } else { format!("saved there: {has}") };
     Error::not_found(format!(
-        "no token in {} may call server {server}{hint}; {has}; create one with `mcpctl create token NAME --server {server}`, \
-         or use a bearer that you were given: `mcpctl config set-bearer NAME`, --bearer-file or {VARIABLE}",
-        file.display()
+        "no token in {file} may call server {server}; {has}; create one with `mcpctl create token NAME --server {server}`, \
+         or use a bearer that you were given: `mcpctl config set-bearer NAME`, --bearer-file or {VARIABLE}"
     ))
 }
 
@@ -334,6 +353,14 @@ mod tests {
     }
 
     #[test]
+    fn a_bearer_of_another_server_is_not_presented() {
+        let context = context(&[("laptop", token(&["dev"], None, None))]);
+        let is_for_others = |text: &str, server: &str| is_for_others(&context, &Secret::new(text), server);
+        assert!(is_for_others("s3cret", "prod") && !is_for_others("s3cret", "dev"));
+        assert!(!is_for_others("of nobody here", "prod"));
+    }
+
+    #[test]
     fn what_is_no_bearer_is_told_by_its_place() {
         assert_eq!(checked("Bearer a.b.c\n", "FILE").unwrap(), Secret::new("a.b.c"));
         let long = "s3cret".repeat(50_000);
@@ -352,7 +379,9 @@ mod tests {
         let context = context(&[("laptop", token(&["development"], None, None))]);
         let error =
             callers(&context, Path::new("FILE"), "developmnt", Wanted::Anything, &CallerFlags::default());
-        let error = error.unwrap_err().to_string();
-        assert!(error.contains("did you mean development?; saved there: laptop (development)"), "{error}");
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "no token in FILE may call server developmnt; did you mean development?; saved there: laptop (development)"
+        );
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod caller;
+pub mod clock;
 pub mod conversation;
 pub mod form;
 pub mod interruption;

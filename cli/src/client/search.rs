@@ -9,7 +9,7 @@ use crate::client::standing;
 use crate::commands::Invocation;
 use crate::error::{Error, Result};
 use crate::output;
-use crate::suggest::did_you_mean;
+use crate::suggest::{did_you_mean, nearest};
 
 /// Names that are listed where one is not found.
 const MAX_NAMES: usize = 20;
@@ -64,7 +64,7 @@ async fn missing(
     let (kind, verb, word) = (wanted.kind(), wanted.verb(), wanted.word());
     known.sort();
     known.dedup();
-    let hint = did_you_mean(word, known.iter().map(String::as_str));
+    let hint = near(wanted, &known);
     let there = match listed(known.iter().take(MAX_NAMES), ", ") {
         names if names.is_empty() => "none".to_owned(),
         names if known.len() > MAX_NAMES => format!("{names} and {} more", known.len() - MAX_NAMES),
@@ -76,6 +76,24 @@ async fn missing(
     Error::not_found(format!(
         "server {server} has no {kind} {word} that {asked} may {verb}{hint}; available: {there}{trouble}"
     ))
+}
+
+/// The one of `names` that was perhaps meant, as clients see it: its upstream's own name may be what is nearly right.
+fn near(wanted: Wanted<'_>, names: &[String]) -> String {
+    let word = wanted.word();
+    let hint = did_you_mean(word, names.iter().map(String::as_str));
+    if !hint.is_empty() {
+        return hint;
+    }
+    let near = nearest(word, names.iter().filter_map(|name| own_name(wanted, name)));
+    let meant = near.and_then(|near| names.iter().find(|name| own_name(wanted, name) == Some(near)));
+    meant.map(|name| format!("; did you mean {}?", printable::line(name))).unwrap_or_default()
+}
+
+/// What is behind the id of an upstream in a name, which may have none in front.
+fn own_name<'n>(wanted: Wanted<'_>, name: &'n str) -> Option<&'n str> {
+    let separator = if matches!(wanted, Wanted::Resource(_)) { '+' } else { '_' };
+    name.split_once(separator).map(|(_, own)| own)
 }
 
 /// Returns the one of `names` that is meant: as clients see it, or else by its upstream's own name.
@@ -115,7 +133,7 @@ fn is_prefixed(wanted: Wanted<'_>, name: &str) -> bool {
             let id = rest.or_else(|| name.split_once('+')).map(|(id, _)| id);
             id.is_some_and(|id| naming::is_exposed(&format!("{id}+"), own, name))
         }
-        _ => name.split_once('_').is_some_and(|(_, rest)| rest == own),
+        _ => own_name(wanted, name) == Some(own),
     }
 }
 
@@ -127,6 +145,20 @@ fn listed<'n>(names: impl Iterator<Item = &'n String>, separator: &str) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_nearly_right_is_found_with_and_without_its_upstream() {
+        let names = ["fake_echo", "time_now", "files+file:///notes"].map(str::to_owned);
+        for (wanted, hint) in [
+            (Wanted::Tool("ech"), "; did you mean fake_echo?"),
+            (Wanted::Tool("fake_ecko"), "; did you mean fake_echo?"),
+            (Wanted::Prompt("nwo"), "; did you mean time_now?"),
+            (Wanted::Resource("file:///note"), "; did you mean files+file:///notes?"),
+            (Wanted::Tool("zoo"), ""),
+        ] {
+            assert_eq!(near(wanted, &names), hint, "{wanted:?}");
+        }
+    }
 
     #[test]
     fn an_upstreams_own_name_is_known_behind_its_id() {

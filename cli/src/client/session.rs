@@ -13,8 +13,10 @@ use mcp::method::Method;
 use mcp::revision::Revision;
 use url::Url;
 
-use crate::client::caller::{Caller, CallerFlags, Wanted, callers};
+use crate::client::caller::{Caller, CallerFlags, Wanted, callers, near_server};
+use crate::client::clock::Clock;
 use crate::client::interruption::Interruption;
+use crate::client::standing::or_nonexistent;
 use crate::client::trouble::{self, Repeating};
 use crate::commands::Invocation;
 use crate::context::Context;
@@ -99,19 +101,22 @@ impl EdgeServer {
 
 /// Those who may call a server, best first: whoever it does not know is followed by the next one.
 pub struct Opening<'w> {
+    invocation: &'w Invocation,
     pub server: EdgeServer,
     pub wanted: Wanted<'w>,
     callers: Peekable<IntoIter<Caller>>,
     /// Those whom the server is hidden from.
     strangers: Vec<Caller>,
+    /// The server that was perhaps meant.
+    hint: String,
     interruption: Interruption,
     is_open: bool,
 }
 
 impl<'w> Opening<'w> {
     /// Finds who may call.
-    pub fn new(
-        invocation: &Invocation,
+    pub async fn new(
+        invocation: &'w Invocation,
         server: &str,
         flags: &SessionFlags,
         wanted: Wanted<'w>,
@@ -122,9 +127,22 @@ impl<'w> Opening<'w> {
             server.revision = Revision::LATEST;
         }
         let file = invocation.context_file.path();
-        let callers = callers(&context, file, &server.name, wanted, &flags.caller)?.into_iter().peekable();
+        let callers = match callers(&context, file, &server.name, wanted, &flags.caller) {
+            Ok(callers) => callers.into_iter().peekable(),
+            Err(error) => return Err(or_nonexistent(invocation, &server.name, error).await),
+        };
+        let hint = near_server(&context, &server.name);
         let interruption = Interruption::watch()?;
-        Ok(Self { server, wanted, callers, strangers: Vec::new(), interruption, is_open: false })
+        Ok(Self {
+            invocation,
+            server,
+            wanted,
+            callers,
+            strangers: Vec::new(),
+            hint,
+            interruption,
+            is_open: false,
+        })
     }
 
     /// Opens a session for the next one who may call; `None` when there was one, and nobody is left.
@@ -134,13 +152,17 @@ impl<'w> Opening<'w> {
                 Ok(mcp) => {
                     self.is_open = true;
                     let (server, interruption) = (self.server.clone(), self.interruption.clone());
-                    return Ok(Some(EdgeSession { mcp: Arc::new(mcp), caller, server, interruption }));
+                    let limit = self.invocation.timeout;
+                    return Ok(Some(EdgeSession { mcp: Arc::new(mcp), caller, server, limit, interruption }));
                 }
                 Err(error) => error,
             };
             self.pass_over(error, caller).await?;
         }
-        if self.is_open { Ok(None) } else { Err(self.hidden()) }
+        match self.is_open {
+            true => Ok(None),
+            false => Err(or_nonexistent(self.invocation, &self.server.name, self.hidden()).await),
+        }
     }
 
     /// Goes on to the next one after an error that may be of this one alone, or fails with it.
@@ -168,8 +190,12 @@ impl<'w> Opening<'w> {
         let callers = self.strangers.iter().map(Caller::to_string).collect::<Vec<_>>().join(" nor ");
         let not = if self.strangers.len() > 1 { "neither " } else { "" };
         let may = if self.strangers.len() > 1 { "may" } else { "may not" };
+        let advice = match self.hint.as_str() {
+            "" => "; check with `mcpctl get servers` and `mcpctl get tokens`",
+            hint => hint,
+        };
         Error::not_found(format!(
-            "server {} does not exist or {not}{callers} {may} call it; check with `mcpctl get servers` and `mcpctl get tokens`",
+            "server {} does not exist or {not}{callers} {may} call it{advice}",
             self.server.name
         ))
     }
@@ -198,6 +224,8 @@ pub struct EdgeSession {
     pub mcp: Arc<Mcp>,
     pub caller: Caller,
     pub server: EdgeServer,
+    /// The time that a request may take, if one was given. Without it a server may take as long as it says something.
+    limit: Option<Duration>,
     interruption: Interruption,
 }
 
@@ -209,7 +237,7 @@ impl EdgeSession {
         flags: &SessionFlags,
         wanted: Wanted<'_>,
     ) -> Result<Self> {
-        let mut opening = Opening::new(invocation, server, flags, wanted)?;
+        let mut opening = Opening::new(invocation, server, flags, wanted).await?;
         opening.next().await?.ok_or_else(|| opening.hidden())
     }
 
@@ -221,8 +249,20 @@ impl EdgeSession {
         hearer: &mut dyn Hearer,
     ) -> std::result::Result<String, ClientError> {
         let Inquiry { method, params, mirrored, .. } = inquiry;
-        let result = self.mcp.request_with_input(method.as_str(), params, mirrored, hearer);
-        self.interruption.during(&self.mcp, result).await
+        let Some(limit) = self.limit else {
+            let result = self.mcp.request_with_input(method.as_str(), params, mirrored, hearer);
+            return self.interruption.during(&self.mcp, result).await;
+        };
+        let clock = Clock::new(limit);
+        let mut hearer = clock.stopped_by(hearer);
+        let result = self.mcp.request_with_input(method.as_str(), params, mirrored, &mut hearer);
+        match clock.within(self.interruption.during(&self.mcp, result)).await {
+            Some(result) => result,
+            None => {
+                self.mcp.cancel().await;
+                Err(ClientError::Timeout(limit))
+            }
+        }
     }
 
     /// The same, and ends the session with that.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::commands::Invocation;
 use crate::control_client::ControlClient;
-use crate::error::Result;
+use crate::error::{Error, Exit, Result};
 use crate::kinds::{Kind, short_name};
 use crate::reflection;
 
@@ -24,6 +24,24 @@ async fn asked<T>(
     let patience = invocation.timeout().min(PATIENCE);
     let answer = async { question(ControlClient::connect(&context, patience).await.ok()?).await };
     tokio::time::timeout(patience, answer).await.ok()?
+}
+
+/// The error where a server does not exist, with the one that was perhaps meant; `None` where it exists, or that is not known.
+pub async fn nonexistent(invocation: &Invocation, server: &str) -> Option<Error> {
+    let (kind, name) = (Kind::from_word("server"), format!("servers/{server}"));
+    let found = asked(invocation, async |client| {
+        client.call(&kind.method("Get"), json!({ "name": name })).await.err()
+    });
+    let error = found.await.filter(|error| error.exit == Exit::NotFound)?;
+    Some(Error::not_found(error.to_string().replacen(&name, &format!("server {server}"), 1)))
+}
+
+/// Returns an error, or that the server does not exist: who misspells it is not to look for a token.
+pub async fn or_nonexistent(invocation: &Invocation, server: &str, error: Error) -> Error {
+    match error.exit {
+        Exit::NotFound => nonexistent(invocation, server).await.unwrap_or(error),
+        _ => error,
+    }
 }
 
 /// Says why clients do not get all of a server; nothing if they do.

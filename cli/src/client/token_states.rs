@@ -67,8 +67,7 @@ pub async fn without_ended(
     named: Option<&str>,
 ) -> Context {
     for (name, end) in asked(invocation, &context).await.unwrap_or_default() {
-        let servers = context.tokens.get(&name).map(|token| &token.servers[..]).unwrap_or_default();
-        let fits = servers.iter().any(|one| one == server || one == "*");
+        let fits = context.tokens.get(&name).is_some_and(|token| token.may_call(server));
         match named {
             Some(named) if named.strip_prefix("tokens/").unwrap_or(named) == name => {
                 eprint(format!("warning: token {name} {end}; create another with `mcpctl create token`"));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::bridge::connect::{self, OwnedBearer, Target};
 use crate::client::caller::{Caller, CallerFlags, Wanted, callers};
+use crate::client::standing::or_nonexistent;
 use crate::commands::Invocation;
 use crate::error::{Error, Result, tls};
 use crate::output;
@@ -30,7 +31,10 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         ));
     }
     let file = invocation.context_file.path();
-    let callers = callers(&context, file, server, Wanted::Anything, &args.caller)?;
+    let callers = match callers(&context, file, server, Wanted::Anything, &args.caller) {
+        Ok(callers) => callers,
+        Err(error) => return Err(or_nonexistent(invocation, server, error).await),
+    };
     callers.iter().try_for_each(|caller| caller.authorization().map(drop))?;
     let Some(first) = callers.first() else { return Ok(()) };
     output::eprint(format!("connecting stdio to {url} with {first}"));

@@ -28,7 +28,7 @@ use crate::output::progress::Spinner;
 use crate::reflection;
 use crate::shell;
 
-pub const CONTEXT: &str = "dev";
+pub const CONTEXT: &str = crate::context::DEV;
 const EDGE: &str = "local";
 /// Time allowed for the gateway to become ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -166,7 +166,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 
 /// Returns the environment variables that the programs read.
 pub fn variables() -> Vec<String> {
-    let mut names: Vec<_> = [complete::VARIABLE, caller::VARIABLE].map(str::to_owned).to_vec();
+    let own = [complete::VARIABLE, caller::VARIABLE, caller::EARLIER_VARIABLE];
+    let mut names: Vec<_> = own.map(str::to_owned).to_vec();
     names.extend(crate::args::VARIABLES.map(str::to_owned));
     for command in [ControlConfig::command(), EdgeConfig::command(), crate::args::command()] {
         collect_variables(&command, &mut names);

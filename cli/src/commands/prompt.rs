@@ -40,7 +40,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let Some(name) = &args.name else { return list(invocation, &args).await };
     let spinner = Spinner::start(format!("getting {name}"));
     let arguments = arguments(&args.pairs)?;
-    let opening = Opening::new(invocation, &args.server, &args.session, Wanted::Prompt(name))?;
+    let opening = Opening::new(invocation, &args.server, &args.session, Wanted::Prompt(name)).await?;
     let look = async |session: &EdgeSession| find(invocation, session, name).await;
     let (session, exposed) = search::find(invocation, opening, look).await?;
     let params = format!(r#"{{"name":{},"arguments":{arguments}}}"#, quote(&exposed));

@@ -37,7 +37,7 @@ pub struct Args {
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let Some(uri) = &args.uri else { return list(invocation, &args).await };
     let spinner = Spinner::start(format!("reading {uri}"));
-    let opening = Opening::new(invocation, &args.server, &args.session, Wanted::Resource(uri))?;
+    let opening = Opening::new(invocation, &args.server, &args.session, Wanted::Resource(uri)).await?;
     let look = async |session: &EdgeSession| find(invocation, session, uri, &spinner).await;
     let (session, result) = search::find(invocation, opening, look).await?;
     session.mcp.close().await;

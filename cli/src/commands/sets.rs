@@ -12,8 +12,10 @@ use crate::output::{self, Format};
 use crate::reflection;
 use crate::suggest::did_you_mean;
 
-/// The words for them where the kind of resource is given.
-const WORDS: [&str; 4] = ["sets", "set", "apply-sets", "applysets"];
+/// What they are called where the kind of resource is given.
+pub const WORD: &str = "sets";
+/// That word, and others for them.
+const WORDS: [&str; 4] = [WORD, "set", "apply-sets", "applysets"];
 
 const COLUMNS: [Column; 3] = [
     Column("NAME", "name", Cell::Text),

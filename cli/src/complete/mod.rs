@@ -16,7 +16,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{Elvish, Fish, Powershell, Shells, Zsh};
 
 use crate::args::{self, GlobalArgs};
-use crate::commands::Invocation;
+use crate::commands::{Invocation, sets};
 use crate::kinds::{KINDS, Kind};
 use line::TypedLine;
 use question::{Offered, Question};
@@ -78,6 +78,8 @@ enum CompletionPlace {
     Selection,
     /// Kinds, several with commas, or a kind and a name.
     Kinds,
+    /// The same, and what else `get` lists.
+    KindsAndSets,
     /// A kind, and a field of it with dots.
     Topic,
     /// Catalogue entries of upstreams, and patterns of them.
@@ -168,7 +170,8 @@ fn place_of(path: &str, id: &str) -> Option<CompletionPlace> {
             ["get" | "describe" | "delete" | "revoke" | "refresh" | "edit" | "wait"],
             "name" | "names" | "words",
         ) => CompletionPlace::Selection,
-        (["get" | "describe" | "delete" | "edit" | "wait"], "kind") => CompletionPlace::Kinds,
+        (["get"], "kind") => CompletionPlace::KindsAndSets,
+        (["describe" | "delete" | "edit" | "wait"], "kind") => CompletionPlace::Kinds,
         (["explain"], "topic") => CompletionPlace::Topic,
         (["wait"], "condition") => CompletionPlace::Conditions,
         (_, "set") => CompletionPlace::Sets,
@@ -225,6 +228,10 @@ fn known(place: CompletionPlace, line: &TypedLine, typed: &str, invocation: &Inv
         CompletionPlace::Names(kind) => ask(Question::Names(kind)),
         CompletionPlace::Selection => selection(line, typed, &ask),
         CompletionPlace::Kinds => kinds(typed, &ask),
+        CompletionPlace::KindsAndSets => {
+            let others = ["all", sets::WORD].map(|word| bare(word.to_owned()));
+            kinds(typed, &ask).into_iter().chain(others).collect()
+        }
         CompletionPlace::Topic => topics(typed),
         CompletionPlace::Entries(kind) => entries(kind, typed, &ask),
         CompletionPlace::Exposed(kind) => {
@@ -253,8 +260,11 @@ fn arguments(line: &TypedLine, offered: Offered) -> Option<Question> {
 
 /// Names of the kind that was typed; those of catalogue entries begin with their upstream.
 fn selection(line: &TypedLine, typed: &str, ask: &impl Fn(Question) -> Vec<Known>) -> Vec<Known> {
-    let of_path = line.path.get(1).map(String::as_str);
-    let Some(kind) = of_path.or_else(|| line.positional(0)).and_then(kind_of) else { return Vec::new() };
+    let word = line.path.get(1).map(String::as_str).or_else(|| line.positional(0));
+    if line.path.first().is_some_and(|verb| verb == "get") && word.is_some_and(sets::are_meant) {
+        return ask(Question::Sets);
+    }
+    let Some(kind) = word.and_then(kind_of) else { return Vec::new() };
     match kind.catalogued {
         true => entries(kind.singular, typed, ask),
         false => ask(Question::Names(kind.singular)),

@@ -59,7 +59,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
         return Err(Error::usage("--args @- and --bearer-file - both read stdin; give one of them a file"));
     }
     let spinner = Spinner::start(format!("calling {tool}"));
-    let opening = Opening::new(invocation, server, &args.session, Wanted::Tool(tool))?;
+    let opening = Opening::new(invocation, server, &args.session, Wanted::Tool(tool)).await?;
     let look = async |session: &EdgeSession| find(invocation, session, tool).await;
     let (session, definition) = search::find(invocation, opening, look).await?;
     if args.help {

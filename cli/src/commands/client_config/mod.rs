@@ -18,9 +18,11 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-use crate::client::caller::saved;
+use crate::client::caller::{VARIABLE, saved};
+use crate::client::standing::nonexistent;
 use crate::client::token_states::without_ended;
 use crate::commands::Invocation;
+use crate::context::{Context, SavedToken};
 use crate::error::{Error, Result};
 use crate::output::{self, Format};
 use form::FormFlags;
@@ -70,9 +72,6 @@ struct FileFlags {
     dry_run: bool,
 }
 
-/// The variable that holds a bearer, unless another is named.
-const VARIABLE: &str = "TRUNKLINE_TOKEN";
-
 /// Runs `client-config`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     args.file.check()?;
@@ -117,7 +116,7 @@ async fn for_host(invocation: &Invocation, args: &Args, server: &str, spec: &'st
     let form = args.form.form(spec)?;
     let named = args.form.token.as_deref();
     let context = without_ended(invocation, invocation.context()?, server, named).await;
-    let (token, kept) = saved(&context, invocation.context_file.path(), server, named)?;
+    let (token, kept) = token_of(invocation, &context, server, named).await?;
     let contexts = invocation.context_file.read()?;
     let current = invocation.context_file.current_name(&contexts);
     let url = form.wire.address(&context.server_url(server)?);
@@ -164,7 +163,7 @@ async fn program(invocation: &Invocation, args: &Args, server: &str, host: Host)
     }
     let named = args.form.token.as_deref();
     let context = without_ended(invocation, invocation.context()?, server, named).await;
-    let (token, kept) = saved(&context, invocation.context_file.path(), server, named)?;
+    let (token, kept) = token_of(invocation, &context, server, named).await?;
     let url = wire.address(&context.server_url(server)?);
     let variable = args.form.variable.as_deref().unwrap_or(VARIABLE);
     let bearer = args.form.show_bearer.then(|| kept.bearer.expose());
@@ -172,6 +171,22 @@ async fn program(invocation: &Invocation, args: &Args, server: &str, host: Host)
     output::print(&text.ok_or_else(|| Error::usage(format!("{} is not known here", host.name())))?)?;
     output::eprint(programs::advice(host, token, bearer.is_some(), variable));
     Ok(())
+}
+
+/// The saved token for a server. That there is no such server is said, and is an error where no token may call it.
+async fn token_of<'c>(
+    invocation: &Invocation,
+    context: &'c Context,
+    server: &str,
+    named: Option<&str>,
+) -> Result<(&'c str, &'c SavedToken)> {
+    let found = saved(context, invocation.context_file.path(), server, named);
+    match nonexistent(invocation, server).await {
+        Some(why) if found.is_err() => return Err(why),
+        Some(why) => output::eprint(format!("warning: {why}")),
+        None => {}
+    }
+    found
 }
 
 /// The URL of the edge, if there is one.

@@ -200,6 +200,7 @@ pub static KINDS: [Kind; 8] = [
         wide: &[
             Column("SENT", "sentRevision", Cell::Number),
             Column("SIBLING ADDRESS", "siblingAddress", Cell::Text),
+            Column("EGRESS", "egress", Cell::Text),
         ],
     },
     Kind {

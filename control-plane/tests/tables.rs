@@ -468,6 +468,7 @@ fn standing(at: i64, enrollment: EnrollmentRow) -> EdgeRow {
         state_us: at + 3,
         version: format!("v{at}"),
         client_address: format!("c{at}"),
+        egress: format!("public addresses, 10.0.0.{}", at % 200),
         sibling_address: format!("s{at}"),
         sibling_certificate: format!("f{at}"),
         sent_revision: at + 4,

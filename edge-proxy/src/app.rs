@@ -157,7 +157,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         // Set with each connection to a control plane.
         sibling_address: String::new(),
         sibling_certificate_sha256: fingerprint.to_vec(),
-        egress: String::new(),
+        egress: config.stated_egress(),
     };
     let enrollment = Enrollment::new(edge_id.clone(), config.join_token()?, folder.join("edge.credential"));
     let (image, images) = watch::channel(None);

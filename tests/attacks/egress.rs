@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, eventually};
 
 /// Nothing but public addresses, as without any option.
 const STRICT: &str = "--egress-allow=";
-const NOT_ALLOWED: &str = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31113,"message":"upstream fake: cannot connect: the egress rule of this edge does not allow its address","data":{"reason":"upstream_not_allowed","upstream":"fake"}}}"#;
+const NOT_ALLOWED: &str = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31113,"message":"upstream fake: cannot connect: the egress rule of edge e0 does not allow its address; start that edge with --egress-allow","data":{"reason":"upstream_not_allowed","upstream":"fake"}}}"#;
 
 /// An upstream with a tool `echo`.
 async fn upstream() -> Fake {
@@ -33,8 +33,8 @@ fn by_name(upstream: &Fake) -> (String, IpAddr) {
 
 fn reason(address: impl std::fmt::Display) -> String {
     format!(
-        "a loopback address, which the egress rule does not allow; allow it with --egress-allow {address} or \
-         --egress-allow loopback"
+        "a loopback address, which the egress rule does not allow; start the control plane and the edges with --egress-allow \
+         {address} or --egress-allow loopback"
     )
 }
 
@@ -78,8 +78,8 @@ async fn an_address_that_is_not_allowed_is_refused_when_it_is_written() {
         let allow = address.split([' ', ',']).next().unwrap();
         let class = expected.split(' ').rev().find(|word| ["private", "loopback", "shared"].contains(word));
         let whole = format!(
-            "error: --url cannot be connected to: {expected}, which the egress rule does not allow; allow it with --egress-allow {allow} \
-             or --egress-allow {}\n",
+            "error: --url cannot be connected to: {expected}, which the egress rule does not allow; start the \
+             control plane and the edges with --egress-allow {allow} or --egress-allow {}\n",
             class.unwrap()
         );
         assert_eq!(said, whole, "{host}");
@@ -88,8 +88,8 @@ async fn an_address_that_is_not_allowed_is_refused_when_it_is_written() {
         refused(&gateway, "create upstream secret --url http://169.254.169.254/latest/meta-data").await;
     assert_eq!(
         metadata,
-        "error: --url cannot be connected to: 169.254.169.254 is a cloud metadata address, which the egress rule does not allow; allow it \
-         with --egress-allow 169.254.169.254\n"
+        "error: --url cannot be connected to: 169.254.169.254 is a cloud metadata address, which the egress rule does not allow; start \
+         the control plane and the edges with --egress-allow 169.254.169.254\n"
     );
     assert_eq!(gateway.ctl("get upstreams -o name").await, "");
 }
@@ -129,8 +129,8 @@ async fn what_is_there_is_no_obstacle_to_an_edit() {
     gateway.start_control().await;
     gateway.ctl("update upstream fake --title Kept").await;
     let said = refused(&gateway, "update upstream fake --url http://127.0.0.2:1/mcp").await;
-    let expected = "--url cannot be connected to: 127.0.0.2 is";
-    assert_eq!(said, format!("error: {expected} {}\n", reason("127.0.0.2")));
+    let expected = "upstream.http.url cannot be connected to: 127.0.0.2 is";
+    assert_eq!(said, format!("mcpctl: {expected} {}\n", reason("127.0.0.2")));
     let refreshed = gateway.try_ctl(&["refresh", "upstream", "fake"]).await;
     let refreshed = String::from_utf8([refreshed.stdout, refreshed.stderr].concat()).unwrap();
     let status = status(&gateway, "fake").await;
@@ -138,6 +138,27 @@ async fn what_is_there_is_no_obstacle_to_an_edit() {
     assert_eq!(status["reason"], expected, "{refreshed}");
     let kept = gateway.ctl("get tools -o name").await;
     assert!(kept.contains("echo"), "{kept}");
+}
+
+/// What `mcpctl doctor` says of egress rules, with what to do.
+async fn warnings(gateway: &Gateway) -> Vec<String> {
+    let output = gateway.try_ctl(&["doctor", "--no-clients", "-o", "json"]).await;
+    let checks: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of_egress = checks.as_array().unwrap().iter().filter(|check| check["name"] == "egress");
+    let line = |check: &Value| {
+        let [outcome, text, advice] =
+            ["outcome", "text", "advice"].map(|member| check[member].as_str().unwrap());
+        format!("{outcome} {text} -> {advice}")
+    };
+    of_egress.map(line).collect()
+}
+
+/// The warning about an edge whose rule is `rule`.
+fn warning(rule: &str, advice: &str) -> String {
+    format!(
+        "warn edge e0 connects to fewer addresses than the control plane, so calls may fail at upstreams that are ready: its egress \
+         rule is {rule}, that of the control plane is public addresses, loopback -> start edge e0 {advice}"
+    )
 }
 
 /// The control plane may connect to it, and the edge may not, until it is told that it may.
@@ -150,6 +171,16 @@ async fn an_edge_refuses_by_its_own_rule_and_tells_its_operator_alone() {
     gateway.admin.create_server("dev", &["fake/*"]).await;
     let bearer = gateway.admin.create_token("client", "dev", &["*"]).await;
     gateway.admin.settled().await;
+    // Before anybody has called.
+    let strict = warning("public addresses", "with --egress-allow loopback");
+    assert_eq!(warnings(&gateway).await, [strict]);
+    let described = gateway.ctl("describe edge e0").await;
+    assert!(
+        described.lines().any(|line| line.starts_with("Egress:") && line.ends_with("  public addresses")),
+        "{described}"
+    );
+    let wide = gateway.ctl("get edges -o wide").await;
+    assert!(wide.contains("EGRESS") && wide.contains("  public addresses"), "{wide}");
     let call = async |gateway: &Gateway| {
         let client = Client::new(&gateway.url(0, "dev"), &bearer);
         let answer =
@@ -167,15 +198,22 @@ async fn an_edge_refuses_by_its_own_rule_and_tells_its_operator_alone() {
     let numbers = reqwest::get(gateway.metrics_url(0)).await.unwrap().text().await.unwrap();
     assert!(numbers.contains("trunkline_edge_egress_refused_total{class=\"loopback\"} 1\n"), "{numbers}");
 
-    for (options, expected) in [
-        (&["--egress-allow=10.0.0.0/8,loopback"][..], r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#),
-        (&["--egress-allow=all", "--egress-deny=127.0.0.0/8,::1"], NOT_ALLOWED),
+    let denying =
+        warning("public addresses, all; never 127.0.0.0/8, ::1", "without --egress-deny 127.0.0.0/8,::1");
+    for (options, expected, told) in [
+        (
+            &["--egress-allow=10.0.0.0/8,loopback"][..],
+            r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#,
+            &[][..],
+        ),
+        (&["--egress-allow=all", "--egress-deny=127.0.0.0/8,::1"], NOT_ALLOWED, &[denying]),
     ] {
         gateway.stop_edge(0);
         gateway.configure_edge(0, options);
         gateway.start_edge(0).await;
         gateway.all_connected().await;
         assert_eq!(call(&gateway).await, expected, "{options:?}");
+        assert_eq!(warnings(&gateway).await, told, "{options:?}");
     }
 }
 

@@ -20,7 +20,7 @@ impl Rpc for GetSystemRequest {
             database_kind: database_kind.into(),
             schema_version: store.schema_version().await?,
             revision: store.revision().await?,
-            egress: String::new(),
+            egress: registry.egress_rule().to_string(),
             // Last, so that it is as fresh as can be.
             time: Some(clock::timestamp(clock::now_us())),
         };

@@ -12,6 +12,8 @@ const MAX_VERSION: usize = 64;
 const MAX_URL: usize = 512;
 /// Longest address of an edge, a host name and a port, in bytes.
 const MAX_ADDRESS: usize = 260;
+/// Longest egress rule of an edge, in bytes.
+const MAX_EGRESS: usize = 4_096;
 const SHA256_LEN: usize = 32;
 /// What is said of an id that [`is_edge_id`] does not accept.
 pub(super) const EDGE_ID: &str = "cannot be the id of an edge: it has lower-case letters, digits and `-`, begins and ends with a \
@@ -46,8 +48,17 @@ pub(super) fn check(edge: &Edge) -> Result<(), Error> {
             let must = format!("must be at most {longest} bytes of printable ASCII without spaces");
             Err(Error::field(field, must))
         }
-        None => Ok(()),
+        None => check_egress(&edge.egress),
     }
+}
+
+/// Checks an egress rule, which has spaces in it.
+fn check_egress(text: &str) -> Result<(), Error> {
+    let is_printable = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if text.len() <= MAX_EGRESS && is_printable {
+        return Ok(());
+    }
+    Err(Error::field("edge.egress", format!("must be at most {MAX_EGRESS} bytes of printable ASCII")))
 }
 
 /// Reads the address and the certificate's fingerprint by which other edges reach it, where it has sent usable ones.
@@ -95,6 +106,14 @@ mod tests {
                 let error = check(&edge).unwrap_err().to_string();
                 assert!(error.starts_with(field) && !error.contains(bad), "{bad:?}: {error}");
             }
+        }
+        let egress = |text: &str| check(&Edge { egress: text.to_owned(), ..Default::default() });
+        for good in ["", "public addresses, loopback; never 10.0.0.0/8", &"x".repeat(4_096)] {
+            egress(good).unwrap();
+        }
+        for bad in ["a\n", "\u{1b}]0;title\u{7}", "\u{9b}2J", "a\u{202e}b", &"x".repeat(4_097)] {
+            let error = egress(bad).unwrap_err().to_string();
+            assert!(error.starts_with("edge.egress") && !error.contains(bad), "{bad:?}: {error}");
         }
     }
 }

@@ -98,6 +98,7 @@ impl Fleet {
             state_us: clock::now_us(),
             version: edge.version.clone(),
             client_address: edge.client_address.clone(),
+            egress: edge.egress.clone(),
             sibling_address,
             sibling_certificate,
             ..Default::default()
@@ -302,7 +303,7 @@ impl EdgeProgress {
             refused_enrollments: refused_enrollments(&row.enrollment),
             state: state(self.connected, lag, !known.refusals.is_empty()).into(),
             refusals: known.refusals,
-            egress: String::new(),
+            egress: row.egress.clone(),
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct EdgeRow {
     pub version: String,
     /// The address where clients reach it, as the edge states it.
     pub client_address: String,
+    /// Where upstreams may be, as its egress rule says it. Empty: an earlier build, which does not say it.
+    pub egress: String,
     /// The address where other edges reach it. Empty: they cannot.
     pub sibling_address: String,
     /// SHA-256 of the certificate that it presents to them, in hexadecimal.
@@ -218,6 +220,7 @@ impl Edges {
                     .bind(row.refusals.as_slice())
                     .bind(row.sibling_address.as_str())
                     .bind(row.sibling_certificate.as_str())
+                    .bind(row.egress.as_str())
             });
             // For each statement: whoever writes the registry waits for one of them at most.
             let _turn = self.store.turn().await;
@@ -261,7 +264,7 @@ impl Edges {
 }
 
 /// The columns that say where an edge stands, after those that name its enrolment.
-const STANDING: [&str; 15] = [
+const STANDING: [&str; 16] = [
     "id",
     "enrollment",
     "replica",
@@ -277,6 +280,7 @@ const STANDING: [&str; 15] = [
     "refusals",
     "sibling_address",
     "sibling_certificate",
+    "egress",
 ];
 
 /// The columns that say that an edge left.
@@ -329,6 +333,7 @@ fn read(row: &AnyRow) -> sqlx::Result<EdgeRow> {
         state_us: row.try_get("state_us")?,
         version: row.try_get("version")?,
         client_address: row.try_get("client_address")?,
+        egress: row.try_get("egress")?,
         sibling_address: row.try_get("sibling_address")?,
         sibling_certificate: row.try_get("sibling_certificate")?,
         sent_revision: row.try_get("sent_revision")?,

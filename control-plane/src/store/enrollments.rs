@@ -201,14 +201,14 @@ async fn begin(
 ) -> sqlx::Result<bool> {
     let done = sqlx::query(
         "INSERT INTO edges (id, enroll_us, state_us, enrollment, join_token, request_hash, refusals, replica, \
-         connection, beat_us, version, client_address, sibling_address, sibling_certificate, sent_revision, \
+         connection, beat_us, version, client_address, egress, sibling_address, sibling_certificate, sent_revision, \
          answered_revision, acked_revision, behind_us) \
-         VALUES ($1, $2, $2, $3, $4, $5, $6, '', 0, 0, '', '', '', '', 0, 0, 0, 0) \
+         VALUES ($1, $2, $2, $3, $4, $5, $6, '', 0, 0, '', '', '', '', '', 0, 0, 0, 0) \
          ON CONFLICT (id) DO UPDATE SET enroll_us = excluded.enroll_us, state_us = excluded.state_us, \
          enrollment = excluded.enrollment, join_token = excluded.join_token, \
          request_hash = excluded.request_hash, refusals = excluded.refusals, replica = excluded.replica, \
          connection = excluded.connection, beat_us = excluded.beat_us, version = excluded.version, \
-         client_address = excluded.client_address, sibling_address = excluded.sibling_address, \
+         client_address = excluded.client_address, egress = excluded.egress, sibling_address = excluded.sibling_address, \
          sibling_certificate = excluded.sibling_certificate, sent_revision = excluded.sent_revision, \
          answered_revision = excluded.answered_revision, acked_revision = excluded.acked_revision, \
          behind_us = excluded.behind_us WHERE edges.enrollment = $7",

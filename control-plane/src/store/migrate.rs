@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, Migration)] = &[
     (6, Migration::Sql(include_str!("../../migrations/0006_edge_siblings.sql"))),
     (7, Migration::EraPolicy),
     (8, Migration::Sql(include_str!("../../migrations/0008_enrollments.sql"))),
+    (9, Migration::Sql(include_str!("../../migrations/0009_edge_egress.sql"))),
 ];
 
 enum Migration {

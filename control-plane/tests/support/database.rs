@@ -27,6 +27,8 @@ macro_rules! suite {
     };
 }
 
+/// Takes migration 9 back.
+const UNDO_9: &str = "alter table edges drop column egress";
 /// Takes migration 8 back.
 const UNDO_8: &str = "drop index join_tokens_id;
     alter table join_tokens drop column id; alter table join_tokens drop column edge;
@@ -82,8 +84,11 @@ impl Database {
         connection.close().await.unwrap();
     }
 
-    /// Takes the migrations after `version` back, where they change no table or are 8.
+    /// Takes the migrations after `version` back, where they change no table or are later than 7.
     pub(crate) async fn undo_after(&self, version: i64) {
+        if version < 9 {
+            self.run(UNDO_9).await;
+        }
         if version < 8 {
             self.run(UNDO_8).await;
         }

@@ -114,6 +114,9 @@ pub struct Config {
     pub published: PublishedNames,
 }
 
+/// Longest egress rule that control planes take, in bytes.
+const MAX_EGRESS: usize = 4_096;
+
 /// The address that siblings connect to; `None` for an edge without siblings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SiblingListen(pub Option<SocketAddr>);
@@ -242,6 +245,11 @@ impl Config {
             "allowedOrigins": self.published.allowed_origins,
             "publicPathPrefix": self.published.public_path_prefix,
         })
+    }
+
+    /// The egress rule, as control planes are told it. Nothing where it is longer than they take.
+    pub(crate) fn stated_egress(&self) -> String {
+        Some(self.egress.rule().to_string()).filter(|text| text.len() <= MAX_EGRESS).unwrap_or_default()
     }
 }
 

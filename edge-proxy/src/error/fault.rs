@@ -13,9 +13,12 @@ pub enum Fault {
     /// No connection, TLS included.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// No connection, because the egress rule allows none of its addresses. Clients are not told which they are.
-    #[error("cannot connect: the egress rule of this edge does not allow its address")]
-    NotAllowed,
+    /// No connection, because the egress rule of the edge of this id allows none of its addresses. Clients are not told which
+    /// they are.
+    #[error(
+        "cannot connect: the egress rule of edge {0} does not allow its address; start that edge with --egress-allow"
+    )]
+    NotAllowed(Box<str>),
     /// No answer in time.
     #[error("no response in time")]
     Timeout,
@@ -62,7 +65,7 @@ impl Fault {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Connect(_) => "upstream_unreachable",
-            Self::NotAllowed => "upstream_not_allowed",
+            Self::NotAllowed(_) => "upstream_not_allowed",
             Self::Timeout => "upstream_timeout",
             Self::Interrupted => "upstream_interrupted",
             Self::Status(_) => "upstream_status",
@@ -92,14 +95,14 @@ impl Fault {
             Self::TooManyParkedCalls { .. } => -31110,
             Self::InputUnavailable(_) => -31111,
             Self::OverBudget => -31112,
-            Self::NotAllowed => -31113,
+            Self::NotAllowed(_) => -31113,
         }
     }
 
     /// The label in metrics; `None` where the upstream did nothing wrong.
     pub fn counts_as(&self) -> Option<UpstreamFault> {
         Some(match self {
-            Self::Connect(_) | Self::NotAllowed => UpstreamFault::Connect,
+            Self::Connect(_) | Self::NotAllowed(_) => UpstreamFault::Connect,
             Self::Timeout => UpstreamFault::Timeout,
             Self::Interrupted => UpstreamFault::Interrupted,
             Self::Status(_) => UpstreamFault::Status,

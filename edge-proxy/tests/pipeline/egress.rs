@@ -69,7 +69,7 @@ async fn upstream(keeps: bool) -> (Upstream, String) {
 }
 
 const SERVED: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
-const REFUSED: &str = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31113,"message":"upstream u: cannot connect: the egress rule of this edge does not allow its address","data":{"reason":"upstream_not_allowed","upstream":"u"}}}"#;
+const REFUSED: &str = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31113,"message":"upstream u: cannot connect: the egress rule of edge edge does not allow its address; start that edge with --egress-allow","data":{"reason":"upstream_not_allowed","upstream":"u"}}}"#;
 
 #[tokio::test]
 async fn a_name_that_changes_its_address_is_checked_for_every_connection() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The class of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,6 +66,24 @@ impl Class {
         }
     }
 
+    /// The classes that addresses within a range have, each once.
+    pub(crate) fn within(range: IpNet) -> Vec<Self> {
+        let table = table();
+        let around = table.iter().find(|(net, _)| net.contains(&range)).map(|(_, class)| *class);
+        let inside = table.iter().filter(|(net, _)| range.contains(net) && *net != range);
+        let rest = around.unwrap_or(if range.addr().is_ipv4() { Self::Public } else { Self::Reserved });
+        let mut found: Vec<_> = inside.map(|(_, class)| *class).chain([rest]).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The ranges that the class is made of.
+    pub(crate) fn nets(self) -> Vec<IpNet> {
+        let rest = (self == Self::Reserved).then(|| IpNet::from(v6([0; 8], 0)));
+        table().into_iter().filter(|(_, class)| *class == self).map(|(net, _)| net).chain(rest).collect()
+    }
+
     /// Returns the name of the class in options and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -108,6 +126,12 @@ impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Both registries, the most special range of each first.
+fn table() -> Vec<(IpNet, Class)> {
+    let v4 = IPV4.into_iter().map(|(net, class)| (IpNet::from(net), class));
+    v4.chain(IPV6.into_iter().map(|(net, class)| (IpNet::from(net), class))).collect()
 }
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {

@@ -4,6 +4,7 @@
 //! that was checked is the address that is dialled. It must not know what is dialled, nor why.
 
 mod class;
+mod difference;
 mod embedded;
 mod options;
 mod range;
@@ -14,4 +15,4 @@ pub use class::Class;
 pub use options::Options;
 pub use range::{Range, RangeError, Ranges};
 pub use resolver::{CheckedResolver, Resolve, ResolveError};
-pub use rule::{Refusal, Rule};
+pub use rule::{Refusal, Rule, RuleError};

@@ -59,6 +59,13 @@ const NAMED: [Class; 10] = [
     Class::Reserved,
 ];
 
+impl Class {
+    /// Those that an option may name.
+    pub(crate) fn named() -> impl Iterator<Item = Self> {
+        NAMED.into_iter()
+    }
+}
+
 fn names() -> String {
     NAMED.map(Class::as_str).join(", ")
 }

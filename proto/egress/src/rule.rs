@@ -2,17 +2,34 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use crate::class::Class;
 use crate::embedded::{canonical, embedded};
-use crate::range::Range;
+use crate::range::{Range, RangeError, Ranges};
 
 /// The addresses that are allowed: public ones, and what an operator allows, without what an operator denies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rule {
-    allow: Vec<Range>,
-    deny: Vec<Range>,
+    pub(crate) allow: Vec<Range>,
+    pub(crate) deny: Vec<Range>,
 }
+
+/// Text that is no rule as [`Rule`] is shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// It begins otherwise.
+    #[error("a rule begins with `{PUBLIC}`")]
+    Start,
+    /// It names no range.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+}
+
+/// What every rule allows, unless it denies it.
+const PUBLIC: &str = "public addresses";
+/// What comes before that which a rule denies.
+const NEVER: &str = "; never ";
 
 /// An address that is not allowed. Its text says what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,13 +90,25 @@ impl Rule {
 /// What is allowed, for people.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("public addresses")?;
+        f.write_str(PUBLIC)?;
         self.allow.iter().try_for_each(|range| write!(f, ", {range}"))?;
         let words = |range: &Range| range.to_string();
         match self.deny.is_empty() {
             true => Ok(()),
-            false => write!(f, "; never {}", self.deny.iter().map(words).collect::<Vec<_>>().join(", ")),
+            false => write!(f, "{NEVER}{}", self.deny.iter().map(words).collect::<Vec<_>>().join(", ")),
         }
+    }
+}
+
+/// Reads a rule as it is shown.
+impl FromStr for Rule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let (allow, deny) = text.split_once(NEVER).unwrap_or((text, ""));
+        let allow = allow.strip_prefix(PUBLIC).filter(|rest| rest.is_empty() || rest.starts_with(','));
+        let ranges = |text: &str| text.parse::<Ranges>().map(|ranges| ranges.0);
+        Ok(Self::new(ranges(allow.ok_or(RuleError::Start)?)?, ranges(deny)?))
     }
 }
 
@@ -98,7 +127,8 @@ impl Refusal {
 
     fn reason(&self) -> String {
         let allow = self.leads_to.map_or(self.address, IpAddr::V4);
-        let refused = "which the egress rule does not allow; allow it with --egress-allow";
+        let refused =
+            "which the egress rule does not allow; start the control plane and the edges with --egress-allow";
         match (self.denied_by, self.class) {
             (Some(range), _) => format!("which --egress-deny lists as {range}"),
             (None, Class::Metadata) => format!("{refused} {allow}"),

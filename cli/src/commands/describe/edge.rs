@@ -10,7 +10,7 @@ pub(super) fn sections(facts: &Facts) -> Vec<Section> {
         head.field(if is_connected { "Connected" } else { "Last seen" }, facts.when("stateTime"));
         head.field("Version", facts.text("version")).field("Clients", facts.text("clientAddress"));
         head.field("Siblings", facts.text("siblingAddress")).field("Enrolled", facts.when("enrollTime"));
-        head.field("Join token", facts.text("joinToken"));
+        head.field("Join token", facts.text("joinToken")).field("Egress", facts.text("egress"));
     });
     let mut revisions = Section::new("Revisions");
     revisions.field("Sent", facts.text("sentRevision")).field("Acknowledged", facts.text("ackedRevision"));

@@ -11,6 +11,7 @@ use url::Url;
 use super::calls;
 use super::certificate;
 use super::check::Check;
+use super::egress;
 use crate::client::token_states::{self, Ended};
 use crate::commands::Invocation;
 use crate::commands::get::all_pages;
@@ -143,6 +144,7 @@ async fn system(client: &ControlClient, url: &str, edges: &[DynamicMessage]) -> 
             checks.extend(time.map(|time| clock(time, round_trip, time::Duration::ZERO)));
             checks.push(version("the control plane", &reflection::text(system, "version")));
             checks.push(Check::ok("database", database(system)));
+            checks.extend(egress::checks(system, edges));
         }
         None => {
             checks.extend(clock_of_pages(url).await);

@@ -6,6 +6,7 @@ mod check;
 mod clients;
 mod control;
 mod edge;
+mod egress;
 mod local;
 
 use serde_json::json;

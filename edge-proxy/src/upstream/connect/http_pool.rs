@@ -430,7 +430,7 @@ impl HttpPool {
         if !self.refused_before.replace(true) {
             tracing::warn!(upstream = &*self.upstream, %error, "refused to connect to an upstream");
         }
-        Fault::NotAllowed
+        Fault::NotAllowed(self.environment.fleet.waiters().edge().into())
     }
 
     /// Closes connections that were idle too long. Returns whether none is left and none was used for `unused`.

@@ -95,29 +95,29 @@ fn a_refusal_says_why_and_what_to_do() {
             "",
             "",
             "10.1.2.3",
-            "10.1.2.3 is a private address, which the egress rule does not allow; allow it with --egress-allow \
-             10.1.2.3 or --egress-allow private",
+            "10.1.2.3 is a private address, which the egress rule does not allow; start the control plane and the edges with \
+             --egress-allow 10.1.2.3 or --egress-allow private",
         ),
         (
             "",
             "",
             "::ffff:127.0.0.1",
-            "127.0.0.1 is a loopback address, which the egress rule does not allow; allow it with --egress-allow \
-             127.0.0.1 or --egress-allow loopback",
+            "127.0.0.1 is a loopback address, which the egress rule does not allow; start the control plane and the \
+             edges with --egress-allow 127.0.0.1 or --egress-allow loopback",
         ),
         (
             "",
             "",
             "64:ff9b::10.1.2.3",
-            "64:ff9b::a01:203 leads to 10.1.2.3, a private address, which the egress rule does not allow; allow it \
-             with --egress-allow 10.1.2.3 or --egress-allow private",
+            "64:ff9b::a01:203 leads to 10.1.2.3, a private address, which the egress rule does not allow; start the \
+             control plane and the edges with --egress-allow 10.1.2.3 or --egress-allow private",
         ),
         (
             "all",
             "",
             "169.254.169.254",
-            "169.254.169.254 is a cloud metadata address, which the egress rule does not allow; allow it with \
-             --egress-allow 169.254.169.254",
+            "169.254.169.254 is a cloud metadata address, which the egress rule does not allow; start the control plane \
+             and the edges with --egress-allow 169.254.169.254",
         ),
         ("", "8.8.8.0/24", "8.8.8.8", "8.8.8.8 is a public address, which --egress-deny lists as 8.8.8.0/24"),
     ] {
@@ -133,6 +133,20 @@ fn a_rule_is_shown_to_people() {
         rule("all", "10.1.0.0/16,fd00::1").to_string(),
         "public addresses, all; never 10.1.0.0/16, fd00::1"
     );
+}
+
+#[test]
+fn a_rule_is_read_as_it_is_shown() {
+    for (allow, deny) in [("", ""), ("loopback,10.0.0.0/8", ""), ("", "fd00::1"), ("all", "private,10.0.0.1")]
+    {
+        let rule = rule(allow, deny);
+        assert_eq!(rule.to_string().parse(), Ok(rule));
+    }
+    for other in
+        ["", "loopback", "public addresses loopback", "public addresses, nowhere", "public addresses; x"]
+    {
+        assert!(other.parse::<Rule>().is_err(), "{other:?}");
+    }
 }
 
 /// Every form of IPv6 that leads to an IPv4 address.

@@ -171,7 +171,7 @@ impl SessionPool {
         };
         match answered.await {
             Ok((status, body)) => Ping::read(status, &body),
-            Err(Fault::Connect(_) | Fault::NotAllowed) => Ping::Unsent,
+            Err(Fault::Connect(_) | Fault::NotAllowed(_)) => Ping::Unsent,
             Err(fault) if is_no_answer(&fault) => Ping::Unanswered,
             Err(_) => Ping::Failed,
         }

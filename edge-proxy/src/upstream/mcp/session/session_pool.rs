@@ -303,7 +303,7 @@ impl SessionPool {
         let initialized = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         let answer = match self.post(session, initialized, Retry::Safe).await {
             Ok(answer) => answer,
-            Err(unreachable @ (Fault::Connect(_) | Fault::NotAllowed)) => return Err(unreachable),
+            Err(unreachable @ (Fault::Connect(_) | Fault::NotAllowed(_))) => return Err(unreachable),
             // Nothing hangs on it.
             Err(fault) => {
                 self.http_pool.quirks.note(Quirk::RefusesInitialized, fault.to_string());

@@ -3,9 +3,11 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Output;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::support::fake::{Fake, Received, Step, id, json};
 use crate::support::gateway::{Gateway, Store};
@@ -118,6 +120,61 @@ async fn a_call_that_is_stopped_is_cancelled() {
     terminal.type_keys("\u{3}");
     assert_eq!(terminal.ended().await, -1, "{}", terminal.screen());
     receives(&upstream, "notifications/cancelled", calls + 1).await;
+}
+
+/// An upstream that answers a call with an error as soon as it is cancelled, as SDKs do.
+async fn obedient() -> Fake {
+    let told = Arc::new(Notify::new());
+    Fake::scripted(TOOLS, move |request| {
+        let message: Value = serde_json::from_str(&request.body).unwrap_or_default();
+        match message["method"].as_str()? {
+            "tools/call" => {
+                let error = r#"{"code":0,"message":"Request cancelled"}"#;
+                let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id(request));
+                Some(vec![Step::Until(Arc::clone(&told)), json(200, &answer)])
+            }
+            "notifications/cancelled" => {
+                told.notify_one();
+                None
+            }
+            _ => None,
+        }
+    })
+    .await
+}
+
+/// It is no fault of the upstream, whatever that says to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_stopped_is_counted_as_such() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    let (old, new) = (obedient().await, obedient().await);
+    for (era, upstream) in [("legacy", &old), ("modern", &new)] {
+        gateway.ctl(&format!("create upstream {era} --url {} --era {era}", upstream.url())).await;
+    }
+    gateway.ctl("create server dev --tool legacy/* --tool modern/*").await;
+    gateway.ctl("create token laptop --server dev").await;
+    gateway.admin.settled().await;
+    for (name, upstream) in [("legacy_slow", &old), ("modern_slow", &new)] {
+        for (number, era) in ["legacy", "modern"].into_iter().enumerate() {
+            let mut call = gateway.spawn_ctl(&["call", "dev", name, "--era", era]);
+            receives(upstream, "tools/call", number + 1).await;
+            let signal = format!("kill -s INT {}", call.id().unwrap());
+            assert!(std::process::Command::new("sh").args(["-c", &signal]).status().unwrap().success());
+            tokio::time::timeout(PATIENCE, call.wait()).await.unwrap().unwrap();
+        }
+    }
+    // Edges report what they counted after a moment.
+    eventually("the calls are counted", PATIENCE, || async {
+        let usage = gateway.ctl("usage").await;
+        let calls = |outcome: &str| -> u64 {
+            let cells = usage.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let counted = cells.filter(|cells| cells[2] == "tools/call" && cells[4] == outcome);
+            counted.map(|cells| cells[5].parse::<u64>().unwrap()).sum()
+        };
+        assert_eq!(calls("upstream-error"), 0, "{usage}");
+        if calls("cancelled") == 4 { Ok(()) } else { Err(usage) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// A request as it arrived.
@@ -24,6 +25,8 @@ pub(crate) enum Step {
     Flood(Vec<u8>),
     /// Says nothing for this long.
     Wait(Duration),
+    /// Says nothing until this is notified.
+    Until(Arc<Notify>),
     /// Closes the connection.
     Close,
 }
@@ -111,6 +114,7 @@ async fn serve(
                     stream.write_all(&bytes).await.ok()?;
                 },
                 Step::Wait(time) => tokio::time::sleep(time).await,
+                Step::Until(told) => told.notified().await,
                 Step::Close => return None,
             }
         }

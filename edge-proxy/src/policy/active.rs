@@ -44,6 +44,8 @@ struct State {
     /// The answer that the same request would get now, once that is a refusal.
     withdrawn: RefCell<Option<Failure>>,
     waker: RefCell<Option<Waker>>,
+    /// Whether the caller wants no more of what the permit is for.
+    given_up: Cell<bool>,
 }
 
 impl ActivePermits {
@@ -57,6 +59,7 @@ impl ActivePermits {
             permit: permit.clone(),
             withdrawn: RefCell::default(),
             waker: RefCell::default(),
+            given_up: Cell::default(),
         })
     }
 
@@ -120,7 +123,7 @@ impl SharedPermit {
 
     /// Holds the permit from now on. One that was withdrawn already stays so.
     pub fn hold(&self) -> ActivePermit {
-        let State { permits, principal, address, view, permit, withdrawn, waker: _ } = &*self.0;
+        let State { permits, principal, address, view, permit, withdrawn, waker: _, given_up } = &*self.0;
         ActivePermit::register(State {
             permits: Rc::clone(permits),
             principal: Arc::clone(principal),
@@ -129,7 +132,18 @@ impl SharedPermit {
             permit: permit.clone(),
             withdrawn: withdrawn.clone(),
             waker: RefCell::default(),
+            given_up: given_up.clone(),
         })
+    }
+
+    /// Notes that the caller wants no more of what the permit is for.
+    pub fn give_up(&self) {
+        self.0.given_up.set(true);
+    }
+
+    /// Whether the caller wants no more of what the permit is for.
+    pub fn is_given_up(&self) -> bool {
+        self.0.given_up.get()
     }
 }
 

@@ -46,6 +46,7 @@ impl<T, C: FnOnce(&'static str) + Unpin> Future for Detached<T, C> {
 impl<T, C: FnOnce(&'static str) + Unpin> Drop for Detached<T, C> {
     fn drop(&mut self) {
         let Some((call, cancel)) = self.call.take() else { return };
+        self.permit.give_up();
         without_client::go_on(&self.context, &self.permit, call, cancel);
     }
 }

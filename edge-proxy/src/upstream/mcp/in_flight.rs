@@ -12,6 +12,7 @@ use mcp::splice::Splice;
 
 use super::session::{ServerMessages, SessionKey, SessionPool};
 use super::session_messages;
+use crate::policy::SharedPermit;
 use crate::session::{Conversation, SessionId};
 use crate::snapshot::{Upstream, UpstreamKind};
 use crate::upstream::Context;
@@ -43,8 +44,8 @@ pub(in crate::upstream) struct InFlightCall {
 
 /// The way in which a call is cancelled.
 enum Cancellation {
-    /// Sends a notification in the session of the call.
-    Notify(Rc<SessionPool>),
+    /// Sends a notification in the session of the call, whose permit is given up.
+    Notify(Rc<SessionPool>, SharedPermit),
     /// Stops the task that makes the call.
     Stop(Rc<tokio::sync::Notify>),
 }
@@ -65,12 +66,13 @@ impl InFlightGuard {
         session_id: SessionId,
         id: Bytes,
         pool: Rc<SessionPool>,
+        permit: SharedPermit,
     ) -> Self {
         let server_messages = pool.server_messages(number, wants_progress);
         Self::register(
             context,
             number,
-            InFlightCall { session_id, id, cancellation: Cancellation::Notify(pool) },
+            InFlightCall { session_id, id, cancellation: Cancellation::Notify(pool, permit) },
             server_messages,
         )
     }
@@ -136,7 +138,8 @@ impl Context {
             open.filter_map(|(number, call)| Some((std::str::from_utf8(&call.id).ok()?, (number, call))));
         let found = std::str::from_utf8(id).ok().and_then(|id| ids::find(id, open));
         match found.map(|(number, call)| (number, &call.cancellation)) {
-            Some((number, Cancellation::Notify(pool))) => {
+            Some((number, Cancellation::Notify(pool, permit))) => {
+                permit.give_up();
                 let body = Splice::new().replace(at, number.to_string()).apply(notification);
                 session_messages::notify(Rc::clone(pool), *number, body);
             }

@@ -346,7 +346,9 @@ impl<T: Translator> UpstreamStream<T> {
         Ok(())
     }
 
+    /// Sets the outcome. However a call ends that its client has given up, that is its outcome.
     fn set_outcome(&mut self, outcome: Outcome) {
+        let outcome = if self.translator.call().active.is_given_up() { Outcome::Cancelled } else { outcome };
         self.outcome = Some(outcome);
         if let Some(account) = &mut self.account {
             account.outcome = outcome;

@@ -22,7 +22,7 @@ use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedS
 use crate::upstream::mcp::rewrite::{content, requests};
 use crate::upstream::mcp::translator::CallContext;
 use crate::upstream::mcp::{same_modern, unreadable, without_client};
-use crate::usage::Account;
+use crate::usage::{Account, Outcome};
 
 /// Messages that wait for the client; each may be as large as an event.
 const MAX_QUEUED: usize = 1;
@@ -74,7 +74,7 @@ async fn run_in_background(
         () = left_for_good => return,
     };
     if let Some(mut account) = account {
-        account.ended(outcome, message.len());
+        account.ended(if client.is_closed() { Outcome::Cancelled } else { outcome }, message.len());
     }
     // A client that has gone does not read it.
     let _: Result<(), _> = client.send(RelayedMessage { message, is_final: true }).await;

@@ -35,6 +35,7 @@ use crate::upstream::mcp::session::SessionKey;
 use crate::upstream::mcp::session_messages;
 use crate::upstream::mcp::task::MAX_LIFETIME;
 use crate::upstream::mcp::translator::{CallContext, CallInSession};
+use crate::usage::Outcome;
 
 /// Makes a call in a shared session.
 pub(in crate::upstream::mcp) async fn call(
@@ -49,8 +50,14 @@ pub(in crate::upstream::mcp) async fn call(
     let body = outgoing(&call, number);
     let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
     let numbered = (number, progress_token.is_some());
-    let mut guard =
-        InFlightGuard::new(&context, numbered, conversation.session_id, call.id(), Rc::clone(&sessions));
+    let mut guard = InFlightGuard::new(
+        &context,
+        numbered,
+        conversation.session_id,
+        call.id(),
+        Rc::clone(&sessions),
+        call.active.clone(),
+    );
     let retry = call.retry();
     let patience = match call.method {
         Method::TasksResult => MAX_LIFETIME,
@@ -66,6 +73,7 @@ pub(in crate::upstream::mcp) async fn call(
     let Call { task, permit, active, mut account, .. } = call.call;
     let task = task.map(|(task, _)| task);
     let (session_id, capabilities) = (conversation.session_id, conversation.capabilities);
+    let shared = active.clone();
     let cancelled = Rc::clone(&sessions);
     let cancel = move |why: &'static str| session_messages::cancel_request(&cancelled, number, why);
     let made = Detached::new(Rc::clone(&context), active, cancel, async move {
@@ -106,7 +114,8 @@ pub(in crate::upstream::mcp) async fn call(
             let rejoin = |translator: &mut SameLegacy, session| {
                 translator.in_session.session = session;
                 let id = translator.call.id.clone();
-                Some(InFlightGuard::new(&context, numbered, session_id, id, Rc::clone(&sessions)))
+                let permit = translator.call.active.clone();
+                Some(InFlightGuard::new(&context, numbered, session_id, id, Rc::clone(&sessions), permit))
             };
             match first {
                 FirstOfCall::Response(response, _) => {
@@ -122,7 +131,11 @@ pub(in crate::upstream::mcp) async fn call(
         if matches!(answered, Err(Fault::Timeout)) {
             session_messages::cancel_request(&sessions, number, session_messages::TIMED_OUT);
         }
-        record_outcome(answered, &mut account)
+        let answered = record_outcome(answered, &mut account);
+        if let Some(account) = account.as_mut().filter(|_| shared.is_given_up()) {
+            account.outcome = Outcome::Cancelled;
+        }
+        answered
     });
     Ok(made.await?.into())
 }

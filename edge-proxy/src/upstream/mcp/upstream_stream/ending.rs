@@ -55,7 +55,7 @@ impl<T: Translator> UpstreamStream<T> {
     pub(super) fn failed(&mut self, fault: Fault) -> Event {
         self.done = true;
         self.set_outcome(Outcome::UpstreamError);
-        if let Some(counted) = fault.counts_as() {
+        if let Some(counted) = fault.counts_as().filter(|_| self.outcome != Some(Outcome::Cancelled)) {
             self.context.environment.metrics.upstream_fault(counted).inc();
         }
         if fault == Fault::Timeout {

@@ -10,6 +10,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::refusals::{Asked, ask};
 use crate::support::fake::{Fake, id, json, tool};
 use crate::support::folder::Folder;
 use crate::support::gateway::EGRESS;
@@ -153,6 +154,21 @@ impl Secure {
 
 fn text(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Over HTTP/1 in TLS a client that is still writing finds the connection broken, and sees no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_arrives_though_the_client_is_still_writing() {
+    let secure = Secure::start().await;
+    let ca = secure.ours.ca.to_str().unwrap();
+    let options = ["--cacert", ca, "-H", "content-type: application/json", "-H", "expect:"];
+    let path = "/trunkline.registry.v1.UpstreamService/ListUpstreams";
+    let asked = Asked { path, options: &options, bearer: "wrong", body: 4_000_000 };
+    for version in ["--http1.1", "--http2"].repeat(8) {
+        let answer = ask(&secure.control, secure.folder.path(), version, &asked);
+        let expected = ["401", "UNAUTHENTICATED", "ADMIN_REQUIRED"].map(str::to_owned);
+        assert_eq!(<[String; 3]>::from(answer), expected, "{version}");
+    }
 }
 
 #[tokio::test]

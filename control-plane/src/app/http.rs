@@ -121,26 +121,26 @@ fn refusal(error: NameError) -> String {
     format!("{error}; see --allowed-host")
 }
 
-/// Reads what is left of a request's body before an answer that did not wait for it, and what is left then beside the answer:
-/// clients over HTTP/2 that are still writing, or are told to stop, may throw the answer away. Those of gRPC do not.
+/// Reads what is left of a request's body before an answer that did not wait for it: clients that are still writing may throw the
+/// answer away, or find the connection closed. Those of gRPC do not, and those who ask over HTTP/1 whether to go on need not.
 pub(super) async fn hear_out(request: Request, next: Next) -> Response {
-    let is_heard_out = request.version() == Version::HTTP_2
-        && !is_grpc(request.headers())
-        && !request.body().is_end_stream();
-    if !is_heard_out {
+    let is_http1 = request.version() < Version::HTTP_2;
+    let asks = is_http1 && request.headers().contains_key(header::EXPECT);
+    if asks || is_grpc(request.headers()) || request.body().is_end_stream() {
         return next.run(request).await;
     }
     let (head, body) = request.into_parts();
     let (body, mut rest) = LentBody::new(body);
     let response = next.run(Request::from_parts(head, Body::new(body))).await;
-    // Who is refused because there is too much to do must not make more of it.
-    if response.status() != StatusCode::SERVICE_UNAVAILABLE
-        && let Ok(mut rest) = rest.try_recv()
-    {
-        // What is beside the answer ends with the connection. Until then it holds one of the connection's streams.
-        if !inbound::linger(&mut rest).await {
-            tokio::spawn(async move { inbound::linger(&mut rest).await });
-        }
+    // Who is refused because there is too much to do must not make more of it. Over HTTP/1 a connection may be too many.
+    let is_crowded = match response.status() {
+        StatusCode::SERVICE_UNAVAILABLE => true,
+        StatusCode::TOO_MANY_REQUESTS => is_http1,
+        _ => false,
+    };
+    if !is_crowded && let Ok(mut rest) = rest.try_recv() {
+        // Of one that is longer than anybody should send, the answer may be lost.
+        let _: bool = inbound::linger(&mut rest).await;
     }
     response
 }

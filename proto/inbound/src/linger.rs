@@ -1,5 +1,6 @@
-//! The rest of a body that nobody wants. A client that is still writing does not read the response yet, and over HTTP/2 some
-//! throw it away when they are told to stop writing; so the rest is read for a while, and nothing of it kept.
+//! The rest of a body that nobody wants. A client that is still writing does not read the response yet: over HTTP/2 some throw it
+//! away when they are told to stop writing, and over HTTP/1 they find the connection closed. So the rest is read for a while, and
+//! nothing of it kept.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,7 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
 /// The time for the rest of a body.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The time without a byte of it. Clients that ask whether to go on do so after a second at the latest (`curl`).
+const SILENCE: Duration = Duration::from_secs(2);
 /// The bytes of the rest of a body.
 const MAX_BYTES: usize = 16 << 20;
 
@@ -18,11 +21,12 @@ const MAX_BYTES: usize = 16 << 20;
 pub async fn linger<B: Body + Unpin>(body: &mut B) -> bool {
     let rest = async {
         let mut left = MAX_BYTES;
-        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        loop {
+            let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+            let Some(frame) = tokio::time::timeout(SILENCE, frame).await.ok()? else { return Some(()) };
             let length = frame.ok()?.data_ref().map_or(0, Buf::remaining);
             left = left.checked_sub(length)?;
         }
-        Some(())
     };
     // A client that takes longer is cut off.
     matches!(tokio::time::timeout(PATIENCE, rest).await, Ok(Some(())))
@@ -104,6 +108,22 @@ mod tests {
     async fn who_writes_no_more_is_cut_off() {
         let stream = futures_util::stream::pending::<Result<Frame<Bytes>, std::io::Error>>();
         assert!(!linger(&mut StreamBody::new(stream)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_writes_slowly_is_heard_for_a_while() {
+        let after_a_second = |count| {
+            let frames = futures_util::stream::unfold(0, move |at| async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let frame = Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"a")));
+                (at < count).then_some((frame, at + 1))
+            });
+            StreamBody::new(Box::pin(frames))
+        };
+        assert!(linger(&mut after_a_second(5)).await);
+        let started = tokio::time::Instant::now();
+        assert!(!linger(&mut after_a_second(1_000)).await);
+        assert_eq!(started.elapsed(), PATIENCE);
     }
 
     #[tokio::test]

@@ -58,7 +58,8 @@ async fn edge_status(control: &Control, id: &str) -> EdgeStatus {
 }
 
 async fn delete_edge(control: &Control, id: &str) {
-    let request = control.admin(DeleteEdgeRequest { name: format!("edges/{id}"), ..Default::default() });
+    let request =
+        control.admin(DeleteEdgeRequest { name: format!("edges/{id}"), force: true, ..Default::default() });
     FleetServiceClient::new(control.channel.clone()).delete_edge(request).await.unwrap();
 }
 
@@ -410,7 +411,19 @@ async fn texts_of_an_edge_are_short_and_printable() {
             assert!(!status.message().contains(&bad), "{status:?}");
         }
     }
+    for bad in ["\u{1b}]0;owned\u{7}", "a\nb", "\u{9b}2J", &"x".repeat(4_097)] {
+        let edge = Edge { egress: bad.to_owned(), ..good.clone() };
+        let mut refused =
+            EdgeEnd::connect_as(&control.channel, edge, &credential, Held::new()).await.unwrap();
+        let status = refused.until_end().await.0.unwrap();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(!status.message().contains(bad), "{status:?}");
+    }
     let status = edge_status(&control, "e1").await;
-    assert_eq!((status.version.as_str(), status.connected), ("", false));
-    EdgeEnd::connect_as(&control.channel, good, &credential, Held::new()).await.unwrap().until_alive().await;
+    assert_eq!((status.version.as_str(), status.egress.as_str(), status.connected), ("", "", false));
+    let egress = "public addresses, loopback; never 10.0.0.0/8";
+    let good = Edge { egress: egress.to_owned(), ..good };
+    let mut edge = EdgeEnd::connect_as(&control.channel, good, &credential, Held::new()).await.unwrap();
+    edge.until_alive().await;
+    assert_eq!(edge_status(&control, "e1").await.egress, egress);
 }

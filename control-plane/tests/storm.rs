@@ -98,7 +98,8 @@ async fn an_edge_that_waits_is_told_when_its_stream_is_over() {
     streams(&control, 1, 2).await;
 
     let mut fleet = FleetServiceClient::new(control.channel.clone());
-    let request = control.admin(DeleteEdgeRequest { name: "edges/e2".to_owned(), ..Default::default() });
+    let request =
+        control.admin(DeleteEdgeRequest { name: "edges/e2".to_owned(), force: true, ..Default::default() });
     fleet.delete_edge(request).await.unwrap();
     assert_eq!(deleted.until_end().await.0.unwrap().code(), Code::Unauthenticated);
     streams(&control, 1, 1).await;

@@ -196,8 +196,26 @@ async fn a_deleted_edge_is_refused() {
     let mut fleet = FleetServiceClient::new(control.channel.clone());
     let listed = fleet.list_edges(control.admin(ListEdgesRequest::default())).await.unwrap().into_inner();
     assert_eq!((listed.edges[0].name.as_str(), listed.edges[0].connected), ("edges/e1", true));
-    let request = control.admin(DeleteEdgeRequest { name: "edges/e1".to_owned(), ..Default::default() });
-    fleet.delete_edge(request).await.unwrap();
+    let delete = |validate_only, force| {
+        control.admin(DeleteEdgeRequest { name: "edges/e1".to_owned(), validate_only, force })
+    };
+    // While it is connected, only by force: from any replica, and also where nothing would be deleted.
+    let other = control.replica().await;
+    for validate_only in [true, false] {
+        let mut fleet = FleetServiceClient::new(other.channel.clone());
+        let refused = fleet.delete_edge(delete(validate_only, false)).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (
+                Code::FailedPrecondition,
+                "edges/e1 is connected; once deleted it serves on what it has, without hearing of revocations, for \
+                 --trust-max-age at most; stop it first, or set `force`"
+            )
+        );
+    }
+    fleet.delete_edge(delete(true, true)).await.unwrap();
+    assert!(edge_status(&control, "edges/e1").await.connected);
+    fleet.delete_edge(delete(false, true)).await.unwrap();
     assert_eq!(edge.until_end().await.0.unwrap().code(), Code::Unauthenticated);
     let again = EdgeEnd::connect(&control.channel, "e1", &credential, Held::new()).await.err().unwrap();
     assert_eq!(again.code(), Code::Unauthenticated);
@@ -245,7 +263,8 @@ async fn edges_are_told_of_each_other_by_every_control_plane() {
     let before = edge_status(&control, "edges/e2").await.acked_revision;
     drop(here);
     let mut fleet = FleetServiceClient::new(control.channel.clone());
-    let request = control.admin(DeleteEdgeRequest { name: "edges/e1".to_owned(), ..Default::default() });
+    let request =
+        control.admin(DeleteEdgeRequest { name: "edges/e1".to_owned(), force: true, ..Default::default() });
     assert!(holds(&there.held, StreamType::Sibling, "siblings/e1"));
     fleet.delete_edge(request).await.unwrap();
     there.until(|held| !holds(held, StreamType::Sibling, "siblings/e1")).await;

@@ -8,7 +8,7 @@ use crate::commands::get::{self, Query};
 use crate::commands::{Invocation, rollout};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::kinds::{Kind, short_name};
 use crate::manifest;
 use crate::output::{self, Format};
@@ -163,15 +163,14 @@ async fn send(client: &ControlClient, targets: &[Named], args: &Args, validate_o
     if !others.is_empty() {
         others.iter().try_for_each(|(kind, _)| refuse_flags(kind, args))?;
         // What could fail is looked at before the first is deleted.
-        send_each(client, &others, true).await?;
-        refuse_connected(client, &others, args.force).await?;
+        send_each(client, &others, args, true).await?;
     }
     let mut revision = 0;
     if !registered.is_empty() {
         revision = send_at_once(client, &registered, args, validate_only).await?;
     }
     if !validate_only {
-        send_each(client, &others, false).await?;
+        send_each(client, &others, args, false).await?;
     }
     Ok(revision)
 }
@@ -182,23 +181,6 @@ fn refuse_flags(kind: &Kind, args: &Args) -> Result {
     for (flag, given) in [("--force", forced), ("--etag", args.etag.is_some())] {
         if given {
             return Err(Error::usage(format!("{flag} has no meaning for {}; leave it out", kind.words())));
-        }
-    }
-    Ok(())
-}
-
-/// An edge that is connected would serve on, and hear of no revocation any more.
-async fn refuse_connected(client: &ControlClient, targets: &[&Named], force: bool) -> Result {
-    for (kind, name) in targets.iter().filter(|(kind, _)| kind.name == EDGE && !force) {
-        let edge = reflection::to_json(&get::one(client, kind, name).await?);
-        if edge["connected"] == true {
-            return Err(Error::new(
-                Exit::Conflict,
-                format!(
-                    "{name} is connected; once deleted it serves on what it has, without hearing of revocations, for \
-                     --trust-max-age at most; stop it first, or add --force"
-                ),
-            ));
         }
     }
     Ok(())
@@ -222,9 +204,12 @@ async fn send_at_once(
     Ok(reflection::number(&answer, "revision"))
 }
 
-async fn send_each(client: &ControlClient, targets: &[&Named], validate_only: bool) -> Result {
+async fn send_each(client: &ControlClient, targets: &[&Named], args: &Args, validate_only: bool) -> Result {
     for (kind, name) in targets {
-        let request = json!({ "name": name, "validateOnly": validate_only });
+        let mut request = json!({ "name": name, "validateOnly": validate_only });
+        if kind.name == EDGE {
+            request["force"] = args.force.into();
+        }
         client.call(&kind.method("Delete"), request).await?;
     }
     Ok(())

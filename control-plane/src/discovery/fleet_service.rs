@@ -109,6 +109,15 @@ pub(super) fn edge_of<'a>(field: &str, name: &'a str) -> Result<&'a str, Error> 
     id.ok_or_else(|| Error::field(field, format!("`{name}` is not of the form `edges/{{edge}}`")))
 }
 
+/// An edge whose stream is open would serve on, and hear of no revocation any more.
+fn connected(name: &str) -> Error {
+    let text = format!(
+        "{name} is connected; once deleted it serves on what it has, without hearing of revocations, for --trust-max-age at \
+         most; stop it first, or set `force`"
+    );
+    Error::new(Code::FailedPrecondition, "EDGE_CONNECTED", text).with("name", name)
+}
+
 fn not_found(name: &str) -> Error {
     Error::new(Code::NotFound, "EDGE_NOT_FOUND", format!("{name} does not exist")).with("name", name)
 }
@@ -142,13 +151,16 @@ impl FleetService for FleetApi {
         &self,
         request: Request<DeleteEdgeRequest>,
     ) -> Result<Response<DeleteEdgeResponse>, Status> {
-        let DeleteEdgeRequest { name, validate_only, force: _ } = request.into_inner();
+        let DeleteEdgeRequest { name, validate_only, force } = request.into_inner();
         let id = id(&name)?;
-        let exists = match validate_only {
-            true => self.fleet.get(id).await.map_err(Error::from)?.is_some(),
-            false => self.fleet.delete(id).await.map_err(Error::from)?,
-        };
-        if exists { Ok(Response::new(DeleteEdgeResponse {})) } else { Err(not_found(&name).into()) }
+        let found = self.fleet.get(id).await.map_err(Error::from)?.ok_or_else(|| not_found(&name))?;
+        if found.connected && !force {
+            return Err(connected(&name).into());
+        }
+        if !validate_only && !self.fleet.delete(id).await.map_err(Error::from)? {
+            return Err(not_found(&name).into());
+        }
+        Ok(Response::new(DeleteEdgeResponse {}))
     }
 
     async fn watch_rollout(

@@ -81,7 +81,7 @@ async fn nothing_is_pruned_by_accident(store: Store) {
     assert_eq!(
         said(&refused),
         (
-            "- upstreams/d\nerror: this deletes 1 resource of set team, and nobody can be asked here; \
+            "- upstreams/d\nmcpctl: this deletes 1 resource of set team, and nobody can be asked here; \
              nothing was changed; add --yes to confirm\n"
                 .to_owned(),
             2
@@ -103,7 +103,7 @@ async fn nothing_is_pruned_by_accident(store: Store) {
         said(&refused),
         (
             "warning: set tem is new; did you mean --set team?\n\
-             error: set team has applied upstreams/a, upstreams/b, upstreams/c; add --set team to change them there, \
+             mcpctl: set team has applied upstreams/a, upstreams/b, upstreams/c; add --set team to change them there, \
              or add --take-over to move them to set tem\n"
                 .to_owned(),
             6
@@ -149,7 +149,7 @@ async fn many_are_deleted_or_none(store: Store) {
     assert_eq!(
         said(&gateway.try_ctl(&["delete", "-f", "team.yaml", "-f", "server.yaml"]).await),
         (
-            "- upstreams/a\n- upstreams/b\n- servers/dev\nerror: this deletes 3 resources, and nobody can be asked here; \
+            "- upstreams/a\n- upstreams/b\n- servers/dev\nmcpctl: this deletes 3 resources, and nobody can be asked here; \
              nothing was changed; add --yes to confirm\n"
                 .to_owned(),
             2
@@ -180,7 +180,7 @@ async fn trials_change_nothing(gateway: &Gateway) {
         assert_eq!(said(&gateway.try_ctl(line).await), (connected.to_owned(), 6));
     }
     assert_eq!(gateway.ctl("delete edge e0 --force --dry-run").await, "edges/e0 deleted (dry run)\n");
-    let (text, code) = said(&gateway.try_ctl(&["delete", "edge", "e0", "nosuch"]).await);
+    let (text, code) = said(&gateway.try_ctl(&["delete", "edge", "e0", "nosuch", "--force"]).await);
     assert!(text.starts_with("error: edges/nosuch does not exist") && code == 3, "{text}");
     assert_eq!(
         said(&gateway.try_ctl(&["delete", "join-token", token, "--force"]).await),
@@ -256,11 +256,12 @@ async fn a_start_that_fails_keeps_the_bearers() {
     // While it runs, nobody else gets as far as its files.
     let (text, code) = said(&dev.command().output().unwrap());
     let holder = format!(
-        "is in use by mcpctl, process {}, on 127.0.0.1:{}; stop that first",
+        "is in use by mcpctl, process {}, on 127.0.0.1:{}; stop that first, or start this one with another --data-dir, \
+         --edge-listen, --control-listen and --ops-listen\n",
         first.pid(),
         dev.control
     );
-    assert!(text.contains(&holder) && code == 1, "{text}");
+    assert!(text.ends_with(&holder) && code == 1, "{text}");
     assert_eq!(std::fs::read_to_string(dev.file()).unwrap(), before);
 
     first.kill();
@@ -273,6 +274,9 @@ async fn a_start_that_fails_keeps_the_bearers() {
     let _again = dev.start("again").await;
     let bearer = dev.ctl(&["config", "get-bearer", "laptop"]);
     assert!(bearer.status.success(), "{bearer:?}");
+    // One that was killed could not revoke the join token of its edge; the next one has.
+    let (tokens, _, code) = whole(&dev.ctl(&["get", "join-tokens", "-o", "name"]));
+    assert_eq!((tokens.lines().count(), code), (1, 0), "{tokens}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -354,6 +358,8 @@ async fn an_edge_of_dev_that_was_deleted_or_lost_comes_back_by_itself() {
     assert!(dev.ctl(&["create", "token", "laptop", "--server", "*"]).status.success());
     let revoked = whole(&dev.ctl(&["revoke", "token", "laptop"]));
     assert_eq!(revoked, ("tokens/laptop revoked\n".to_owned(), String::new(), 0));
+    let (again, _, code) = whole(&dev.ctl(&["revoke", "token", "laptop"]));
+    assert!(again.starts_with("tokens/laptop was revoked already, ") && code == 0, "{again}");
     assert!(first.terminate(PATIENCE).success());
     std::fs::remove_dir_all(dev.data().join("edge")).unwrap();
     let _second = dev.start("second").await;
@@ -438,7 +444,7 @@ fn a_context_with_bearers_is_not_deleted_without_a_question() {
     assert!(std::fs::read_to_string(&file).unwrap().contains("s3cret"));
     let (text, code) = asked("\u{4}");
     assert!(
-        text.contains("continue? [y/N] \r\nerror: stopped; nothing was changed") && code == 1,
+        text.contains("continue? [y/N] \r\nmcpctl: stopped; nothing was changed") && code == 1,
         "{text:?}"
     );
     let (text, code) = asked("yes\n");

@@ -9,8 +9,8 @@ use clap::CommandFactory as _;
 use printable::logs::{PrintableFields, filter as log_filter};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use startup::DirectoryLock;
 use startup::options::{address, parse_from};
+use startup::{DirectoryLock, LockError};
 use trunkline_control_plane::app::{self as control_plane, Running as ControlPlane};
 use trunkline_control_plane::config::Config as ControlConfig;
 use trunkline_edge_proxy::app::{self as edge_proxy, StartError};
@@ -264,9 +264,16 @@ fn edge_config(args: &Args, folder: &Path, control_url: &str, join_token: &str) 
     Ok(EdgeConfig { egress: args.egress(), ..config })
 }
 
-/// Takes the data directory for this process.
+/// Takes the data directory for this process. A gateway beside another needs addresses of its own as well.
 fn lock(folder: &Path, address: SocketAddr) -> Result<DirectoryLock> {
-    DirectoryLock::take(folder, "dev", address).map_err(|error| Error::failure(error.to_string()))
+    DirectoryLock::take(folder, "dev", address).map_err(|error| match error {
+        LockError::InUse { of, holder } => Error::failure(format!(
+            "{} is in use by {holder}; stop that first, or start this one with another --data-dir, --edge-listen, \
+             --control-listen and --ops-listen",
+            of.display()
+        )),
+        LockError::Failed { .. } => Error::failure(error.to_string()),
+    })
 }
 
 fn stopped() -> Error {

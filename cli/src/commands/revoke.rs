@@ -1,12 +1,16 @@
 //! `mcpctl revoke token NAME`: revokes a token; `mcpctl revoke join-token NAME`: no edge enrols with it any more.
 
+use prost_reflect::DynamicMessage;
 use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::commands::{Invocation, rollout};
+use crate::commands::{Invocation, get, rollout};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::{Kind, short_name};
 use crate::output;
+use crate::parse::short_duration;
 use crate::reflection;
 
 /// Arguments of `revoke`.
@@ -30,13 +34,15 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     if kind.name == "JoinToken" {
         return revoke_join_token(&client, kind, &name, args.wait).await;
     }
+    // Who asks for what does not exist is told so by the next call.
+    let before = get::one(&client, kind, &args.name).await.ok();
     let answer = client.call(&kind.method("Revoke"), json!({ "name": name })).await?;
     let token = reflection::submessage(&answer, "token")
         .ok_or_else(|| Error::failure("the response contains no token"))?;
     invocation.forget_bearer(&short_name(&name));
     match &invocation.format {
         Some(format) => output::print(&output::resources(kind, std::slice::from_ref(&token), true, format)?)?,
-        None => output::print(&format!("{name} revoked"))?,
+        None => output::print(&format!("{name} {}", done(before.as_ref())))?,
     }
     let meta = reflection::submessage(&token, "meta")
         .ok_or_else(|| Error::failure("the response contains no revision"))?;
@@ -46,6 +52,17 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
     rollout::wait_for_revocation(invocation, &client, revision).await;
     Ok(())
+}
+
+/// What became of a token that was `before`.
+fn done(before: Option<&DynamicMessage>) -> String {
+    let text = before.and_then(|token| reflection::to_json(token)["revokeTime"].as_str().map(str::to_owned));
+    match text.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok()) {
+        Some(time) => {
+            format!("was revoked already, {} ago", short_duration(OffsetDateTime::now_utc() - time))
+        }
+        None => "revoked".to_owned(),
+    }
 }
 
 /// A join token that is revoked is gone: nothing needs to know it any more.

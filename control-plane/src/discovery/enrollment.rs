@@ -69,8 +69,9 @@ impl Enrollment {
         Ok(self.join_tokens.create(CreateJoinTokenRequest::default()).await?.join_token)
     }
 
-    /// Makes a join token with which the edge of this id enrols as often as it must.
+    /// Makes a join token with which the edge of this id enrols as often as it must, in the place of every such token of it.
     pub async fn create_join_token_of(&self, edge: &str) -> Result<CreateJoinTokenResponse, Error> {
+        self.join_tokens.delete_unlimited_of(edge).await?;
         let request = CreateJoinTokenRequest {
             edge: format!("edges/{edge}"),
             max_uses: Some(0),

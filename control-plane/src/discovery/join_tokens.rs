@@ -94,6 +94,11 @@ impl JoinTokenManager {
         if exists { Ok(()) } else { Err(not_found(name)) }
     }
 
+    /// Revokes the join tokens with which this edge alone enrols as often as it must.
+    pub(super) async fn delete_unlimited_of(&self, edge: &str) -> Result<(), Error> {
+        Ok(self.table.delete_unlimited_of(edge).await?)
+    }
+
     /// Builds the messages of rows, which are in the order of their ids.
     async fn with_edges(&self, rows: Vec<JoinTokenRow>) -> Result<Vec<JoinToken>, Error> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };

@@ -60,6 +60,16 @@ impl JoinTokens {
         Self { store: store.clone() }
     }
 
+    /// Deletes the tokens with which the edge of this id alone enrols as often as it likes.
+    pub async fn delete_unlimited_of(&self, edge: &str) -> sqlx::Result<()> {
+        let _turn = self.store.turn().await;
+        sqlx::query("DELETE FROM join_tokens WHERE edge = $1 AND max_uses = 0")
+            .bind(edge)
+            .execute(self.store.pool())
+            .await?;
+        Ok(())
+    }
+
     /// Stores a join token, and forgets those that ended a week ago.
     pub async fn add(&self, new: &NewJoinToken<'_>) -> sqlx::Result<()> {
         let now = clock::now_us();

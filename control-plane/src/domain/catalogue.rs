@@ -1,21 +1,24 @@
 //! The entries of upstreams, as far as the members of virtual servers select by them: names, labels, hints, and
-//! whether it is there. Kept current resource by resource; it knows nothing of where they come from.
+//! whether it is there; and those servers. Kept current resource by resource; it knows nothing of where they come from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::iter;
 
 use trunkline::common::v1::Meta;
-use trunkline::registry::v1::{Prompt, Resource, Tool, Upstream};
+use trunkline::registry::v1::{Prompt, Resource, Server, Tool, Upstream};
 
+use super::server_names::KnownNames;
 use super::{Kind, KindRules, names};
 use crate::clock;
 
-/// All upstreams with their entries, and the names of the servers.
+/// All upstreams with their entries, and the virtual servers.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     upstreams: BTreeMap<String, UpstreamEntry>,
-    /// The names of the virtual servers.
-    servers: BTreeSet<String>,
+    /// The virtual servers, by name.
+    servers: BTreeMap<String, Server>,
+    /// What was worked out from all of this so far.
+    known_names: KnownNames,
 }
 
 /// An upstream.
@@ -59,6 +62,11 @@ impl Entry {
 }
 
 impl UpstreamEntry {
+    /// Tells whether it has no entries of any kind.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.iter().all(BTreeMap::is_empty)
+    }
+
     /// The entries of a kind whose own name is, or matches, `own`.
     pub fn entries<'a>(&'a self, kind: Kind, own: &'a str) -> Box<dyn Iterator<Item = &'a Entry> + 'a> {
         let Some(all) = slot(kind).map(|slot| &self.entries[slot]) else { return Box::new(iter::empty()) };
@@ -84,6 +92,7 @@ impl Catalogue {
 
     /// Takes an upstream in, its entries staying.
     pub fn put_upstream(&mut self, upstream: &Upstream) {
+        self.known_names = KnownNames::default();
         let id = names::id(&upstream.name).to_owned();
         let known = self.upstreams.entry(id.clone()).or_default();
         known.id = id;
@@ -111,18 +120,38 @@ impl Catalogue {
         self.put(prompt, Entry { available, position: prompt.position, ..Entry::default() });
     }
 
-    /// Takes the name of a virtual server in.
-    pub fn put_server(&mut self, name: &str) {
-        self.servers.insert(name.to_owned());
+    /// Takes a virtual server in.
+    pub fn put_server(&mut self, server: &Server) {
+        self.known_names = KnownNames::default();
+        self.servers.insert(server.name.clone(), server.clone());
     }
 
     /// Tells whether there is a virtual server of this name; with `*`, whether there is any.
     pub fn has_server(&self, name: &str) -> bool {
-        if name == "*" { !self.servers.is_empty() } else { self.servers.contains(name) }
+        if name == "*" { !self.servers.is_empty() } else { self.servers.contains_key(name) }
+    }
+
+    /// The virtual server of this name.
+    pub(super) fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.get(name)
+    }
+
+    /// The names of all virtual servers.
+    pub(super) fn servers(&self) -> impl Iterator<Item = &str> {
+        self.servers.keys().map(String::as_str)
+    }
+
+    /// What was worked out from all of this so far.
+    pub(super) fn known_names(&self) -> &KnownNames {
+        &self.known_names
     }
 
     /// Forgets a server, an upstream with its entries, or an entry. Other names are nothing to it.
     pub fn remove(&mut self, kind: Kind, name: &str) {
+        if kind == Kind::Token {
+            return;
+        }
+        self.known_names = KnownNames::default();
         if kind == Kind::Server {
             self.servers.remove(name);
         }
@@ -150,6 +179,7 @@ impl Catalogue {
             uid: meta.uid.clone(),
             ..entry
         };
+        self.known_names = KnownNames::default();
         let upstream = self.upstreams.entry(id.to_owned()).or_default();
         id.clone_into(&mut upstream.id);
         upstream.entries[slot].insert(own, entry);

@@ -42,7 +42,7 @@ macro_rules! each_kind {
             Token {
                 package: identity, collection: "tokens", under_upstream: false,
                 manifest: Token "token",
-                output_only: [revoke_time, key_id, state, reason],
+                output_only: [revoke_time, key_id, state, reason, unmatched],
             }
         }
     };

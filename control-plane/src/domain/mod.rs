@@ -19,6 +19,7 @@ mod prompt;
 pub mod reflect;
 mod resource;
 mod server;
+mod server_names;
 mod server_state;
 mod surroundings;
 pub mod token;

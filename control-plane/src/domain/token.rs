@@ -1,7 +1,8 @@
 //! Tokens: what their author may write, and which servers they name.
 
 use mcp::uri;
-use trunkline::identity::v1::{Token, TokenState};
+use trunkline::identity::v1::{Scope, Token, TokenState};
+use trunkline::registry::v1::UpstreamState;
 
 use super::{Catalogue, Kind, KindRules, Reference, Surroundings, Violations, meta, names};
 use crate::clock;
@@ -9,6 +10,8 @@ use crate::clock;
 const MAX_DESCRIPTION: usize = 1_024;
 const MAX_PATTERNS: usize = 1_000;
 const MAX_PATTERN_BYTES: usize = 2_048;
+/// Entries of a scope that match nothing, and are named.
+const MAX_UNMATCHED: usize = 100;
 /// Every server.
 const ALL: &str = "*";
 
@@ -56,7 +59,8 @@ impl KindRules for Token {
     fn search(&self) -> Vec<&str> {
         vec![&self.description]
     }
-    const COMPUTED: &'static [&'static str] = &["state", "reason"];
+    const COMPUTED: &'static [&'static str] = &["state", "reason", "unmatched"];
+    const SEES_UPSTREAM_STATES: bool = true;
     fn evaluate(&mut self, around: &Surroundings<'_>) {
         let (state, reason) = if self.revoke_time.is_some() {
             (TokenState::Revoked, "it was revoked".to_owned())
@@ -68,6 +72,10 @@ impl KindRules for Token {
                 None => (TokenState::Valid, String::new()),
             }
         };
+        // Of what nobody can use, nothing is missing.
+        let is_valid = state == TokenState::Valid;
+        let scope = self.scope.as_ref().filter(|_| is_valid);
+        self.unmatched = scope.map(|scope| unmatched(scope, around)).unwrap_or_default();
         self.set_state(state);
         self.reason = reason;
     }
@@ -89,6 +97,40 @@ fn unusable(servers: &[String], catalogue: &Catalogue) -> Option<String> {
         [one] => format!("{one} does not exist"),
         many => format!("none of its {} servers exists", many.len()),
     })
+}
+
+/// The entries of a scope that match nothing on its servers: the first of them, and how many there are besides. Where nothing of
+/// an upstream was imported yet, nothing can be said; and `*` means all there is, be it nothing.
+fn unmatched(scope: &Scope, around: &Surroundings<'_>) -> Vec<String> {
+    let lists = [
+        ("tools", Kind::Tool, &scope.tools),
+        ("resources", Kind::Resource, &scope.resources),
+        ("prompts", Kind::Prompt, &scope.prompts),
+    ];
+    let is_narrow = |pattern: &&String| pattern.bytes().any(|byte| byte != b'*');
+    if !lists.iter().any(|(_, _, list)| list.iter().any(|pattern| is_narrow(&pattern))) {
+        return Vec::new();
+    }
+    let servers = around.catalogue.names_of(&scope.servers);
+    let mut found = Vec::new();
+    for (field, kind, list) in lists {
+        let mut empty = servers.iter().flat_map(|names| names.empty_upstreams(kind));
+        if empty.any(|id| !is_imported(id, around)) {
+            continue;
+        }
+        let missing = |pattern: &&String| !servers.iter().any(|names| names.matches(kind, pattern));
+        let missing = list.iter().filter(is_narrow).filter(missing);
+        found.extend(missing.map(|pattern| format!("{field}: {pattern}")));
+    }
+    let more = found.len().saturating_sub(MAX_UNMATCHED);
+    found.truncate(MAX_UNMATCHED);
+    found.extend((more > 0).then(|| format!("and {more} more")));
+    found
+}
+
+/// Tells whether what an upstream has is known, although it has nothing.
+fn is_imported(id: &str, around: &Surroundings<'_>) -> bool {
+    around.upstream_states.get(&names::upstream(id)) == Some(&UpstreamState::Ready)
 }
 
 fn validate_list(field: &str, list: &[String], violations: &mut Violations) {
@@ -120,7 +162,9 @@ fn validate_uri_pattern(field: String, pattern: &str, violations: &mut Violation
 
 #[cfg(test)]
 mod tests {
-    use trunkline::identity::v1::Scope;
+    use std::collections::BTreeMap;
+
+    use trunkline::registry::v1::{Member, Server, Tool, Upstream};
 
     use super::*;
 
@@ -179,12 +223,86 @@ mod tests {
         assert_eq!(state(&catalogue, &["*"], 11, false), unusable("there is no server"));
         assert_eq!(state(&catalogue, &[], 11, false), unusable("its scope names no server"));
         assert_eq!(state(&catalogue, &["servers/a"], 11, false), unusable("servers/a does not exist"));
-        catalogue.put_server("servers/b");
+        catalogue.put_server(&Server { name: "servers/b".to_owned(), ..Server::default() });
         assert_eq!(state(&catalogue, &["*"], 11, false), (TokenState::Valid, String::new()));
         assert_eq!(state(&catalogue, &["servers/a", "servers/b"], 11, false).0, TokenState::Valid);
         assert_eq!(state(&catalogue, &["servers/b"], 10, false).0, TokenState::Expired);
         assert_eq!(state(&catalogue, &["servers/b"], 10, true).0, TokenState::Revoked);
         catalogue.remove(Kind::Server, "servers/b");
         assert_eq!(state(&catalogue, &["servers/b"], 11, false), unusable("servers/b does not exist"));
+    }
+
+    fn catalogue(tools: usize) -> Catalogue {
+        let mut catalogue = Catalogue::default();
+        for id in ["mine", "new"] {
+            catalogue.put_upstream(&Upstream { name: names::upstream(id), ..Upstream::default() });
+        }
+        for number in 0..tools {
+            let name = names::entry(Kind::Tool, "mine", &format!("tool{number}"));
+            catalogue.put_tool(&Tool { name, ..Tool::default() });
+        }
+        for (id, target) in [("a", "mine/*"), ("b", "new/*")] {
+            let member = Member { r#match: target.to_owned(), ..Member::default() };
+            let name = format!("servers/{id}");
+            catalogue.put_server(&Server { name, tools: vec![member], ..Server::default() });
+        }
+        catalogue
+    }
+
+    fn unmatched_of(
+        catalogue: &Catalogue,
+        states: &BTreeMap<String, UpstreamState>,
+        server: &str,
+        tools: &[&str],
+    ) -> Vec<String> {
+        let mut token = Token {
+            scope: Some(Scope {
+                servers: vec![server.to_owned()],
+                tools: tools.iter().map(|&tool| tool.to_owned()).collect(),
+                prompts: vec!["*".to_owned()],
+                ..Scope::default()
+            }),
+            ..Token::default()
+        };
+        token.evaluate(&Surroundings { now_us: 10, catalogue, upstream_states: states });
+        token.unmatched
+    }
+
+    #[test]
+    fn what_matches_nothing_is_named_once_everything_is_imported() {
+        let catalogue = catalogue(2);
+        let unmatched = |state: UpstreamState, server: &str, tools: &[&str]| {
+            let states = BTreeMap::from([(names::upstream("new"), state)]);
+            unmatched_of(&catalogue, &states, server, tools)
+        };
+        let (ready, pending) = (UpstreamState::Ready, UpstreamState::Pending);
+        let none: [&str; 0] = [];
+        assert_eq!(unmatched(ready, "servers/a", &["mine_tool0", "*", "mine_tool*", "**"]), none);
+        assert_eq!(unmatched(pending, "servers/a", &["tool0", "mine_*"]), ["tools: tool0"]);
+        assert_eq!(unmatched(ready, "servers/b", &["new_x", "*"]), ["tools: new_x"]);
+        assert_eq!(unmatched(pending, "servers/b", &["new_x"]), none);
+        assert_eq!(unmatched(UpstreamState::Unreachable, "*", &["new_x"]), none);
+        assert_eq!(unmatched(ready, "*", &["new_x", "mine_tool1"]), ["tools: new_x"]);
+        assert_eq!(unmatched(ready, "servers/gone", &["x"]), none, "that it is unusable is said already");
+        let many: Vec<String> = (0..150).map(|number| format!("x{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let told = unmatched(ready, "servers/a", &many);
+        assert_eq!((told.len(), told[100].as_str()), (101, "and 50 more"));
+    }
+
+    #[test]
+    fn bench_many_tokens() {
+        let catalogue = catalogue(10_000);
+        let states = BTreeMap::new();
+        let started = std::time::Instant::now();
+        unmatched_of(&catalogue, &states, "servers/a", &["x"]);
+        eprintln!("first {:?}", started.elapsed());
+        for patterns in [["mine_tool9*", "mine_tool77", "mine_x*"], ["*_tool9", "*x*y", "*z"]] {
+            let started = std::time::Instant::now();
+            for _ in 0..2_000 {
+                unmatched_of(&catalogue, &states, "servers/a", &patterns);
+            }
+            eprintln!("{patterns:?} {:?}", started.elapsed());
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use trunkline::registry::v1::{Prompt, Resource, Tool, Upstream, UpstreamState};
+use trunkline::registry::v1::{Prompt, Resource, Server, Tool, Upstream, UpstreamState};
 
 use super::{Row, Store, StoreError};
 use crate::domain::{Catalogue, Kind};
@@ -55,7 +55,7 @@ impl Row {
             Kind::Tool => catalogue.put_tool(&self.message::<Tool>()?),
             Kind::Resource => catalogue.put_resource(&self.message::<Resource>()?),
             Kind::Prompt => catalogue.put_prompt(&self.message::<Prompt>()?),
-            Kind::Server => catalogue.put_server(&self.name),
+            Kind::Server => catalogue.put_server(&self.message::<Server>()?),
             Kind::Token => {}
         }
         Ok(())

@@ -142,6 +142,19 @@ fn validate_match(field: &str, text: &str, violations: &mut Violations) {
         _ => format!("has the pattern `{upstream}`, which no id of an upstream matches"),
     };
     violations.require(possible, field, text);
+    refuse_alias_in_match(field, target, violations);
+}
+
+/// Refuses `add as plus`, as some write it who mean an alias: it would select nothing.
+fn refuse_alias_in_match(field: &str, target: Target<'_>, violations: &mut Violations) {
+    let Some((own, alias)) = target.own.rsplit_once(" as ") else { return };
+    if !glob::is_pattern(own) && !alias.is_empty() && !alias.contains([' ', '*']) {
+        let upstream = target.upstream;
+        let text = format!(
+            "says ` as {alias}`, which is no part of a name; write `{upstream}/{own}`, and `{alias}` into `alias`"
+        );
+        violations.add(field, text);
+    }
 }
 
 fn validate_alias(field: &str, kind: Kind, member: &Member, violations: &mut Violations) {
@@ -155,4 +168,32 @@ fn validate_alias(field: &str, kind: Kind, member: &Member, violations: &mut Vio
     violations.require(!member.r#match.contains('{'), field, "does not apply to URI templates");
     violations.at_most_bytes(field, &member.alias, MAX_MATCH_BYTES);
     violations.require(url::Url::parse(&member.alias).is_ok(), field, "is not an absolute URI");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_in_a_match_is_refused_and_names_with_blanks_are_not() {
+        for (text, refused) in [
+            ("mine/add as plus", true),
+            ("mine/a b as c", true),
+            ("mine/add", false),
+            ("mine/add as", false),
+            ("mine/as b", false),
+            ("mine/as good as it gets", false),
+            ("mine/* as x", false),
+        ] {
+            let mut violations = Violations::default();
+            validate_match("tools[0].match", text, &mut violations);
+            assert_eq!(!violations.is_empty(), refused, "{text}");
+        }
+        let mut violations = Violations::default();
+        validate_match("tools[0].match", "mine/add as plus", &mut violations);
+        assert_eq!(
+            violations.into_vec()[0].description,
+            "says ` as plus`, which is no part of a name; write `mine/add`, and `plus` into `alias`"
+        );
+    }
 }

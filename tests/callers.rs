@@ -273,7 +273,7 @@ async fn saved_bearers_are_deleted() {
 #[tokio::test]
 async fn a_server_that_does_not_exist_is_said_to() {
     let (gateway, _upstream) = start(Store::Sqlite).await;
-    let meant = "mcpctl: server dve does not exist; did you mean dev?";
+    let meant = "error: server dve does not exist; did you mean dev?";
     let lines =
         ["call dve", "read dve", "prompt dve", "ping dve", "connect dve", "client-config dve --for zed"];
     for line in lines {
@@ -288,7 +288,7 @@ async fn a_server_that_does_not_exist_is_said_to() {
         "{talk}"
     );
     let (code, _, talk) = try_ctl(&gateway, "call zoo").await;
-    let advice = "mcpctl: server zoo does not exist; run `mcpctl get servers` to list what exists";
+    let advice = "error: server zoo does not exist; run `mcpctl get servers` to list what exists";
     assert_eq!((code, talk.as_str()), (3, advice));
 
     // Without an admin token it is compared with what tokens are saved for.
@@ -315,7 +315,7 @@ async fn a_name_without_its_upstream_is_found() {
         (
             3,
             String::new(),
-            "mcpctl: now is no upstream; tools are named UPSTREAM/NAME; did you mean fake/now?".to_owned()
+            "error: now is no upstream; tools are named UPSTREAM/NAME; did you mean fake/now?".to_owned()
         )
     );
     gateway.ctl("update upstreams/fake --title T").await;

@@ -44,7 +44,7 @@ async fn a_watch_ends_in_time_and_with_what_it_watches() {
     assert_eq!(watch.ended().await, 3);
     eventually("it says why", PATIENCE, || {
         let screen = watch.screen();
-        let is_told = screen.contains("mcpctl: servers/first does not exist");
+        let is_told = screen.contains("error: servers/first does not exist");
         std::future::ready(if is_told { Ok(()) } else { Err(screen) })
     })
     .await;

@@ -11,9 +11,8 @@ use crate::commands;
 use crate::error::{EXIT_CODES, Error, Exit, Result, mistake};
 use crate::examples;
 use crate::groups;
-use crate::output::{self, Format, sections};
 use crate::joined;
-use crate::output::Format;
+use crate::output::{self, Format, sections};
 use crate::parse;
 
 /// Manage Trunkline, the MCP gateway.
@@ -40,7 +39,7 @@ fn command_at(width: Option<usize>) -> clap::Command {
 /// Reads the command line of this process, or says what is wrong with it and exits.
 pub fn parse() -> Args {
     let words: Vec<_> = std::env::args_os().collect();
-    let matches = startup::options::matches(command_at(sections::width()), words.iter().cloned());
+    let matches = joined::matches(&|| command_at(sections::width()), &words);
     let args = matches.and_then(|matches| Args::from_arg_matches(&matches));
     args.unwrap_or_else(|error| {
         if !mistake::is_one(&error) {
@@ -50,22 +49,6 @@ pub fn parse() -> Args {
         output::eprint_error(mistake::told(&error, &command(), &words));
         std::process::exit(Exit::Usage as i32);
     })
-    let matches = joined::matches(&std::env::args_os().collect::<Vec<_>>());
-    let args = matches.map_err(with_suggestion).and_then(|matches| Args::from_arg_matches(&matches));
-    args.unwrap_or_else(|error| error.exit())
-}
-
-/// Adds the verb that may have been meant: `get` for `gte` is too far off for clap.
-fn with_suggestion(mut error: clap::Error) -> clap::Error {
-    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else { return error };
-    let root = command();
-    let before = std::env::args().skip(1).take_while(|word| word != verb);
-    let command = before.fold(&root, |command, word| command.find_subcommand(word).unwrap_or(command));
-    let near = nearest(verb, command.get_subcommands().map(clap::Command::get_name)).map(str::to_owned);
-    if let (Some(near), None) = (near, error.get(ContextKind::SuggestedSubcommand)) {
-        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![near]));
-    }
-    error
 }
 
 /// The variables behind [`GlobalArgs`]. They are read by hand: clap would write an option into every usage whose variable is set.

@@ -3,16 +3,15 @@
 
 use std::ffi::OsString;
 
-use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue};
+use clap::{ArgMatches, Command};
 
-use crate::args;
 use crate::kinds::short_name;
 use crate::selection::Selection;
 
 /// Reads a command line; one that clap refuses for a `KIND/NAME`, with that taken apart.
-pub fn matches(words: &[OsString]) -> Result<ArgMatches, clap::Error> {
-    let read = |words: &[OsString]| startup::options::matches(args::command(), words.iter().cloned());
+pub fn matches(command: &dyn Fn() -> Command, words: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    let read = |words: &[OsString]| startup::options::matches(command(), words.iter().cloned());
     read(words).or_else(|error| match apart(&error, words) {
         Some(words) => read(&words),
         None => Err(error),
@@ -43,11 +42,12 @@ fn refused_kind(error: &clap::Error) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args;
 
     /// Returns how a command line is understood, or what is wrong with it.
     fn read(line: &str) -> String {
         let words: Vec<_> = std::iter::once("mcpctl").chain(line.split(' ')).map(OsString::from).collect();
-        match matches(&words) {
+        match matches(&args::command, &words) {
             Ok(matches) => format!("{matches:?}"),
             Err(error) => error.to_string(),
         }

@@ -114,15 +114,15 @@ pub fn document(kind: &str, message: &DynamicMessage) -> Mapping {
 }
 
 /// Returns the fields of a message in the order of the API, as every output has them: enum values are the short words that
-/// files may hold.
+/// files may hold, and maps are in the order of their keys, so that the same is the same text each time.
 pub fn fields(message: &DynamicMessage) -> Mapping {
     let Ok(Document::Mapping(mut fields)) = serde_yaml_ng::to_value(message) else { return Mapping::new() };
-    shorten(&message.descriptor(), &mut fields);
+    make_readable(&message.descriptor(), &mut fields);
     fields
 }
 
-/// Gives enum values their short words.
-fn shorten(descriptor: &MessageDescriptor, mapping: &mut Mapping) {
+/// Gives enum values their short words, and maps their order.
+fn make_readable(descriptor: &MessageDescriptor, mapping: &mut Mapping) {
     for (key, value) in mapping.iter_mut() {
         let Some(field) = key.as_str().and_then(|key| descriptor.get_field_by_json_name(key)) else {
             continue;
@@ -138,13 +138,22 @@ fn shorten(descriptor: &MessageDescriptor, mapping: &mut Mapping) {
                     word.into_iter().for_each(|word| *value = word.into());
                 }
             }
-            Kind::Message(inner) if is_ours(&inner) && !field.is_map() => {
+            Kind::Message(_) if field.is_map() => {
+                values.iter_mut().filter_map(Document::as_mapping_mut).for_each(sort);
+            }
+            Kind::Message(inner) if is_ours(&inner) => {
                 let mappings = values.iter_mut().filter_map(Document::as_mapping_mut);
-                mappings.for_each(|mapping| shorten(&inner, mapping));
+                mappings.for_each(|mapping| make_readable(&inner, mapping));
             }
             _ => {}
         }
     }
+}
+
+fn sort(map: &mut Mapping) {
+    let mut entries: Vec<_> = std::mem::take(map).into_iter().collect();
+    entries.sort_by(|(one, _), (other, _)| one.as_str().cmp(&other.as_str()));
+    map.extend(entries);
 }
 
 /// Turns the name of an enum value into a word: `UPSTREAM_STATE_READY` into `ready`.
@@ -221,6 +230,20 @@ mod tests {
         let plain = serde_json::json!({"name": "upstreams/1", "meta": {"revision": 12, "labels": {"a": "1"}},
             "requestTimeout": "5s", "status": {"toolCount": 2, "state": "ready"}});
         assert_eq!(to_plain_json(&upstream), plain);
+    }
+
+    #[test]
+    fn maps_are_in_the_order_of_their_keys() {
+        let labels: Vec<String> = (10..60).map(|number| format!("label-{number}")).collect();
+        let map: serde_json::Map<_, _> = labels.iter().map(|label| (label.clone(), "x".into())).collect();
+        let upstream = from_json(
+            message("trunkline.registry.v1.Upstream"),
+            serde_json::json!({"meta": {"labels": map}}),
+        );
+        let fields = fields(&upstream.unwrap());
+        let shown: Vec<_> =
+            fields["meta"]["labels"].as_mapping().unwrap().keys().filter_map(Document::as_str).collect();
+        assert_eq!(shown, labels);
     }
 
     #[test]

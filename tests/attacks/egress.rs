@@ -130,7 +130,7 @@ async fn what_is_there_is_no_obstacle_to_an_edit() {
     gateway.ctl("update upstream fake --title Kept").await;
     let said = refused(&gateway, "update upstream fake --url http://127.0.0.2:1/mcp").await;
     let expected = "upstream.http.url cannot be connected to: 127.0.0.2 is";
-    assert_eq!(said, format!("mcpctl: {expected} {}\n", reason("127.0.0.2")));
+    assert_eq!(said, format!("error: {expected} {}\n", reason("127.0.0.2")));
     let refreshed = gateway.try_ctl(&["refresh", "upstream", "fake"]).await;
     let refreshed = String::from_utf8([refreshed.stdout, refreshed.stderr].concat()).unwrap();
     let status = status(&gateway, "fake").await;

@@ -139,7 +139,7 @@ mod tests {
             ("public addresses, 127.0.0.0/8, ::1", "public addresses, loopback"),
             ("public addresses", "public addresses, 8.8.8.8"),
             ("public addresses, 0.0.0.0/0, ::/0", "public addresses, all"),
-            ("public addresses; never 10.0.0.0/8", "public addresses, loopback"),
+            ("public addresses, loopback; never 10.0.0.0/8", "public addresses, loopback"),
             ("public addresses, private; never 10.1.0.0/16", "public addresses, private; never 10.0.0.0/8"),
             ("public addresses, private; never 10.1.0.0/16", "public addresses, private; never private"),
         ] {

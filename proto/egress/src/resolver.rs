@@ -125,7 +125,8 @@ mod tests {
     #[tokio::test]
     async fn a_host_without_any_is_refused_by_the_first() {
         let expected = "a.example resolves to 127.0.0.1, a loopback address, which the egress rule does not \
-                        allow; allow it with --egress-allow 127.0.0.1 or --egress-allow loopback";
+                        allow; start the control plane and the edges with --egress-allow 127.0.0.1 or --egress-allow \
+                        loopback";
         assert_eq!(resolved("a.example", &["127.0.0.1", "192.168.0.1"]).await.unwrap_err(), expected);
         assert_eq!(resolved("a.example", &[]).await.unwrap_err(), "the name has no address");
     }

@@ -186,6 +186,20 @@ async fn every_host_takes_an_entry_and_gives_it_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_behind_and_copies_do_not_pile_up() {
+    let desk = Desk::with_token().await;
+    let before = "{\n  \"a\": 1\n}\n";
+    let file = desk.write(".cursor/mcp.json", before);
+    for _ in 0..3 {
+        desk.said("dev --for cursor --write").await;
+        desk.said("dev --for cursor --remove").await;
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    }
+    let kept: Vec<_> = copies(&file).iter().map(|copy| std::fs::read_to_string(copy).unwrap()).collect();
+    assert_eq!((kept.len(), kept.iter().filter(|text| *text == before).count()), (3, 2), "{kept:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hosts_without_a_file_get_one_and_those_that_are_not_there_do_not() {
     let desk = Desk::with_token().await;
     for (host, folder, name, _) in HOSTS {

@@ -58,7 +58,7 @@ pub const VARIABLES: [&str; 3] = ["MCPCTL_CONFIG", "MCPCTL_CONTEXT", "TRUNKLINE_
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// Context file [default: ~/.config/trunkline/mcpctl.yaml, else that of `mcpctl dev`] [env: MCPCTL_CONFIG]
+    /// Context file [default: ~/.config/trunkline/mcpctl.yaml, and that of `mcpctl dev`] [env: MCPCTL_CONFIG]
     #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Context to use instead of the current one [env: MCPCTL_CONTEXT]
@@ -67,7 +67,7 @@ pub struct GlobalArgs {
     /// Output format, such as wide, json or yaml; `mcpctl options` lists all
     #[arg(short, long, global = true, value_parser = Format::parser(), value_name = "FORMAT", hide_possible_values = true)]
     pub output: Option<Format>,
-    /// Time to wait for a response, such as 500ms, 30s or 5m [default: 30s] [env: TRUNKLINE_TIMEOUT]
+    /// Time to wait for a response, or to go on with -w, such as 500ms, 30s or 5m [default: 30s] [env: TRUNKLINE_TIMEOUT]
     #[arg(long, global = true, hide_short_help = true, hide_long_help = true, value_name = "DURATION", value_parser = parse::duration)]
     pub timeout: Option<Duration>,
 }

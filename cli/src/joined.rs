@@ -58,8 +58,8 @@ mod tests {
         for (joined, apart) in [
             ("update server/dev --title T", "update server dev --title T"),
             ("--context c update --dry-run servers/dev", "--context c update --dry-run server dev"),
-            ("update tool/time/now --title T", "update tool time/now --title T"),
-            ("update upstreams/time/tools/now --title T", "update tool time/now --title T"),
+            ("update tool/time/now --disabled", "update tool time/now --disabled"),
+            ("update upstreams/time/tools/now --disabled", "update tool time/now --disabled"),
             ("create token/x --server dev", "create token x --server dev"),
             ("create up/a --url http://a.example/mcp", "create upstream a --url http://a.example/mcp"),
             ("revoke token/x --wait", "revoke token x --wait"),

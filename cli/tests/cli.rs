@@ -5,15 +5,23 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn mcpctl(folder: &Path, line: &str) -> Output {
+fn command(folder: &Path, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcpctl"));
     command.args(line.split(' ')).current_dir(folder).env("MCPCTL_CONFIG", folder.join("mcpctl.yaml"));
-    command.env_remove("MCPCTL_CONTEXT").stdin(std::process::Stdio::null()).output().unwrap()
+    command.env_remove("MCPCTL_CONTEXT").stdin(std::process::Stdio::null());
+    command
+}
+
+fn mcpctl(folder: &Path, line: &str) -> Output {
+    command(folder, line).output().unwrap()
 }
 
 /// Runs a command line. Returns the exit code, stdout and stderr.
 fn check(folder: &Path, line: &str) -> (i32, String, String) {
-    let output = mcpctl(folder, line);
+    said(&mcpctl(folder, line))
+}
+
+fn said(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().trim_end().to_owned();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
@@ -235,4 +243,43 @@ fn no_proxy_of_the_environment_stands_before_this_machine() {
         );
     }
     assert_eq!(proxied.try_iter().next(), None);
+}
+
+/// The folder of `mcpctl dev` may be removed at any time, and takes no other gateway along.
+#[test]
+fn contexts_of_other_gateways_are_not_in_the_folder_of_dev() {
+    let home = tempfile::tempdir().unwrap();
+    let check = |line: &str| {
+        let mut command = command(home.path(), line);
+        command.env_remove("MCPCTL_CONFIG").env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
+        said(&command.env("HOME", home.path()).output().unwrap())
+    };
+    let folder = home.path().join(".local/share/trunkline");
+    let (dev, own) = (folder.join("mcpctl.yaml"), home.path().join(".config/trunkline/mcpctl.yaml"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let token = "{bearer: a.b.c, servers: [dev]}";
+    let context = format!("{{control: 'http://127.0.0.1:1', tokens: {{laptop: {token}}}}}");
+    std::fs::write(&dev, format!("currentContext: dev\ncontexts: {{dev: {context}}}\n")).unwrap();
+    assert_eq!(check("config get-bearer laptop"), (0, "a.b.c".to_owned(), String::new()));
+    assert_eq!(check("config delete-bearer laptop --yes").0, 0);
+    assert!(!own.exists() && !std::fs::read_to_string(&dev).unwrap().contains("a.b.c"));
+
+    let before = std::fs::read_to_string(&dev).unwrap();
+    let talk = "context prod created\n\
+                the current context is still dev; `mcpctl config use-context prod` changes that";
+    assert_eq!(
+        check("config set-context prod --control https://prod.example"),
+        (0, String::new(), talk.to_owned())
+    );
+    assert_eq!(std::fs::read_to_string(&dev).unwrap(), before);
+    assert_eq!(check("config get-contexts -o name").1, "dev\nprod");
+    assert_eq!(check("config current-context").1, "dev");
+    let (code, _, talk) = check("get upstreams");
+    let advice = "check that it is running, or start one with `mcpctl dev`";
+    assert!(code == 7 && talk.ends_with(advice), "{talk}");
+    assert_eq!(check("config use-context prod").0, 0);
+    assert_eq!(std::fs::read_to_string(&dev).unwrap(), before);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(check("config get-contexts -o name").1, "prod");
+    assert_eq!(check("config current-context").1, "prod");
 }

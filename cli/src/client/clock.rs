@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use mcp::client::{Answering, Hearer};
 use tokio::time::timeout;
 
+/// Time to end by itself, which a request does where nothing at all was heard.
+const GRACE: Duration = Duration::from_millis(250);
+
 /// A clock that runs from when it is made.
 pub struct Clock {
     limit: Duration,
@@ -30,7 +33,9 @@ impl Clock {
         let mut work = pin!(work);
         loop {
             // It may have stood still meanwhile.
-            let left = self.left().filter(|left| !left.is_zero())?;
+            let Some(left) = self.left().filter(|left| !left.is_zero()) else {
+                return timeout(GRACE, &mut work).await.ok();
+            };
             if let Ok(done) = timeout(left, &mut work).await {
                 return Some(done);
             }

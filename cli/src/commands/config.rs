@@ -208,7 +208,7 @@ fn set_context(invocation: &Invocation, name: &str, given: Given) -> Result {
     // Of a file its place is saved, so that its token can be replaced; of stdin the token.
     let admin_token_file = admin_token_file.filter(|path| path.as_os_str() != "-");
     let admin_token_file = admin_token_file.map(std::path::absolute).transpose()?;
-    let exists = invocation.context_file.edit(|contexts| {
+    let (exists, current) = invocation.context_file.edit(|contexts| {
         let exists = contexts.contexts.contains_key(name);
         let context = contexts.contexts.entry(name.to_owned()).or_default();
         context.control = control.or(context.control.take());
@@ -219,10 +219,15 @@ fn set_context(invocation: &Invocation, name: &str, given: Given) -> Result {
         } else if token.is_some() {
             (context.admin_token, context.admin_token_file) = (token, None);
         }
-        contexts.current_context.get_or_insert_with(|| name.to_owned());
-        Ok(exists)
+        let current = contexts.current_context.get_or_insert_with(|| name.to_owned());
+        Ok((exists, current.clone()))
     })?;
     output::eprint(format!("context {name} {}", if exists { "updated" } else { "created" }));
+    if !exists && current != name {
+        output::eprint(format!(
+            "the current context is still {current}; `mcpctl config use-context {name}` changes that"
+        ));
+    }
     Ok(())
 }
 

@@ -121,7 +121,8 @@ impl Error {
             true => (Exit::Unavailable, format!("{message}; mend that at {target}, and retry")),
             false => exit_and_message(status.code(), message, target),
         };
-        let is_temporary = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded);
+        let is_temporary =
+            matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled);
         Self { is_temporary, refusal: Some(Box::new(refusal(status))), ..Self::new(exit, message) }
     }
 }

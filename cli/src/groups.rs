@@ -11,7 +11,7 @@ const INDENT: &str = "  ";
 
 /// The groups in the order of the help, and their commands.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Commands to start with", &["dev", "expose", "import", "config", "doctor"]),
+    ("Commands to start with", &["dev", "expose", "import"]),
     (
         "Commands for the registry",
         &[
@@ -21,8 +21,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     ("Commands for files", &["apply", "diff", "export", "explain", "schema"]),
     ("Commands for clients and calls", &["client-config", "connect", "call", "read", "prompt", "ping"]),
-    ("Commands for what goes on", &["top", "usage"]),
-    ("Commands for help", &["help", "options", "completion", "man", "version"]),
+    ("Commands for operation", &["doctor", "top", "usage"]),
+    ("Commands for settings and help", &["config", "completion", "help", "options", "man", "version"]),
 ];
 
 /// What `help` is for; clap adds it later.

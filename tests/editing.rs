@@ -47,7 +47,9 @@ impl<'a> Scripted<'a> {
         let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut terminal = self.gateway.terminal(&["edit", "server", server], WIDE, &environment);
         let code = terminal.ended().await;
-        (terminal.raw().replace("\r\n", "\n"), code)
+        let plain = ["\u{1b}[1m", "\u{1b}[31m", "\u{1b}[0m"];
+        let text = plain.iter().fold(terminal.raw(), |text, colour| text.replace(colour, ""));
+        (text.replace("\r\n", "\n"), code)
     }
 
     /// What the editor was given the first, the second, … time.

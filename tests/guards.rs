@@ -81,7 +81,7 @@ async fn nothing_is_pruned_by_accident(store: Store) {
     assert_eq!(
         said(&refused),
         (
-            "- upstreams/d\nmcpctl: this deletes 1 resource of set team, and nobody can be asked here; \
+            "- upstreams/d\nerror: this deletes 1 resource of set team, and nobody can be asked here; \
              nothing was changed; add --yes to confirm\n"
                 .to_owned(),
             2
@@ -103,7 +103,7 @@ async fn nothing_is_pruned_by_accident(store: Store) {
         said(&refused),
         (
             "warning: set tem is new; did you mean --set team?\n\
-             mcpctl: set team has applied upstreams/a, upstreams/b, upstreams/c; add --set team to change them there, \
+             error: set team has applied upstreams/a, upstreams/b, upstreams/c; add --set team to change them there, \
              or add --take-over to move them to set tem\n"
                 .to_owned(),
             6
@@ -149,7 +149,7 @@ async fn many_are_deleted_or_none(store: Store) {
     assert_eq!(
         said(&gateway.try_ctl(&["delete", "-f", "team.yaml", "-f", "server.yaml"]).await),
         (
-            "- upstreams/a\n- upstreams/b\n- servers/dev\nmcpctl: this deletes 3 resources, and nobody can be asked here; \
+            "- upstreams/a\n- upstreams/b\n- servers/dev\nerror: this deletes 3 resources, and nobody can be asked here; \
              nothing was changed; add --yes to confirm\n"
                 .to_owned(),
             2
@@ -444,7 +444,9 @@ fn a_context_with_bearers_is_not_deleted_without_a_question() {
     assert!(std::fs::read_to_string(&file).unwrap().contains("s3cret"));
     let (text, code) = asked("\u{4}");
     assert!(
-        text.contains("continue? [y/N] \r\nmcpctl: stopped; nothing was changed") && code == 1,
+        text.contains("continue? [y/N] \r\n")
+            && text.contains("stopped; nothing was changed\r\n")
+            && code == 1,
         "{text:?}"
     );
     let (text, code) = asked("yes\n");

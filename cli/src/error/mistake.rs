@@ -44,11 +44,17 @@ pub fn told(error: &clap::Error, root: &Command, words: &[String]) -> String {
 fn named<'c>(root: &'c Command, words: &[String]) -> (String, &'c Command) {
     let (mut path, mut command, mut words) = (root.get_name().to_owned(), root, words.iter());
     while let Some(word) = words.next() {
-        if takes_value(root, word) {
-            words.next();
-        } else if let Some(inner) = command.find_subcommand(word) {
-            path = format!("{path} {}", inner.get_name());
-            command = inner;
+        match command.find_subcommand(word) {
+            _ if takes_value(root, word) => {
+                words.next();
+            }
+            Some(inner) => {
+                path = format!("{path} {}", inner.get_name());
+                command = inner;
+            }
+            // `help` is one that clap adds later.
+            None if word.starts_with('-') || word == "help" => {}
+            None => break,
         }
     }
     (path, command)
@@ -198,6 +204,12 @@ mod tests {
             (
                 "call dev add --a=1",
                 "unexpected argument '--a' found; arguments are written KEY=VALUE, and `mcpctl call --help` lists the options",
+            ),
+            ("zzz dev", "unrecognized subcommand 'zzz'; run `mcpctl --help` to list the commands"),
+            ("help config us-context", "unrecognized subcommand 'us-context'; did you mean use-context?"),
+            (
+                "rollout status server dev",
+                "unrecognized subcommand 'rollout'; wait until every edge has it with `mcpctl wait KIND NAME --for synced`",
             ),
             ("wait upstream x", "--for <CONDITION> is required; run `mcpctl wait --help` for how it is used"),
             ("revoke token", "NAME is required; run `mcpctl revoke --help` for how it is used"),

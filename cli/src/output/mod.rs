@@ -73,9 +73,23 @@ fn write_stdout(text: &str) -> Result<bool> {
     }
 }
 
-/// Prints what went wrong, in the one form of all errors.
+/// Prints what went wrong, in the one form of all errors. An error of JSON-RPC says by itself that it is one, and its number.
 pub fn eprint_error(error: impl std::fmt::Display) {
-    eprint(format!("error: {error}"));
+    let text = error.to_string();
+    let text = message_lines(&if text.starts_with("error ") { text } else { format!("error: {text}") });
+    let shown = match text.split_once(':') {
+        Some((head, rest)) if is_coloured() => format!("\u{1b}[1m\u{1b}[31m{head}:\u{1b}[0m{rest}"),
+        _ => text,
+    };
+    // There is no one to tell if stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{shown}");
+}
+
+/// Whether what is written to stderr may have colours: on a terminal that has them, for people who want them.
+fn is_coloured() -> bool {
+    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let has_none = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    std::io::stderr().is_terminal() && !is_unwanted && !has_none
 }
 
 /// Returns when the reader of stdout is gone. What is no pipe has none.

@@ -42,6 +42,7 @@ const LINES: &[(&str, &[&str])] = &[
             "create token x",
             "create token x --server dev --expires 0s",
             "create token x --server dev --expires soon",
+            "create server x --tool time/*=now",
             "update upstream time",
             "update upstream time --clear credentials",
             "wait upstream time --for state=redy",

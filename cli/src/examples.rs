@@ -63,10 +63,13 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "create server",
-        &[(
-            "All tools of one upstream, and one of another",
-            "mcpctl create server dev --tool 'time/*' --tool git/git_status",
-        )],
+        &[
+            (
+                "All tools of one upstream, and one of another",
+                "mcpctl create server dev --tool 'time/*' --tool git/git_status",
+            ),
+            ("One tool under another name", "mcpctl create server dev --tool time/get_current_time=now"),
+        ],
     ),
     (
         "create token",

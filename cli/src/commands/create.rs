@@ -103,7 +103,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
             command.join(" ")
         ))),
         Target::Upstream { name, flags, no_wait, .. } => creator.upstream(&name, &flags, no_wait).await,
-        Target::Server { name, flags } => creator.plain("server", &name, flags.fields()).await,
+        Target::Server { name, flags } => creator.plain("server", &name, flags.fields()?).await,
         Target::Token { name, flags, no_save, no_wait } => {
             let Some(token) = creator.token(&name, &flags, no_save).await? else { return Ok(()) };
             if no_wait { Ok(()) } else { wait_for_edges(invocation, &token).await }

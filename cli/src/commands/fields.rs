@@ -8,6 +8,7 @@ use std::time::Duration;
 use mcp::border::text_without_mark;
 use serde_json::{Map, Value, json};
 
+use crate::commands::members;
 use crate::error::{Error, Result};
 use crate::parse::{self, Expiry};
 
@@ -245,14 +246,14 @@ impl UpstreamFlags {
 #[derive(Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct ServerFlags {
-    /// Tools to expose, such as 'time/*' or github/create_issue; repeatable
-    #[arg(long = "tool", value_name = "UPSTREAM/NAME")]
+    /// Tools to expose, such as 'time/*', github/create_issue, or github/create_issue=report for another name; repeatable
+    #[arg(long = "tool", value_name = "UPSTREAM/NAME[=ALIAS]")]
     tools: Vec<String>,
-    /// Resources and templates to expose, such as 'docs/*'; repeatable
-    #[arg(long = "resource", value_name = "UPSTREAM/URI")]
+    /// Resources and templates to expose, such as 'docs/*', or docs/note://a=memo://a for another URI; repeatable
+    #[arg(long = "resource", value_name = "UPSTREAM/URI[=ALIAS]")]
     resources: Vec<String>,
-    /// Prompts to expose, such as 'time/*'; repeatable
-    #[arg(long = "prompt", value_name = "UPSTREAM/NAME")]
+    /// Prompts to expose, such as 'time/*', or docs/review=look for another name; repeatable
+    #[arg(long = "prompt", value_name = "UPSTREAM/NAME[=ALIAS]")]
     prompts: Vec<String>,
     /// Expose the upstreams' own names and URIs, without the UPSTREAM_ prefix
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -276,16 +277,20 @@ pub struct ServerFlags {
 
 impl ServerFlags {
     /// Returns the given fields.
-    pub fn fields(&self) -> Fields {
+    pub fn fields(&self) -> Result<Fields> {
         let style = |bare: bool| if bare { "NAME_STYLE_UNPREFIXED" } else { "NAME_STYLE_PREFIXED" }.into();
-        let member = |word: &String| json!({ "match": word });
         let mut fields = Fields::default();
-        fields.set_list("tools", &self.tools, member).set_list("resources", &self.resources, member);
-        fields.set_list("prompts", &self.prompts, member).set("nameStyle", self.unprefixed.map(style));
+        for (list, words) in
+            [("tools", &self.tools), ("resources", &self.resources), ("prompts", &self.prompts)]
+        {
+            let read: Result<Vec<_>> = words.iter().map(|word| members::read(list, word)).collect();
+            fields.set(list, Some(read?).filter(|members| !members.is_empty()).map(Value::Array));
+        }
+        fields.set("nameStyle", self.unprefixed.map(style));
         fields.set("title", text(&self.title)).set("description", text(&self.description));
         fields.set("instructions", text(&self.instructions)).set_map("meta.labels", &self.labels);
         fields.set("disabled", self.disabled.map(Value::Bool));
-        fields
+        Ok(fields)
     }
 }
 

@@ -23,6 +23,7 @@ pub mod get;
 pub mod import;
 pub mod lint;
 pub mod man;
+pub mod members;
 pub mod options;
 pub mod ping;
 pub mod prompt;

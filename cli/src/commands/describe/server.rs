@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::facts::{Facts, items, pairs, text};
+use crate::commands::members;
 use crate::output::sections::Section;
 
 /// Everything but what it exposes. `url` is where clients find it, as far as that is known.
@@ -11,16 +12,16 @@ pub(super) fn sections(facts: &Facts, url: &str) -> Vec<Section> {
         head.field("URL", url).field("Instructions", facts.text("instructions"));
         head.field("Names", names(&facts.text("nameStyle")));
     });
-    let mut members = Section::new("Members");
+    let mut section = Section::new("Members");
     for (label, list) in [("Tools", "tools"), ("Resources", "resources"), ("Prompts", "prompts")] {
-        members.list(label, items(&facts.item[list]).iter().map(member));
+        section.list(label, items(&facts.item[list]).iter().map(|one| member(list, one)));
     }
     let mut trouble = Section::new("Trouble");
     let nothing = items(facts.at("status.unresolved")).iter();
     trouble.list("Selects nothing", nothing.map(text));
     trouble.list("Names collide", items(facts.at("status.conflicts")).iter().map(text));
     trouble.field("Too large", facts.text("status.tooLarge"));
-    vec![head, members, trouble]
+    vec![head, section, trouble]
 }
 
 fn names(style: &str) -> &'static str {
@@ -30,9 +31,9 @@ fn names(style: &str) -> &'static str {
     }
 }
 
-/// A member as one line: what it selects, and what is different about it.
-fn member(member: &Value) -> String {
-    let mut said = vec![text(&member["match"])];
+/// A member as one line: what it selects, as the flags of `create server` take it, and what is different about it.
+fn member(list: &str, member: &Value) -> String {
+    let mut said = vec![members::written(list, member)];
     let labels = pairs(&member["labels"]);
     if !labels.is_empty() {
         said.push(format!("with {}", labels.join(", ")));
@@ -41,9 +42,6 @@ fn member(member: &Value) -> String {
         Some(true) => said.push("that only read".to_owned()),
         Some(false) => said.push("that may write".to_owned()),
         None => {}
-    }
-    if member["alias"].is_string() {
-        said.push(format!("as {}", text(&member["alias"])));
     }
     let changed = ["title", "description", "hints"].into_iter().filter(|field| !member[field].is_null());
     let changed: Vec<_> = changed.collect();

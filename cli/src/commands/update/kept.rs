@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::commands::fields::HEADERS;
+use crate::commands::members;
 use crate::error::{Error, Result};
 
 /// The fields that are lists of what a server exposes, and of what a token may use.
@@ -18,7 +19,7 @@ const ALL: &str = "*";
 pub(super) struct ReplacedLists {
     /// Whether there are any.
     pub(super) is_any: bool,
-    /// What they have no more, such as `tools: time/now (alias now)`.
+    /// What they have no more, such as `tools: time/now=now`.
     pub(super) lost: Vec<String>,
 }
 
@@ -58,8 +59,8 @@ fn check_rest(stored: &[&str], removed: &[String], is_replaced: bool) -> Result 
     }
 }
 
-/// Keeps members as they are that the new lists name again: an alias or a title cannot be given on the command line. Returns
-/// what is lost.
+/// Keeps members as they are that the new lists name again: a title cannot be given on the command line, and an alias need not
+/// be. Returns what is lost.
 pub(super) fn keep_members(before: &Value, body: &mut Map<String, Value>, mask: &[String]) -> ReplacedLists {
     let mut replaced = ReplacedLists::default();
     for path in LISTS.iter().filter(|path| mask.iter().any(|named| named == *path)) {
@@ -69,14 +70,23 @@ pub(super) fn keep_members(before: &Value, body: &mut Map<String, Value>, mask: 
         let names: Vec<Value> = new.iter().map(|item| key(item).clone()).collect();
         let lost = old.iter().filter(|old| !names.contains(key(old)) && *key(old) != json!(ALL));
         let field = path.trim_start_matches("scope.");
-        replaced.lost.extend(lost.map(|old| format!("{field}: {}", told(old))));
+        replaced.lost.extend(lost.map(|old| format!("{field}: {}", told(field, old))));
         let same = |item: &Value| -> Vec<Value> {
-            let same: Vec<_> = old.iter().filter(|old| key(old) == key(item)).cloned().collect();
+            let same = old.iter().filter(|old| key(old) == key(item));
+            let same: Vec<_> = same.map(|old| with_alias_of(item, old.clone())).collect();
             if same.is_empty() { vec![item.clone()] } else { same }
         };
         *new = new.iter().flat_map(same).collect();
     }
     replaced
+}
+
+/// Gives a member the alias that another one says, if it says something of that.
+fn with_alias_of(item: &Value, mut member: Value) -> Value {
+    if let Some(alias) = item.get("alias") {
+        member["alias"] = alias.clone();
+    }
+    member
 }
 
 fn list_in<'a>(body: &'a mut Map<String, Value>, path: &str) -> Option<&'a mut Vec<Value>> {
@@ -96,12 +106,13 @@ fn key(item: &Value) -> &Value {
     item.get("match").unwrap_or(item)
 }
 
-/// An entry in words: `time/now (alias now)`.
-fn told(item: &Value) -> String {
+/// An entry in words, as its flag takes it: `time/now=now (title Now)`.
+fn told(list: &str, item: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let more: Vec<_> = item.as_object().into_iter().flatten().filter(|(name, _)| *name != "match").collect();
-    let more: Vec<_> = more.into_iter().map(|(name, value)| format!("{name} {}", text(value))).collect();
-    let name = text(key(item));
+    let said = |field: &str| ["match", "alias"].contains(&field);
+    let more = item.as_object().into_iter().flatten().filter(|(field, _)| !said(field));
+    let more: Vec<_> = more.map(|(field, value)| format!("{field} {}", text(value))).collect();
+    let name = if item.is_object() { members::written(list, item) } else { text(item) };
     let name = name.strip_prefix("servers/").unwrap_or(&name);
     if more.is_empty() { name.to_owned() } else { format!("{name} ({})", more.join(", ")) }
 }
@@ -161,6 +172,19 @@ mod tests {
         assert_eq!(keep_members(&before, &mut others, &["title".to_owned()]), ReplacedLists::default());
         let alias = json!({ "tools": [{ "match": "a/x", "alias": "ax" }] });
         let lost = keep_members(&alias, &mut body(json!({ "tools": [] })), &mask[..1]).lost;
-        assert_eq!(lost, ["tools: a/x (alias ax)"]);
+        assert_eq!(lost, ["tools: a/x=ax"]);
+    }
+
+    #[test]
+    fn an_alias_that_is_given_takes_the_place_of_the_old_one() {
+        let before =
+            json!({ "tools": [{ "match": "a/x", "alias": "ax", "title": "X" }, { "match": "a/y" }] });
+        let mut given =
+            body(json!({ "tools": [{ "match": "a/x", "alias": "" }, { "match": "a/y", "alias": "ay" }] }));
+        let replaced = keep_members(&before, &mut given, &["tools".to_owned()]);
+        assert_eq!(replaced.lost, Vec::<String>::new());
+        let expected =
+            json!([{ "match": "a/x", "alias": "", "title": "X" }, { "match": "a/y", "alias": "ay" }]);
+        assert_eq!(given["tools"], expected);
     }
 }

@@ -117,7 +117,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 fn fields_of(target: Target) -> Result<(&'static Kind, String, Fields)> {
     let (kind, name, fields) = match target {
         Target::Upstream { name, flags } => ("upstream", name, flags.fields()?),
-        Target::Server { name, flags } => ("server", name, flags.fields()),
+        Target::Server { name, flags } => ("server", name, flags.fields()?),
         Target::Token { name, flags } => ("token", name, flags.fields()),
         Target::Tool(entry) => ("tool", entry.name, entry.flags.fields()?),
         Target::Resource(entry) => ("resource", entry.name, entry.flags.fields()?),

@@ -1,7 +1,7 @@
 //! The names that virtual servers expose, looked through for what patterns match. They are worked out once for each server,
 //! and kept for as long as the catalogue stays as it is, whoever asks: two thousand tokens may. It must not know tokens.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mcp::uri::{UriTemplate, naming};
@@ -9,6 +9,9 @@ use trunkline::registry::v1::{Member, Server};
 
 use super::members::{self, Exposed, Exposure, Target};
 use super::{Catalogue, Kind};
+
+/// Answers that are remembered of one kind of a server.
+const MAX_ANSWERS: usize = 10_000;
 
 /// The names of the servers that were asked for so far.
 #[derive(Debug, Default)]
@@ -39,6 +42,8 @@ struct Names {
     templates: Vec<UriTemplate<'static>>,
     /// The ids of the upstreams behind it of which nothing is known.
     empty: BTreeSet<String>,
+    /// What was found for patterns, which many tokens share.
+    answers: Mutex<HashMap<String, bool>>,
 }
 
 impl ServerNames {
@@ -83,7 +88,22 @@ impl Names {
     }
 
     fn matches(&self, pattern: &str) -> bool {
-        self.has(pattern) || self.templates.iter().any(|template| may_match(pattern, template))
+        if !glob::is_pattern(pattern) && self.templates.is_empty() {
+            return self.has(pattern);
+        }
+        if let Some(answer) = self.answers().get(pattern) {
+            return *answer;
+        }
+        let found = self.has(pattern) || self.templates.iter().any(|template| may_match(pattern, template));
+        let mut answers = self.answers();
+        if answers.len() < MAX_ANSWERS {
+            answers.insert(pattern.to_owned(), found);
+        }
+        found
+    }
+
+    fn answers(&self) -> MutexGuard<'_, HashMap<String, bool>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has(&self, pattern: &str) -> bool {
@@ -194,7 +214,9 @@ mod tests {
             ("mine_adds*", false),
             ("*_none", false),
         ] {
-            assert_eq!(names.matches(Kind::Tool, pattern), expected, "{pattern}");
+            for time in ["first", "second"] {
+                assert_eq!(names.matches(Kind::Tool, pattern), expected, "{pattern}, the {time} time");
+            }
         }
         for (pattern, expected) in [
             ("ui://mine/w/1", true),

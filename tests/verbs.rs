@@ -301,9 +301,9 @@ async fn an_update_keeps_the_headers_that_it_does_not_name() {
     }
     assert_eq!(sent().await, "x-b: three x-c: four");
     // Another form takes the place of all of them.
-    gateway.ctl("update upstream a --bearer s3cret").await;
+    gateway.ctl("update upstream a --bearer s3cret --yes").await;
     assert_eq!(sent().await, "");
-    gateway.ctl("update upstream a --header X-D=five").await;
+    gateway.ctl("update upstream a --header X-D=five --yes").await;
     assert_eq!(sent().await, "x-d: five");
 }
 

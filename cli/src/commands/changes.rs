@@ -20,6 +20,16 @@ const CREDENTIAL_VERSION: &str = "credential.version";
 
 /// Lists the fields in which two states of a resource differ, such as `title: Old -> New`.
 pub fn changes(kind: &Kind, before: &DynamicMessage, after: &DynamicMessage) -> Vec<String> {
+    first_changes(kind, before, after, MAX_CHANGES)
+}
+
+/// The same with so many lines, and one that counts the others.
+pub fn first_changes(
+    kind: &Kind,
+    before: &DynamicMessage,
+    after: &DynamicMessage,
+    max: usize,
+) -> Vec<String> {
     let [before, after] = [before, after].map(|message| {
         let mut fields = BTreeMap::new();
         flatten(kind, &reflection::to_plain_json(message), "", &mut fields);
@@ -31,8 +41,8 @@ pub fn changes(kind: &Kind, before: &DynamicMessage, after: &DynamicMessage) -> 
     let is_said = |path: &&String| before.contains_key(*path) && after.contains_key(*path);
     let changed = changed.filter(|path| path.as_str() != CREDENTIAL_VERSION || is_said(path));
     let mut lines: Vec<_> = changed.map(|path| line(path, before.get(path), after.get(path))).collect();
-    if lines.len() > MAX_CHANGES {
-        let rest = lines.split_off(MAX_CHANGES);
+    if lines.len() > max {
+        let rest = lines.split_off(max);
         lines.push(format!("and {} more", rest.len()));
     }
     lines

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use serde_yaml_ng::Mapping;
 
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
-use crate::commands::{Invocation, revoked, rollout};
+use crate::commands::{Invocation, revoked, rollout, warnings};
 use crate::context::{SavedToken, Secret};
 use crate::error::{Error, Result};
 use crate::kinds::{Kind, short_name};
@@ -161,9 +161,11 @@ impl Creator<'_> {
         let file = file_of(kind, name, &fields, None)?;
         let answer = self.send(kind, name, fields, Value::Null).await?;
         let item = self.show(kind, &answer, file)?;
-        let status = reflection::to_json(&item);
-        for member in status["status"]["unresolved"].as_array().into_iter().flatten() {
-            output::eprint(format!("warning: {member} matches nothing in the catalogue"));
+        // It is created, whatever becomes of the question.
+        if kind.name == "Server"
+            && let Ok(client) = self.invocation.client().await
+        {
+            warnings::of_servers(&client, &[item]).await;
         }
         Ok(())
     }
@@ -196,7 +198,9 @@ impl Creator<'_> {
         let answer = self.send(kind, name, fields, Value::Null).await.map_err(revoked::explain)?;
         let bearer = reflection::text(&answer, "bearer");
         if self.validate_only {
-            return self.show(kind, &answer, file).map(|_| None);
+            let item = self.show(kind, &answer, file)?;
+            warnings::of_tokens(&[(None, item)]);
+            return Ok(None);
         }
         let item = reflection::submessage(&answer, kind.singular)
             .ok_or_else(|| Error::failure("the response contains no token"))?;
@@ -208,11 +212,9 @@ impl Creator<'_> {
             }
         })?;
         if is_saved {
-            output::eprint(format!(
-                "The bearer is saved in {} for `call`, `connect` and `client-config`.",
-                self.invocation.context_file.path().display()
-            ));
+            say_saved(self.invocation, "bearer is");
         }
+        warnings::of_tokens(&[(None, item.clone())]);
         Ok(Some(item))
     }
 
@@ -228,13 +230,7 @@ impl Creator<'_> {
                 output::eprint(format!("bearer (shown only once): {bearer}"));
                 Ok(())
             }
-            None => {
-                output::eprint(format!(
-                    "{} created. Its bearer is shown only once:",
-                    reflection::text(item, "name")
-                ));
-                output::print(bearer)
-            }
+            None => show_bearer(&reflection::text(item, "name"), bearer),
         }
     }
 
@@ -286,6 +282,20 @@ async fn wait_for_edges(invocation: &Invocation, token: &DynamicMessage) -> Resu
         reflection::submessage(token, "meta").map_or(0, |meta| reflection::number(&meta, "revision"));
     rollout::wait_briefly(invocation, &invocation.client().await?, revision, "the bearer").await;
     Ok(())
+}
+
+/// Shows the bearer of a new token, on stdout and alone in its line.
+pub fn show_bearer(name: &str, bearer: &str) -> Result {
+    output::eprint(format!("{name} created. Its bearer is shown only once:"));
+    output::print(bearer)
+}
+
+/// Says where bearers are found: `bearer is` or `bearers are`.
+pub fn say_saved(invocation: &Invocation, what: &str) {
+    output::eprint(format!(
+        "The {what} saved in {} for `call`, `connect` and `client-config`.",
+        invocation.context_file.path().display()
+    ));
 }
 
 /// Saves the bearer of a token in the context file. Returns whether that worked.

@@ -40,6 +40,7 @@ pub mod update;
 pub mod upstream;
 pub mod usage;
 pub mod wait;
+pub mod warnings;
 pub mod watching;
 
 use std::time::Duration;

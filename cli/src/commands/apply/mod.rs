@@ -9,10 +9,12 @@ use clap::builder::NonEmptyStringValueParser;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
+use crate::commands::warnings::{self, Rights};
 use crate::commands::{Invocation, create, revoked, rollout, sets};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
+use crate::kinds::Kind;
 use crate::manifest::{self, Resource};
 use crate::output::{self, Format};
 use crate::reflection;
@@ -20,6 +22,8 @@ use crate::suggest::nearest;
 
 /// The set of resources that name none.
 const DEFAULT_SET: &str = "default";
+/// Lines about fields that change, of all resources together.
+const MAX_FIELDS: usize = 200;
 /// What keeps resources from being applied that are right in themselves, until a flag says that it is meant.
 const GUARDS: [&str; 2] = ["OTHER_SET", "PRUNE_TOO_MUCH"];
 
@@ -78,16 +82,19 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     if args.manifests.prune && !args.dry_run && !args.yes {
         agree_to_prune(&client, &args, &resources, &mut request).await?;
     }
+    let rights = if args.dry_run { Rights::default() } else { Rights::read(&client).await };
     let answer = send(&client, &resources, request).await?;
     let revision = reflection::number(&answer, "revision");
     let changes = reflection::submessages(&answer, "changes");
     // Before anything is printed, which may fail.
-    let has_bearers = !args.dry_run && save_bearers(invocation, &changes, args.no_save);
+    let new = if args.dry_run { Vec::new() } else { NewToken::save_all(invocation, &changes, args.no_save) };
     if !args.dry_run {
         tokens_of(&changes).for_each(|(_, token)| create::refresh_token(invocation, &token));
     }
-    print_changes(invocation.format.as_ref(), &answer, &changes)?;
-    changes.iter().for_each(warn_if_revoked);
+    let printed = print_changes(invocation.format.as_ref(), &answer, &changes, args.dry_run);
+    NewToken::show_all(invocation, &new, printed.is_ok());
+    printed?;
+    warn(&client, &changes, &rights).await;
     if args.dry_run {
         output::eprint("nothing was stored (dry run)");
         return Ok(());
@@ -96,14 +103,19 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     if args.wait {
         return rollout::wait(invocation, &client, revision).await;
     }
-    if has_bearers {
+    if !new.is_empty() {
         rollout::wait_briefly(invocation, &client, revision, "a new bearer").await;
     }
     Ok(())
 }
 
 /// Prints what was done, in the requested format or a line each.
-fn print_changes(format: Option<&Format>, answer: &DynamicMessage, changes: &[DynamicMessage]) -> Result {
+fn print_changes(
+    format: Option<&Format>,
+    answer: &DynamicMessage,
+    changes: &[DynamicMessage],
+    dry_run: bool,
+) -> Result {
     match format {
         Some(format @ (Format::Json | Format::Yaml | Format::Template(_))) => {
             output::print(&output::message(answer, format, String::new)?)
@@ -115,7 +127,50 @@ fn print_changes(format: Option<&Format>, answer: &DynamicMessage, changes: &[Dy
         Some(Format::Name) => output::print(
             &changes.iter().map(|c| output::name_line(&reflection::text(c, "name"))).collect::<String>(),
         ),
-        _ => output::print(&plan::render(changes)),
+        _ => print_lines(changes, dry_run),
+    }
+}
+
+/// Prints a line for each change, and as `update` does the fields that it changes: beneath, and as messages.
+fn print_lines(changes: &[DynamicMessage], dry_run: bool) -> Result {
+    let (mut lines, mut left, mut untold) = (String::new(), MAX_FIELDS, 0);
+    for change in changes {
+        lines.push_str(&plan::line(change));
+        let fields = plan::fields(change);
+        if fields.is_empty() {
+            continue;
+        }
+        if fields.len() > left {
+            (left, untold) = (0, untold + 1);
+            continue;
+        }
+        left -= fields.len();
+        output::print(&std::mem::take(&mut lines))?;
+        fields.iter().for_each(|field| output::eprint(format!("    {field}")));
+    }
+    output::print(&lines)?;
+    if untold > 0 {
+        let more = if dry_run { "; `mcpctl diff` shows them" } else { "" };
+        output::eprint(format!("what else changed in {} is not listed{more}", confirm::resources(untold)));
+    }
+    Ok(())
+}
+
+/// Warns of what the changes leave without effect.
+async fn warn(client: &ControlClient, changes: &[DynamicMessage], rights: &Rights) {
+    let of_kind = |word: &str| {
+        let kind = Kind::from_word(word);
+        let states = changes.iter().map(|change| plan::states(kind, change));
+        states.filter_map(|[before, after]| Some((before, after?))).collect::<Vec<_>>()
+    };
+    let (servers, tokens) = (of_kind("server"), of_kind("token"));
+    tokens.iter().for_each(|(_, token)| revoked::warn(token));
+    let servers: Vec<_> = servers.into_iter().map(|(_, server)| server).collect();
+    warnings::of_servers(client, &servers).await;
+    warnings::of_tokens(&tokens);
+    let told = tokens.iter().map(|(_, token)| reflection::text(token, "name")).collect();
+    if changes.iter().any(|change| reflection::enum_word(change, "action") != "unchanged") {
+        rights.warn_of_lost(client, &told).await;
     }
 }
 
@@ -130,7 +185,7 @@ pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
     let changes = reflection::submessages(&answer, "changes");
     let text = plan::unified_diff(&changes).map_err(trouble)?;
     output::print(&text).map_err(trouble)?;
-    changes.iter().for_each(warn_if_revoked);
+    warn(&client, &changes, &Rights::default()).await;
     if let Some(error) = refused {
         return Err(trouble(Error::usage(format!("`mcpctl apply` would refuse this: {error}"))));
     }
@@ -151,14 +206,6 @@ async fn try_out(
             Ok((send(client, resources, request).await?, Some(error)))
         }
         answer => Ok((answer?, None)),
-    }
-}
-
-/// A token that was revoked stays so, whatever is applied.
-fn warn_if_revoked(change: &DynamicMessage) {
-    let after = reflection::submessage(change, "after");
-    if let Some(token) = after.and_then(|after| reflection::submessage(&after, "token")) {
-        revoked::warn(&token);
     }
 }
 
@@ -250,24 +297,47 @@ fn tokens_of(changes: &[DynamicMessage]) -> impl Iterator<Item = (&DynamicMessag
     })
 }
 
-/// Prints and saves the bearers of new tokens. Returns whether there are any.
-fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bool) -> bool {
-    let mut has_bearers = false;
-    for (change, token) in tokens_of(changes) {
-        let bearer = reflection::text(change, "bearer");
-        if bearer.is_empty() {
-            continue;
-        }
-        has_bearers = true;
-        if invocation.format().is_for_people() {
-            output::eprint(format!(
-                "bearer of {} (shown only once): {bearer}",
-                reflection::text(change, "name")
-            ));
-        }
-        if !no_save {
-            create::save_token(invocation, &token, &bearer);
+/// A token that was created, with its bearer.
+struct NewToken {
+    name: String,
+    bearer: String,
+    is_saved: bool,
+}
+
+impl NewToken {
+    /// Saves the bearers of new tokens. Returns those tokens.
+    fn save_all(invocation: &Invocation, changes: &[DynamicMessage], no_save: bool) -> Vec<Self> {
+        let new = tokens_of(changes).filter_map(|(change, token)| {
+            let bearer = reflection::text(change, "bearer");
+            if bearer.is_empty() {
+                return None;
+            }
+            let is_saved = !no_save && create::save_token(invocation, &token, &bearer);
+            Some(Self { name: reflection::text(change, "name"), bearer, is_saved })
+        });
+        new.collect()
+    }
+
+    /// Shows the bearers, as `create token` does, and says where they are saved. `is_printed`: the changes are.
+    fn show_all(invocation: &Invocation, new: &[Self], is_printed: bool) {
+        new.iter().for_each(|token| token.show(invocation.format.as_ref(), is_printed));
+        match new.iter().filter(|token| token.is_saved).count() {
+            0 => {}
+            1 => create::say_saved(invocation, "bearer is"),
+            _ => create::say_saved(invocation, "bearers are"),
         }
     }
-    has_bearers
+
+    /// Shows its bearer, unless that stands in what was printed. What nobody kept is shown in any case.
+    fn show(&self, format: Option<&Format>, is_printed: bool) {
+        let Self { name, bearer, is_saved } = self;
+        let is_shown = match format {
+            _ if !is_printed => false,
+            None | Some(Format::Table | Format::Wide) => create::show_bearer(name, bearer).is_ok(),
+            Some(format) => !format.is_for_people(),
+        };
+        if !is_shown && (is_printed || !is_saved) {
+            output::eprint(format!("bearer of {name} (shown only once): {bearer}"));
+        }
+    }
 }

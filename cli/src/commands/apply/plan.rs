@@ -2,17 +2,17 @@
 
 use prost_reflect::DynamicMessage;
 
+use crate::commands::changes::first_changes;
 use crate::commands::difference::difference;
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
 use crate::reflection;
 
-/// Renders one line per change.
-pub(super) fn render(changes: &[DynamicMessage]) -> String {
-    changes.iter().map(line).collect()
-}
+/// The lines about the fields of one resource.
+const MAX_FIELDS: usize = 8;
 
-fn line(change: &DynamicMessage) -> String {
+/// The line of a change.
+pub(super) fn line(change: &DynamicMessage) -> String {
     let (mut action, from) = (reflection::enum_word(change, "action"), previous_set(change));
     let sign = match action.as_str() {
         "created" => '+',
@@ -26,6 +26,25 @@ fn line(change: &DynamicMessage) -> String {
         action = if action == "unchanged" { moved } else { format!("{action}, {moved}") };
     }
     format!("{sign} {}\n", printable::line(&format!("{} {action}", reflection::text(change, "name"))))
+}
+
+/// The fields that change of a resource that was there and stays.
+pub(super) fn fields(change: &DynamicMessage) -> Vec<String> {
+    let name = reflection::text(change, "name");
+    let states = Kind::of_resource(&name).and_then(|kind| {
+        let [before, after] = states(kind, change);
+        Some((kind, before?, after?))
+    });
+    let Some((kind, before, after)) = states else { return Vec::new() };
+    first_changes(kind, &before, &after, MAX_FIELDS)
+}
+
+/// A resource before and after a change, where it was and is there.
+pub(super) fn states(kind: &Kind, change: &DynamicMessage) -> [Option<DynamicMessage>; 2] {
+    ["before", "after"].map(|field| {
+        let manifest = reflection::submessage(change, field)?;
+        reflection::submessage(&manifest, kind.manifest.unwrap_or_default())
+    })
 }
 
 /// Says that a resource moves from another set, if it does.
@@ -46,10 +65,7 @@ fn unified_diff_of(change: &DynamicMessage) -> Result<String> {
     let name = reflection::text(change, "name");
     let kind =
         Kind::of_resource(&name).ok_or_else(|| Error::failure(format!("{name} is of an unknown kind")))?;
-    let [before, after] = ["before", "after"].map(|field| {
-        let manifest = reflection::submessage(change, field)?;
-        reflection::submessage(&manifest, kind.manifest.unwrap_or_default())
-    });
+    let [before, after] = states(kind, change);
     difference(kind, &name, before.as_ref(), after.as_ref())
 }
 
@@ -74,7 +90,8 @@ mod tests {
         let same = change(json!({"name": "servers/dev", "action": "CHANGE_ACTION_UNCHANGED",
             "before": server("New", 1), "after": server("New", 2)}));
         let all = [updated, created, same];
-        insta::assert_snapshot!(render(&all));
+        insta::assert_snapshot!(all.iter().map(line).collect::<String>());
+        assert_eq!(all.iter().map(fields).collect::<Vec<_>>(), [vec!["title: Old -> New"], vec![], vec![]]);
         insta::assert_snapshot!(
             all.iter().map(|c| unified_diff_of(c).unwrap()).collect::<Vec<_>>().join("=====\n")
         );
@@ -85,7 +102,10 @@ mod tests {
         let moved_by =
             |action: &str| change(json!({"name": "servers/a", "action": action, "previousSet": "s1"}));
         let both = ["CHANGE_ACTION_UNCHANGED", "CHANGE_ACTION_UPDATED"].map(moved_by);
-        assert_eq!(render(&both), "~ servers/a moved from set s1\n~ servers/a updated, moved from set s1\n");
+        assert_eq!(
+            both.iter().map(line).collect::<String>(),
+            "~ servers/a moved from set s1\n~ servers/a updated, moved from set s1\n"
+        );
         assert_eq!(moved(&both[0]).as_deref(), Some("servers/a moves from set s1"));
         assert_eq!(moved(&change(json!({"name": "servers/a", "action": "CHANGE_ACTION_UPDATED"}))), None);
     }

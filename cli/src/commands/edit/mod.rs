@@ -14,6 +14,7 @@ use serde_yaml_ng::{Mapping, Value as Document};
 use self::draft::{Draft, Saved};
 use self::editor::Editor;
 use crate::commands::changes::changes;
+use crate::commands::warnings::Rights;
 use crate::commands::{Invocation, create, get, update};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
@@ -47,6 +48,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let editor = Editor::find()?;
     let client = invocation.client().await?;
     let stored = get::one(&client, kind, &name).await?;
+    let rights = Rights::before(&client, kind, None).await;
     let draft = Draft::new(kind.singular);
     let mut editing = Editing { client, kind, editor, draft, stored, note: Note::Start, body: String::new() };
     match editing.edited().await? {
@@ -55,7 +57,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
             if kind.singular == "token" {
                 create::refresh_token(invocation, &after);
             }
-            update::report(invocation, kind, [&editing.stored, &after], "edited")
+            update::report(invocation, kind, [&editing.stored, &after], "edited")?;
+            update::warn(&editing.client, kind, &editing.stored, &after, &rights).await;
+            Ok(())
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What an update keeps although nobody named it: the other headers of a credential, whose values nobody can read back, and how
-//! members appear that stay in a list. Pure.
+//! members appear that stay in a list; and what it takes away. Pure.
 
 use serde_json::{Map, Value, json};
 
@@ -57,6 +57,33 @@ fn check_rest(stored: &[&str], removed: &[String], is_replaced: bool) -> Result 
         true => Err(Error::usage("no header is left then; use --clear credential to have none")),
         false => Ok(()),
     }
+}
+
+/// Says which secrets go with a credential that another kind of it replaces, such as `credential: header X-Key`. One of the same
+/// kind is what a new secret was given for, and `--clear` says itself what it takes.
+pub(super) fn lost_secrets(before: &Value, body: &Map<String, Value>, mask: &[String]) -> Vec<String> {
+    let kind = |credential: &Value| credential.as_object()?.keys().find(|key| *key != "version").cloned();
+    let Some((old, new)) = kind(&before["credential"]).zip(body.get("credential").and_then(kind)) else {
+        return Vec::new();
+    };
+    if old == new || !mask.iter().any(|path| path == "credential") {
+        return Vec::new();
+    }
+    let credential = &before["credential"][&old];
+    let names: Vec<String> = match old.as_str() {
+        "headers" => {
+            let headers = credential["headers"].as_object().into_iter().flatten();
+            headers.map(|(name, _)| format!("header {name}")).collect()
+        }
+        "basic" => {
+            vec![format!("user {} and the password", credential["username"].as_str().unwrap_or_default())]
+        }
+        "queryParameter" => {
+            vec![format!("query parameter {}", credential["parameter"].as_str().unwrap_or_default())]
+        }
+        _ => vec!["bearer".to_owned()],
+    };
+    names.into_iter().map(|name| format!("credential: {name}")).collect()
 }
 
 /// Keeps members as they are that the new lists name again: a title cannot be given on the command line, and an alias need not
@@ -186,5 +213,26 @@ mod tests {
         let expected =
             json!([{ "match": "a/x", "alias": "", "title": "X" }, { "match": "a/y", "alias": "ay" }]);
         assert_eq!(given["tools"], expected);
+    }
+
+    #[test]
+    fn secrets_that_another_kind_replaces_are_named() {
+        let of = |credential: Value| json!({ "credential": credential });
+        let headers = || of(json!({ "headers": { "headers": { "X-A": "", "X-B": "" } }, "version": "3" }));
+        let bearer = || of(json!({ "bearer": {}, "version": "1" }));
+        let basic = of(json!({ "basic": { "username": "eve" }, "version": "1" }));
+        let query = of(json!({ "queryParameter": { "parameter": "key" } }));
+        for (before, given, lost) in [
+            (headers(), bearer(), vec!["credential: header X-A", "credential: header X-B"]),
+            (bearer(), headers(), vec!["credential: bearer"]),
+            (basic, bearer(), vec!["credential: user eve and the password"]),
+            (query, bearer(), vec!["credential: query parameter key"]),
+            (bearer(), bearer(), vec![]),
+            (json!({}), bearer(), vec![]),
+            (bearer(), json!({}), vec![]),
+        ] {
+            let mask = ["credential".to_owned()];
+            assert_eq!(lost_secrets(&before, &body(given.clone()), &mask), lost, "{before} {given}");
+        }
     }
 }

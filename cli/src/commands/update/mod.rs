@@ -2,12 +2,15 @@
 
 mod kept;
 
+use std::collections::BTreeSet;
+
 use clap::Subcommand;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
 use crate::commands::changes::changes;
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
+use crate::commands::warnings::{self, Rights};
 use crate::commands::{Invocation, create, get, revoked};
 use crate::confirm::confirm;
 use crate::control_client::ControlClient;
@@ -32,7 +35,7 @@ pub struct Args {
     /// Clear a field, such as credential, description, tools or meta.labels.team; repeatable
     #[arg(long, global = true, value_name = "FIELD")]
     clear: Vec<String>,
-    /// Replace lists without a question where that takes something out of them
+    /// Replace lists and credentials without a question where that takes something away
     #[arg(short, long, global = true)]
     yes: bool,
 }
@@ -93,25 +96,54 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let known = reflection::to_json(&before);
     kept::keep_headers(&known, &mut body, &mut mask)?;
     let replaced = kept::keep_members(&known, &mut body, &mask);
+    let secrets = kept::lost_secrets(&known, &body, &mask);
     if !args.dry_run {
-        agree_to_lose(&full_name, &replaced.lost, args.yes)?;
+        agree_to_lose(&full_name, &replaced.lost, &secrets, args.yes)?;
     }
     // Nothing else is lost than what was looked at.
-    let seen = replaced.is_any.then(|| known["meta"]["etag"].as_str().unwrap_or_default().to_owned());
-    if let Some(etag) = args.etag.or(seen) {
+    let is_looked_at = replaced.is_any || !secrets.is_empty();
+    let seen = is_looked_at.then(|| known["meta"]["etag"].as_str().unwrap_or_default().to_owned());
+    only_if(&mut body, args.etag.or(seen));
+    let rights = match args.dry_run {
+        false => Rights::before(&client, kind, Some(&mask)).await,
+        true => Rights::default(),
+    };
+    let request = json!({ kind.singular: body, "updateMask": mask, "validateOnly": args.dry_run });
+    let after = send(&client, kind, request).await.map_err(Error::in_options)?;
+    let done = if args.dry_run { "updated (dry run)" } else { "updated" };
+    report(invocation, kind, [&before, &after], done)?;
+    if kind.name == "Token" && !args.dry_run {
+        create::refresh_token(invocation, &after);
+    }
+    warn(&client, kind, &before, &after, &rights).await;
+    Ok(())
+}
+
+/// Makes an update fail where the resource has another etag.
+fn only_if(body: &mut Map<String, Value>, etag: Option<String>) {
+    if let Some(etag) = etag {
         let meta = body.entry("meta").or_insert_with(|| json!({}));
         meta["etag"] = etag.into();
     }
-    let request = json!({ kind.singular: body, "updateMask": mask, "validateOnly": args.dry_run });
-    let after = send(&client, kind, request).await.map_err(Error::in_options)?;
-    report(invocation, kind, [&before, &after], if args.dry_run { "updated (dry run)" } else { "updated" })?;
-    if kind.name == "Token" {
-        if !args.dry_run {
-            create::refresh_token(invocation, &after);
+}
+
+/// Warns of what an update leaves without effect: of the resource, and of tokens.
+pub async fn warn(
+    client: &ControlClient,
+    kind: &Kind,
+    before: &DynamicMessage,
+    after: &DynamicMessage,
+    rights: &Rights,
+) {
+    match kind.name {
+        "Server" => warnings::of_servers(client, std::slice::from_ref(after)).await,
+        "Token" => {
+            revoked::warn(after);
+            warnings::of_tokens(&[(Some(before.clone()), after.clone())]);
         }
-        revoked::warn(&after);
+        _ => {}
     }
-    Ok(())
+    rights.warn_of_lost(client, &BTreeSet::new()).await;
 }
 
 fn fields_of(target: Target) -> Result<(&'static Kind, String, Fields)> {
@@ -143,20 +175,24 @@ fn body_and_mask(kind: &Kind, fields: Fields, clear: &[String]) -> Result<(Map<S
     }
 }
 
-/// Says what a replaced list has no more, and asks.
-fn agree_to_lose(name: &str, lost: &[String], yes: bool) -> Result {
-    if lost.is_empty() {
+/// Says what a replaced list or credential has no more, and asks.
+fn agree_to_lose(name: &str, entries: &[String], secrets: &[String], yes: bool) -> Result {
+    entries.iter().chain(secrets).for_each(|line| output::eprint(format!("- {line}")));
+    if !secrets.is_empty() {
+        let what = format!("this replaces the credential of {name}, and what it has now cannot be read back");
+        confirm(&what, yes)?;
+    }
+    if entries.is_empty() {
         return Ok(());
     }
-    lost.iter().for_each(|line| output::eprint(format!("- {line}")));
-    let them = if lost.len() == 1 { "it" } else { "them" };
+    let them = if entries.len() == 1 { "it" } else { "them" };
     confirm(
-        &format!("this takes {} out of {name} (to keep {them}, give {them} too)", entries(lost.len())),
+        &format!("this takes {} out of {name} (to keep {them}, give {them} too)", in_words(entries.len())),
         yes,
     )
 }
 
-fn entries(count: usize) -> String {
+fn in_words(count: usize) -> String {
     parse::counted(count, "entry")
 }
 

@@ -28,6 +28,7 @@ mod outputs;
 mod parked;
 mod reaching;
 mod refusals;
+mod rights;
 mod rolling;
 mod secrets_in_files;
 mod secure;

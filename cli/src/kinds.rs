@@ -174,6 +174,8 @@ pub static KINDS: [Kind; 8] = [
             Column("PROMPTS", "scope.prompts", Cell::List),
             Column("EXPIRES", "expireTime", Cell::Until),
             Column("AGE", "meta.createTime", Cell::Age),
+            Column("REASON", "reason", Cell::Text),
+            Column("MATCH NOTHING", "unmatched", Cell::Texts),
         ],
         wide: &WIDE,
     },

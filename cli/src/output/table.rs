@@ -33,6 +33,8 @@ pub enum Cell {
     Until,
     /// Names, separated by commas.
     List,
+    /// Texts, separated by commas.
+    Texts,
     /// Labels, separated by commas.
     Pairs,
     /// The revisions that a probe found.
@@ -91,7 +93,10 @@ fn field_at<'a>(item: &'a Value, path: &str) -> &'a Value {
 impl Cell {
     /// Whether a cell may be cut where there is no room.
     fn is_elastic(self) -> bool {
-        matches!(self, Self::Text | Self::Line | Self::List | Self::Pairs | Self::Refusals | Self::Address)
+        matches!(
+            self,
+            Self::Text | Self::Line | Self::List | Self::Texts | Self::Pairs | Self::Refusals | Self::Address
+        )
     }
 
     fn write(self, value: &Value, now: OffsetDateTime) -> String {
@@ -116,6 +121,7 @@ impl Cell {
                 None => "never".into(),
             },
             Self::List => list(value, |item| short_name(&text(item))),
+            Self::Texts => list(value, text),
             Self::Pairs => pairs(value),
             Self::Eras => eras(value),
             Self::Address => address(value),

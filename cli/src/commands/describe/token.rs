@@ -1,6 +1,6 @@
 //! What is known of a token. Pure.
 
-use super::facts::Facts;
+use super::facts::{Facts, items, text};
 use crate::output::sections::Section;
 
 /// Everything but what it may reach.
@@ -17,5 +17,6 @@ pub(super) fn sections(facts: &Facts) -> Vec<Section> {
         let globs = facts.text(&format!("scope.{list}"));
         scope.field(label, if globs.is_empty() { "none".to_owned() } else { globs });
     }
+    scope.list("Matches nothing", items(facts.at("unmatched")).iter().map(text));
     vec![head, scope]
 }

@@ -12,6 +12,7 @@ use super::calls;
 use super::certificate;
 use super::check::Check;
 use super::egress;
+use super::rights;
 use crate::client::token_states::{self, Ended};
 use crate::commands::Invocation;
 use crate::commands::get::all_pages;
@@ -93,6 +94,7 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context) -> Contro
         }
     }
     found.checks.extend(upstreams(&client).await);
+    found.checks.extend(rights::checks(&client).await);
     found.ended = token_states::ended(&client, context).await.unwrap_or_default();
     found.servers = names(&client, "server").await.unwrap_or_default();
     found

@@ -8,6 +8,7 @@ mod control;
 mod edge;
 mod egress;
 mod local;
+mod rights;
 
 use serde_json::json;
 

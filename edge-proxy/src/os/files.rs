@@ -18,14 +18,18 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Replaces `path`: a reader finds the old content or the new, also after the power failed.
+/// Replaces `path`: a reader finds the old content or the new, also after the power failed. Two writes of one path at once are
+/// for the caller to prevent.
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = private(&beside)?;
+    // Of the whole name: `a.b` and `a.c` are written beside each other.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    let mut file = private(beside)?;
     file.write_all(content)?;
     file.sync_all()?;
     drop(file);
-    fs::rename(&beside, path)?;
+    fs::rename(beside, path)?;
     match path.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
@@ -97,5 +101,14 @@ mod tests {
         remove(&path).unwrap();
         remove(&path).unwrap();
         assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn files_that_differ_in_their_extension_do_not_meet_while_they_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        // What the first is written to is in the way: the second is written all the same.
+        fs::create_dir(folder.path().join("file.one.new")).unwrap();
+        write(&folder.path().join("file.one"), b"1").unwrap_err();
+        write(&folder.path().join("file.two"), b"2").unwrap();
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::{EndedSession, SessionId, SessionOwner, TerminatedSessions};
 use crate::os::{clock, files};
 
@@ -26,7 +28,17 @@ const OLD_RECORD: usize = 16 + 8;
 pub struct TerminatedFile {
     path: PathBuf,
     sessions: Arc<TerminatedSessions>,
+    /// The changes that the file has.
     written: u64,
+    /// A write that has begun. It goes on where nobody waits for it any more.
+    writing: Option<Writing>,
+}
+
+/// A write of the file, with the changes that it writes.
+#[derive(Debug)]
+struct Writing {
+    changes: u64,
+    task: JoinHandle<io::Result<()>>,
 }
 
 impl TerminatedFile {
@@ -39,7 +51,7 @@ impl TerminatedFile {
             }
         }
         let written = sessions.changes();
-        Self { path, sessions, written }
+        Self { path, sessions, written, writing: None }
     }
 
     /// Writes the file after every change, for ever.
@@ -50,19 +62,29 @@ impl TerminatedFile {
         }
     }
 
-    /// Writes the file if anything changed.
+    /// Writes the file if anything changed. Where the last save was given up while it wrote, that write ends first: both write
+    /// the same file.
     pub async fn save(&mut self) {
+        self.finish().await;
         let changes = self.sessions.changes();
         if changes == self.written {
             return;
         }
         let (path, sessions) = (self.path.clone(), Arc::clone(&self.sessions));
-        let writing = move || files::write(&path, &encode(&sessions.all(clock::now())));
-        match tokio::task::spawn_blocking(writing).await {
-            Ok(Ok(())) => self.written = changes,
+        let write = move || files::write(&path, &encode(&sessions.all(clock::now())));
+        self.writing = Some(Writing { changes, task: tokio::task::spawn_blocking(write) });
+        self.finish().await;
+    }
+
+    /// Waits for the write that has begun, if there is one.
+    async fn finish(&mut self) {
+        let Some(Writing { changes, task }) = &mut self.writing else { return };
+        match task.await {
+            Ok(Ok(())) => self.written = *changes,
             Ok(Err(error)) => tracing::error!(%error, "cannot write the list of ended sessions"),
             Err(error) => tracing::error!(%error, "writing the list of ended sessions was interrupted"),
         }
+        self.writing = None;
     }
 }
 
@@ -106,7 +128,38 @@ fn decode(record: &[u8]) -> Option<(SessionId, EndedSession)> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    /// An edge that stops saves once more, and may have given up a save just then.
+    #[test]
+    fn a_save_that_was_given_up_ends_before_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions.ended");
+        // What blocks is done one after the other, in the order in which it came.
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let terminated = Arc::new(TerminatedSessions::default());
+            let mut file = TerminatedFile::load(path.clone(), Arc::clone(&terminated));
+            let ended = EndedSession { expires: u64::MAX, owner: SessionOwner(7) };
+            terminated.terminate([1; 16], ended, 0);
+            let (go, wait) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || wait.recv());
+            assert!(file.save().now_or_never().is_none(), "the write has to wait");
+            // Whatever is written after the first write stays.
+            let moved = path.with_extension("moved");
+            let (from, to) = (path.clone(), moved.clone());
+            let moving = tokio::task::spawn_blocking(move || std::fs::rename(from, to));
+            let mut again = std::pin::pin!(file.save());
+            assert!(again.as_mut().now_or_never().is_none(), "the first write has not ended");
+            go.send(()).unwrap();
+            again.await;
+            busy.await.unwrap().unwrap();
+            moving.await.unwrap().unwrap();
+            assert!(moved.exists() && !path.exists(), "nothing was left for a second write");
+        });
+    }
 
     #[test]
     fn what_was_written_is_read_but_for_what_expired() {

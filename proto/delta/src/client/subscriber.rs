@@ -69,7 +69,7 @@ impl<S: Sink> Subscriber<S> {
         &self.sink
     }
 
-    /// The newest known revision.
+    /// The revision of the server that was heard last. A registry that was restored has an earlier one than before.
     pub fn revision(&self) -> i64 {
         self.revision
     }
@@ -112,7 +112,9 @@ impl<S: Sink> Subscriber<S> {
             actions.push(Action::Leave);
             return actions;
         }
-        self.revision = self.revision.max(response.revision);
+        // What is in force says which revision it is of.
+        self.unpublished |= response.revision < self.revision;
+        self.revision = response.revision;
         self.complete = true;
         if self.answers.is_empty() && !self.unpublished {
             actions.extend(self.set_ready());
@@ -124,8 +126,8 @@ impl<S: Sink> Subscriber<S> {
 
     fn on_changes(&mut self, response: StreamResourcesResponse) -> Vec<Action<S>> {
         let mut actions = vec![contact(&response)];
-        self.revision = self.revision.max(response.revision);
         let Some(kind) = S::Kind::parse(&response.type_url) else { return actions };
+        self.revision = response.revision;
         let refusals = self.accept(kind, response.resources, &response.removed);
         self.answers.push(answer(response.type_url, response.nonce, &refusals));
         self.unpublished = true;

@@ -104,6 +104,23 @@ fn it_is_ready_when_the_server_has_nothing_newer_and_all_is_in_force() {
     assert_eq!(words(&subscriber.on(heartbeat(false))), ["contact"], "once");
 }
 
+/// A registry that was restored from a backup has an earlier revision than the client has heard of.
+#[test]
+fn the_revision_is_that_of_the_server_also_where_it_is_earlier() {
+    let mut from_copy = Subscriber::new(MapSink::default(), 8);
+    from_copy.start_from_accepted();
+    from_copy.on(connected());
+    from_copy.on(books("n1", vec![book("a", "1")], &[]));
+    assert_eq!(words(&from_copy.on(Event::Quiet)), ["publish 5", "ack n1"]);
+
+    let mut unchanged = Subscriber::new(MapSink::default(), 8);
+    unchanged.start_from_accepted();
+    unchanged.on(connected());
+    assert_eq!(words(&unchanged.on(heartbeat(false))), ["contact", "await"]);
+    assert_eq!(words(&unchanged.on(Event::Quiet)), ["publish 5"]);
+    assert_eq!(words(&unchanged.on(heartbeat(false))), ["contact"]);
+}
+
 #[test]
 fn an_empty_server_makes_a_client_ready_too() {
     let mut subscriber = subscriber();

@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline::discovery::v1::Edge;
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ControlPlanes};
 use crate::context::EdgeState;
 use crate::enrollment::{AdvertisedAddress, Enrollment, edge_id};
 use crate::fleet::{Certificate, Fleet, Waiters};
@@ -44,6 +44,7 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     ended: oneshot::Receiver<()>,
     tunnels: Arc<Tunnels>,
+    control_planes: Arc<ControlPlanes>,
     stop: DropGuard,
     /// The data directory: two edges in one would end each other's streams for ever.
     _lock: DirectoryLock,
@@ -187,13 +188,14 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         }
         None => current.set_synced(),
     }
+    let control_planes = Arc::new(config.control_planes()?);
     let advertised = AdvertisedAddress::new(config.sibling_advertise.as_deref(), sibling_addr);
     let background = Background {
         current: Arc::clone(&current),
         client: Client::new(
             edge,
             subscriber,
-            config.endpoints()?,
+            Arc::clone(&control_planes),
             Arc::new(enrollment),
             advertised,
             publication,
@@ -219,7 +221,18 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         Admin { current, exporter, config: config.to_json(), names, draining, connections: operators };
     serve_operators(admin, ops)?;
     let stop = stop.drop_guard();
-    Ok(Running { client_addr, ops_addr, drain, drain_timeout, threads, ended, tunnels, stop, _lock: lock })
+    Ok(Running {
+        client_addr,
+        ops_addr,
+        drain,
+        drain_timeout,
+        threads,
+        ended,
+        tunnels,
+        control_planes,
+        stop,
+        _lock: lock,
+    })
 }
 
 fn bind(
@@ -443,6 +456,11 @@ fn spawn(
 }
 
 impl Running {
+    /// Reads the authorities of control planes anew, for new connections.
+    pub fn renew(&self) {
+        self.control_planes.renew();
+    }
+
     /// Stops accepting, hands its tunnels over to other edges, lets calls finish and streams end, those of other edges through
     /// its tunnels included, delivers or keeps usage, and returns when all that is done, at the latest a little after
     /// `--drain-timeout`.

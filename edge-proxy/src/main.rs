@@ -1,4 +1,4 @@
-//! The program: reads the configuration, starts an edge, stops it on SIGTERM or SIGINT.
+//! The program: reads the configuration, starts an edge, renews it on SIGHUP, stops it on SIGTERM or SIGINT.
 
 use std::process::ExitCode;
 
@@ -25,12 +25,16 @@ fn run(config: &Config) -> anyhow::Result<()> {
     let context = runtime.enter();
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
     let running = app::start(config)?;
     drop(context);
     runtime.block_on(async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => running.renew(),
+            }
         }
         running.drain().await;
         Ok(())

@@ -1,23 +1,21 @@
 //! How an edge is told what to do: flags and environment. Reading them is all this does.
 
+mod control_planes;
 pub mod limits;
 pub mod published;
 mod secret;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Parser;
 use mcp::border::text_without_mark;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Uri};
+use tonic::transport::Uri;
 
 use startup::options::address;
 
+pub use control_planes::ControlPlanes;
 use limits::Limits;
 use published::PublishedNames;
 pub use secret::Secret;
@@ -45,8 +43,8 @@ pub struct Config {
         default_value = "http://127.0.0.1:4445"
     )]
     pub control_planes: Vec<Uri>,
-    /// PEM file of the authorities to trust for the control plane's certificate, for https URLs. Default: those
-    /// that the system trusts.
+    /// PEM file of the authorities to trust for the control plane's certificate, for https URLs; read anew before each attempt
+    /// to connect. Default: those that the system trusts.
     #[arg(long, env = "TRUNKLINE_CONTROL_PLANE_CA", value_name = "FILE")]
     pub control_plane_ca: Option<PathBuf>,
     /// Join token with which this edge enrols. Required until it has its own credential. An edge that is enrolled already and
@@ -188,27 +186,8 @@ impl Config {
     }
 
     /// The control planes, as they are connected to.
-    pub fn endpoints(&self) -> Result<Vec<Endpoint>, ConfigError> {
-        let tls = match &self.control_plane_ca {
-            Some(path) => {
-                let pem = read_certificates("--control-plane-ca", path)?;
-                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
-            }
-            None => ClientTlsConfig::new().with_native_roots(),
-        };
-        let endpoint = |uri: &Uri| {
-            let endpoint = Endpoint::from(uri.clone())
-                .connect_timeout(Duration::from_secs(5))
-                .tcp_nodelay(true)
-                .http2_keep_alive_interval(Duration::from_secs(10))
-                .keep_alive_timeout(Duration::from_secs(10))
-                .keep_alive_while_idle(true);
-            match uri.scheme_str() {
-                Some("https") => Ok(endpoint.tls_config(tls.clone())?),
-                _ => Ok(endpoint),
-            }
-        };
-        self.control_planes.iter().map(endpoint).collect()
+    pub fn control_planes(&self) -> Result<ControlPlanes, ConfigError> {
+        ControlPlanes::new(self.control_planes.clone(), self.control_plane_ca.clone())
     }
 
     /// Threads that serve clients.
@@ -267,16 +246,6 @@ fn read(option: &'static str, path: &std::path::Path) -> Result<String, ConfigEr
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|error| ConfigError::File { option, path: path.to_owned(), error })?;
     Ok(text_without_mark(&text).to_owned())
-}
-
-fn read_certificates(option: &'static str, path: &std::path::Path) -> Result<String, ConfigError> {
-    let pem = read(option, path)?;
-    let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
-    match roots.add_parsable_certificates(certificates).0 {
-        0 => Err(ConfigError::NoCertificate { option, path: path.to_owned() }),
-        _ => Ok(pem),
-    }
 }
 
 fn control_plane(text: &str) -> Result<Uri, String> {

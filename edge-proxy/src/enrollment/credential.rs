@@ -79,7 +79,9 @@ fn refusal(status: tonic::Status) -> CredentialError {
 pub fn unreached(error: &(dyn std::error::Error + 'static)) -> String {
     match Fault::of(error) {
         Some(fault @ Fault::UnknownIssuer) => {
-            format!("{fault}; pass the authority's certificate with --control-plane-ca")
+            format!(
+                "{fault}; pass the authority's certificate with --control-plane-ca, a file that is read anew at each attempt"
+            )
         }
         Some(fault) => format!("{fault}; check --control-plane"),
         None if is_no_grpc(error) => {

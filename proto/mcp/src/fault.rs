@@ -61,7 +61,8 @@ impl Fault {
 
     fn of_certificate(error: &CertificateError) -> Self {
         match error {
-            CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            // A signature is wrong where another authority has the name of one that is trusted: one that was made anew, as a rule.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotValidYet,
             CertificateError::NotValidForName => Self::WrongName(Vec::new()),
@@ -126,6 +127,8 @@ mod tests {
         let outer = io::Error::other(held);
         assert_eq!(Fault::of(&outer), Some(Fault::UnknownIssuer));
         assert_eq!(Fault::of(&io::Error::other("else")), None);
+        let renewed = rustls::Error::InvalidCertificate(CertificateError::BadSignature);
+        assert_eq!(Fault::of(&renewed), Some(Fault::UnknownIssuer));
         let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
         assert_eq!(Fault::of(&plain), Some(Fault::NotTls));
     }

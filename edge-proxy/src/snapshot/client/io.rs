@@ -15,6 +15,7 @@ use trunkline::discovery::v1::{Edge, StreamResourcesRequest, StreamResourcesResp
 
 use super::Subscriber;
 use super::backoff::Backoff;
+use crate::config::ControlPlanes;
 use crate::enrollment::{AdvertisedAddress, CredentialError, EdgeCredential, Enrollment, unreached};
 use crate::observe::Metrics;
 use crate::os::clock;
@@ -59,7 +60,7 @@ pub struct Client {
     /// Announced on every stream.
     edge: Edge,
     subscriber: Subscriber,
-    control_planes: Vec<Endpoint>,
+    control_planes: Arc<ControlPlanes>,
     enrollment: Arc<Enrollment>,
     advertised: AdvertisedAddress,
     publication: Publication,
@@ -89,7 +90,7 @@ impl Client {
     pub fn new(
         edge: Edge,
         subscriber: Subscriber,
-        control_planes: Vec<Endpoint>,
+        control_planes: Arc<ControlPlanes>,
         enrollment: Arc<Enrollment>,
         advertised: AdvertisedAddress,
         publication: Publication,
@@ -100,14 +101,14 @@ impl Client {
     /// Keeps a stream open to one of the control planes, for ever.
     pub async fn run(mut self) {
         let mut backoff = Backoff::default();
-        for at in (0..self.control_planes.len()).cycle() {
-            let control_plane = self.control_planes[at].clone();
+        for at in (0..self.control_planes.count()).cycle() {
+            let control_plane = self.control_planes.endpoint(at);
             let began = Instant::now();
             let end = self.stream(&control_plane).await;
             self.disconnected(&control_plane, &end);
             backoff.ended_after(began.elapsed());
             // A control plane that stops announces it, so there is no overload to avoid.
-            let another = self.control_planes.len() > 1;
+            let another = self.control_planes.count() > 1;
             if !(matches!(end, StreamEnd::Draining) && another) {
                 sleep(backoff.next(rand::random())).await;
             }

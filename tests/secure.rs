@@ -1,5 +1,5 @@
 //! Every hop in TLS: `mcpctl` and edges to the control plane, control plane and edges to upstreams. Whoever shows
-//! a certificate of another authority is not spoken to.
+//! a certificate of another authority is not spoken to. Certificates are renewed while all runs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::refusals::{Asked, ask};
 use crate::support::fake::{Fake, id, json, tool};
 use crate::support::folder::Folder;
-use crate::support::gateway::EGRESS;
+use crate::support::gateway::{EGRESS, Gateway, Store};
 use crate::support::process::Process;
 use crate::support::{PATIENCE, binary, eventually, free_port};
 
@@ -81,7 +81,7 @@ pub(crate) async fn behind_tls(authority: &Authority, target: String) -> u16 {
 struct Secure {
     control: String,
     // Before the folder: what runs ends before its files go.
-    _control: Process,
+    process: Process,
     ours: Authority,
     theirs: Authority,
     folder: Folder,
@@ -92,13 +92,9 @@ impl Secure {
         let folder = Folder::new();
         let (ours, theirs) = (Authority::new(folder.path(), "ours"), Authority::new(folder.path(), "theirs"));
         let address = format!("127.0.0.1:{}", free_port());
-        let mut command = Command::new(binary("trunkline-control-plane"));
-        command.args(["--listen", &address]).arg("--data-dir").arg(folder.path().join("control"));
-        command.arg("--tls-cert").arg(&ours.certificate).arg("--tls-key").arg(&ours.key);
-        command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN).env("SSL_CERT_FILE", &ours.ca).envs(EGRESS);
-        let process = Process::start("control-plane", command, folder.path());
+        let process = control_plane(folder.path(), &address, &ours);
         std::fs::write(folder.path().join("admin"), ADMIN_TOKEN).unwrap();
-        let secure = Self { control: format!("https://{address}"), folder, _control: process, ours, theirs };
+        let secure = Self { control: format!("https://{address}"), folder, process, ours, theirs };
         secure.context("ours", &secure.ours.ca).await;
         eventually("the control plane answers in TLS", PATIENCE, || async {
             let listed = secure.ctl(&["get", "edges"]).await;
@@ -106,6 +102,30 @@ impl Secure {
         })
         .await;
         secure
+    }
+
+    /// SIGTERM to the control plane, and another one in its place.
+    fn restart(&mut self) {
+        let status = self.process.terminate(PATIENCE);
+        assert!(status.success(), "the control plane ended with {status}");
+        let address = self.control.trim_start_matches("https://");
+        self.process = control_plane(self.folder.path(), address, &self.ours);
+    }
+
+    /// Puts the certificate and the key of the others in the place of ours.
+    fn replace_certificate(&self) {
+        std::fs::copy(&self.theirs.certificate, &self.ours.certificate).unwrap();
+        std::fs::copy(&self.theirs.key, &self.ours.key).unwrap();
+    }
+
+    /// Asks the control plane as an administrator.
+    async fn ask(&self, client: &reqwest::Client) -> Result<(), String> {
+        let url = format!("{}/trunkline.registry.v1.UpstreamService/ListUpstreams", self.control);
+        let request = client.post(url).bearer_auth(ADMIN_TOKEN).json(&serde_json::json!({}));
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+        // To its end, so that the connection is free for the next one.
+        let text = answer.map_err(|error| format!("{error:?}"))?.text().await;
+        text.map(drop).map_err(|error| format!("{error:?}"))
     }
 
     /// A context that trusts the authority in a file, which becomes the current one.
@@ -150,6 +170,21 @@ impl Secure {
         command.envs(EGRESS);
         (Process::start(name, command, self.folder.path()), address)
     }
+}
+
+fn control_plane(folder: &Path, address: &str, authority: &Authority) -> Process {
+    let mut command = Command::new(binary("trunkline-control-plane"));
+    command.args(["--listen", address]).arg("--data-dir").arg(folder.join("control"));
+    command.arg("--tls-cert").arg(&authority.certificate).arg("--tls-key").arg(&authority.key);
+    command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN).env("SSL_CERT_FILE", &authority.ca).envs(EGRESS);
+    Process::start("control-plane", command, folder)
+}
+
+/// A client without connections, which trusts an authority and no other.
+fn trusting(authority: &Authority) -> reqwest::Client {
+    let pem = std::fs::read(&authority.ca).unwrap();
+    let ca = reqwest::Certificate::from_pem(&pem).unwrap();
+    reqwest::Client::builder().tls_certs_only([ca]).build().unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -224,4 +259,87 @@ async fn every_hop_is_in_tls_and_strangers_are_not_spoken_to() {
     let refused = secure.ctl(&["get", "edges"]).await;
     assert_ne!(refused.status.code(), Some(0));
     assert!(text(&refused).contains("certificate"), "{}", text(&refused));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_is_for_new_connections_and_what_is_broken_changes_nothing() {
+    let secure = Secure::start().await;
+    let before = trusting(&secure.ours);
+    secure.ask(&before).await.unwrap();
+    let said = async |part: &str| {
+        eventually("the control plane says it", PATIENCE, || async {
+            let said = secure.process.output();
+            if said.contains(part) { Ok(()) } else { Err(said) }
+        })
+        .await;
+    };
+
+    let good = std::fs::read(&secure.ours.certificate).unwrap();
+    std::fs::write(&secure.ours.certificate, "rubbish").unwrap();
+    secure.process.signal("HUP");
+    said("the certificate cannot be read anew; the one before stays in force").await;
+    secure.ask(&trusting(&secure.ours)).await.unwrap();
+    std::fs::write(&secure.ours.certificate, good).unwrap();
+
+    secure.ask(&trusting(&secure.theirs)).await.unwrap_err();
+    secure.replace_certificate();
+    secure.process.signal("HUP");
+    eventually("new connections see the new certificate", PATIENCE, || async {
+        secure.ask(&trusting(&secure.theirs)).await
+    })
+    .await;
+    said("was read anew valid_until=\"4096-01-01T00:00:00Z\"").await;
+    secure.ask(&before).await.unwrap();
+    let refused = secure.ask(&trusting(&secure.ours)).await.unwrap_err();
+    assert!(refused.contains("certificate"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_edge_reads_the_authorities_of_control_planes_anew() {
+    let mut secure = Secure::start().await;
+    let ca = secure.folder.path().join("edge-ca.pem");
+    std::fs::copy(&secure.ours.ca, &ca).unwrap();
+    let (edge, _) = secure.edge("friend", &ca).await;
+    let connected = async |secure: &Secure| {
+        eventually("the edge is connected", PATIENCE, || async {
+            let edges = secure.ctl(&["get", "edges"]).await;
+            let is_connected = text(&edges).split_whitespace().any(|word| word == "connected");
+            if is_connected { Ok(()) } else { Err(text(&edges)) }
+        })
+        .await;
+    };
+    let said = async |part: &str| {
+        eventually("the edge says it", PATIENCE, || async {
+            let said = edge.output();
+            if said.contains(part) { Ok(()) } else { Err(said) }
+        })
+        .await;
+    };
+    connected(&secure).await;
+    edge.signal("HUP");
+    said("has not changed").await;
+
+    // The new authority has the name of the one before, so that the signature is what does not fit.
+    secure.replace_certificate();
+    secure.restart();
+    said("signed by an authority that is not trusted here; pass the authority's certificate with --control-plane-ca").await;
+    std::fs::copy(&secure.theirs.ca, &ca).unwrap();
+    said("was read anew, for new connections").await;
+    secure.context("theirs", &secure.theirs.ca).await;
+    connected(&secure).await;
+}
+
+#[tokio::test]
+async fn a_hangup_ends_nothing() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    let processes = [gateway.control(), gateway.edge(0)];
+    for process in processes {
+        process.signal("HUP");
+        eventually("it says that there is nothing to read", PATIENCE, || async {
+            let said = process.output();
+            if said.contains("SIGHUP: there is no --") { Ok(()) } else { Err(said) }
+        })
+        .await;
+    }
+    gateway.all_connected().await;
 }

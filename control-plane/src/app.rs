@@ -16,6 +16,7 @@ use inbound::{BodyBudget, Connections};
 use secrecy::{ExposeSecret as _, SecretString};
 use startup::DirectoryLock;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tunnel::Tunnels;
@@ -26,6 +27,7 @@ use crate::auth::credential::EdgeCredentials;
 use crate::auth::keys::Signer;
 use crate::auth::master::MasterKey;
 use crate::auth::vault::Vault;
+use crate::certificate::Certificate;
 use crate::config::{Config, days, hours};
 use crate::discovery::authenticate::EdgeAuthenticator;
 use crate::discovery::enrollment::Enrollment;
@@ -66,6 +68,8 @@ pub struct Running {
     stop: CancellationToken,
     server: tokio::task::JoinHandle<()>,
     tasks: JoinSet<()>,
+    /// Has the certificate read anew, where there is one.
+    renew: Option<Arc<Notify>>,
     /// What nobody else may open meanwhile.
     lock: Option<DirectoryLock>,
 }
@@ -112,10 +116,11 @@ fn lock(config: &Config) -> anyhow::Result<Option<DirectoryLock>> {
 /// Starts a control plane on a listener that is bound already. Who calls it sees to it that the database is used by no other.
 pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<Running> {
     let addr = listener.local_addr()?;
-    let tls = match (&config.tls.tls_cert, &config.tls.tls_key) {
-        (Some(cert), Some(key)) => Some(listener::tls(cert, key)?),
+    let certificate = match (&config.tls.tls_cert, &config.tls.tls_key) {
+        (Some(cert), Some(key)) => Some(Certificate::load(cert, key)?),
         _ => None,
     };
+    let tls = certificate.as_ref().map(Certificate::in_force);
     let parts = parts(&config).await?;
     let trust = hours(config.keys.trust_max_age);
     let roster = Roster::start(parts.edges.clone()).await?;
@@ -132,6 +137,11 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let leases = Leases::new(&parts.store, parts.replica.clone());
     let mut tasks = background(&config, &parts, publisher, leases.clone())?;
     tasks.spawn(roster.run(parts.fleet.siblings_changed()));
+    let renew = certificate.map(|certificate| {
+        let renew = Arc::new(Notify::new());
+        tasks.spawn(certificate.keep_renewed(renew.clone()));
+        renew
+    });
     Ok(Running {
         addr,
         admin_token: parts.admin.expose().into(),
@@ -144,6 +154,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
         stop,
         server,
         tasks,
+        renew,
         lock: None,
     })
 }
@@ -159,6 +170,16 @@ impl Running {
         let made = self.enrollment.create_join_token_of(edge).await?;
         self.join_tokens.push(made.name);
         Ok(made.join_token)
+    }
+
+    /// Reads the certificate of the listener anew, for new connections.
+    pub fn renew(&self) {
+        match &self.renew {
+            Some(renew) => renew.notify_one(),
+            None => {
+                tracing::info!("SIGHUP: there is no --tls-cert to read anew; other options take a restart")
+            }
+        }
     }
 
     /// Tells edges to go elsewhere, lets calls finish, and stops.

@@ -2,8 +2,6 @@
 //!
 //! It must not know what is served.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,28 +11,22 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use crate::certificate::{self, UnusableCertificate};
+use crate::certificate::InForce;
 
 /// The time that calls may go on after the stop.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
-
-/// Reads a certificate and its key.
-pub(crate) fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, UnusableCertificate> {
-    let mut config = certificate::load(cert, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config).into())
-}
 
 /// Serves until `stop`, then lets calls finish for as long as [`GRACE`].
 pub(crate) async fn serve(
     listener: TcpListener,
     connections: Connections,
-    tls: Option<TlsAcceptor>,
+    tls: Option<InForce>,
     router: Router,
     stop: CancellationToken,
 ) {
     let handshake = move |stream| {
-        let tls = tls.clone();
+        // That of this moment, also where it is replaced meanwhile.
+        let tls = tls.as_ref().map(|in_force| TlsAcceptor::from(in_force.borrow().clone()));
         async move {
             Ok(match tls {
                 None => Either::Left(stream),

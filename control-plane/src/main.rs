@@ -1,4 +1,4 @@
-//! The control plane as a program: arguments, start, wait, drain.
+//! The control plane as a program: arguments, start, wait, renew on SIGHUP, drain.
 
 use std::process::ExitCode;
 
@@ -22,23 +22,43 @@ fn main() -> ExitCode {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut stop = StopSignals::new()?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let running = tokio::select! {
         running = app::start(config) => running?,
         // A start may wait for the database.
-        () = either(&mut terminate, &mut interrupt) => return Ok(()),
+        () = stop.wait() => return Ok(()),
     };
     tracing::info!(address = %running.addr, "control plane is ready");
-    either(&mut terminate, &mut interrupt).await;
+    loop {
+        tokio::select! {
+            () = stop.wait() => break,
+            _ = hangup.recv() => running.renew(),
+        }
+    }
     tracing::info!("draining");
     running.drain().await;
     Ok(())
 }
 
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that stop the program.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -66,10 +66,10 @@ pub struct Config {
 /// TLS of the listener.
 #[derive(Debug, Clone, Args)]
 pub struct Tls {
-    /// Certificate chain [PEM file]. Default: no TLS.
+    /// Certificate chain [PEM file]; read anew when it changes and at SIGHUP. Default: no TLS.
     #[arg(long = "tls-cert", env = "TRUNKLINE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
-    /// Private key of the certificate [PEM file].
+    /// Private key of the certificate [PEM file]; read anew with it.
     #[arg(long = "tls-key", env = "TRUNKLINE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 }

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::support::fake::{Fake, Step, header, json, stream_head, tool, write};
 use crate::support::gateway::{Gateway, Store};
+use crate::support::process::Process;
 use crate::support::wire::{Client, LEGACY};
-use crate::support::{PATIENCE, eventually, tool as installed};
+use crate::support::{PATIENCE, eventually, free_port, tool as installed};
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
@@ -320,6 +321,38 @@ async fn replicas_tell_each_other_over_redis() {
     told.await;
     listener.kill().unwrap();
     listener.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_lost_is_named_once_and_so_is_its_return() {
+    let mut gateway = Gateway::start(Store::Sqlite, 0).await;
+    gateway.stop_control();
+    let port = free_port();
+    let lost = format!("Redis is lost (--redis-url, 127.0.0.1:{port}: ");
+    let said = async |gateway: &Gateway, lines: [usize; 2]| {
+        eventually("the log says so", PATIENCE, || async {
+            let said = gateway.control_said();
+            let found = [lost.as_str(), "Redis is back"].map(|part| said.matches(part).count());
+            if found == lines { Ok(()) } else { Err(said) }
+        })
+        .await;
+    };
+    gateway.configure_control(&["--redis-url", &format!("redis://:s3cret@127.0.0.1:{port}/")], &[]);
+    gateway.start_control().await;
+    said(&gateway, [1, 0]).await;
+    let redis = || {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--requirepass", "s3cret"]);
+        command.args(["--save", "", "--appendonly", "no"]).current_dir(gateway.folder());
+        Process::start("redis", command, gateway.folder())
+    };
+    let mut running = redis();
+    said(&gateway, [1, 1]).await;
+    running.kill();
+    said(&gateway, [2, 1]).await;
+    let _running = redis();
+    said(&gateway, [2, 2]).await;
+    assert!(!gateway.control_said().contains("s3cret"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,12 +6,16 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use redis::aio::PubSub;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
 
 use crate::store::Store;
 
 const CHANNEL: &str = "trunkline:revision";
 const RETRY: Duration = Duration::from_secs(2);
+/// Without an answer for so long Redis is lost.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The channel over which replicas notify each other.
 #[derive(Debug, Clone)]
@@ -80,23 +84,43 @@ async fn publish_redis(store: &Store, client: &redis::Client) {
     }
 }
 
+/// Listens for ever. That Redis is lost is said once, and that it is back.
 async fn subscribe_redis(store: &Store, client: &redis::Client) {
+    let server = client.get_connection_info().addr().to_string();
+    let mut is_lost = false;
     loop {
-        if let Err(error) = listen_redis(store, client).await {
-            tracing::debug!(%error, "receiving no notifications from other replicas");
+        let lost = match timeout(PATIENCE, connect_redis(client)).await {
+            Ok(Ok(pubsub)) => {
+                if std::mem::take(&mut is_lost) {
+                    tracing::info!("Redis is back");
+                }
+                follow_redis(store, pubsub).await;
+                "it ended the connection".to_owned()
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no response within {} s", PATIENCE.as_secs()),
+        };
+        if !std::mem::replace(&mut is_lost, true) {
+            tracing::warn!(
+                "Redis is lost (--redis-url, {server}: {lost}); changes of other control planes are noticed later"
+            );
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn listen_redis(store: &Store, client: &redis::Client) -> redis::RedisResult<()> {
+async fn connect_redis(client: &redis::Client) -> redis::RedisResult<PubSub> {
     let mut pubsub = client.get_async_pubsub().await?;
     pubsub.subscribe(CHANNEL).await?;
+    Ok(pubsub)
+}
+
+/// Hears of revisions until the connection breaks.
+async fn follow_redis(store: &Store, mut pubsub: PubSub) {
     // What was said before this listened.
     store.recheck();
     let mut messages = pubsub.on_message();
     while messages.next().await.is_some() {
         store.recheck();
     }
-    Ok(())
 }

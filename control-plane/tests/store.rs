@@ -201,6 +201,12 @@ async fn the_log_tells_everything(database: Database) {
     let (revision, rows) = store.all().await.unwrap();
     assert_eq!((revision, told(rows)), (4, vec![("upstreams/a".to_owned(), 3, false)]));
     assert_eq!(store.changes_since(4).await.unwrap(), (4, vec![]));
+
+    // Of the first revisions only what is written over is gone.
+    let rows = store.changes_since(0).await.unwrap().1;
+    let moved = async |revision| store.moved_after(revision).await.unwrap();
+    assert_eq!([moved(0).await, moved(2).await], [Some(rows[0].update_us); 2]);
+    assert_eq!([moved(3).await, moved(4).await], [Some(rows[1].update_us), None]);
 }
 
 async fn an_upstream_takes_its_catalogue_along(database: Database) {

@@ -282,6 +282,18 @@ impl EdgeProgress {
         refusals.iter().map(|refusal| refusal.revision).max()
     }
 
+    /// Tells whether the edge lacks some of a registry at `revision` that its replica has not published: nothing here says since
+    /// when.
+    pub(super) fn lacks_unpublished(&self, revision: i64) -> bool {
+        self.connected && self.row.answered_revision < revision && self.row.behind_us == 0
+    }
+
+    /// The same edge, behind since the registry went on at `moved_us`, or since it connected.
+    pub(super) fn behind_since(mut self, moved_us: i64) -> Self {
+        self.row.behind_us = moved_us.max(self.row.state_us);
+        self
+    }
+
     /// Builds the status of the contract, for a registry at `revision`.
     pub fn status(&self, revision: i64) -> EdgeStatus {
         let row = &self.row;
@@ -335,6 +347,21 @@ fn join_token_name(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_edge_that_was_not_sent_the_newest_is_behind_since_the_registry_went_on() {
+        let row = EdgeRow { answered_revision: 5, ..EdgeRow::default() };
+        let edge = EdgeProgress { row, connected: true };
+        assert!(edge.lacks_unpublished(6) && !edge.lacks_unpublished(5));
+        assert_eq!(edge.status(6).state(), EdgeState::Connected);
+        let long_ago = clock::now_us() - clock::duration_us(BEHIND) - 1;
+        let connected_now = EdgeRow { state_us: clock::now_us(), ..edge.row.clone() };
+        let behind = edge.behind_since(long_ago);
+        assert!(!behind.lacks_unpublished(6));
+        assert_eq!(behind.status(6).state(), EdgeState::Behind);
+        let new = EdgeProgress { row: connected_now.clone(), connected: true }.behind_since(long_ago);
+        assert_eq!(new.row.behind_us, connected_now.state_us, "it lacks nothing for longer than it is there");
+    }
 
     #[test]
     fn an_edge_is_behind_only_when_it_takes_long() {

@@ -2,6 +2,8 @@
 //!
 //! It must not know the stream.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use trunkline::discovery::v1::{
 };
 
 use super::announcement::is_edge_id;
-use super::fleet::Fleet;
+use super::fleet::{EdgeProgress, Fleet};
 use super::page::Pages;
 use super::rollout::Rollout;
 use crate::auth::vault::Vault;
@@ -61,6 +63,25 @@ impl FleetApi {
                 return Ok(all);
             }
         }
+    }
+
+    /// Says since when those edges are behind whose replica publishes nothing: since the registry went on after what they have.
+    async fn with_unpublished(
+        &self,
+        edges: Vec<EdgeProgress>,
+        revision: i64,
+    ) -> Result<Vec<EdgeProgress>, Error> {
+        let mut moved = BTreeMap::new();
+        for edge in edges.iter().filter(|edge| edge.lacks_unpublished(revision)) {
+            if let Entry::Vacant(unknown) = moved.entry(edge.row.answered_revision) {
+                unknown.insert(self.store.moved_after(edge.row.answered_revision).await?);
+            }
+        }
+        let since = |edge: EdgeProgress| match moved.get(&edge.row.answered_revision) {
+            Some(Some(moved_us)) if edge.lacks_unpublished(revision) => edge.behind_since(*moved_us),
+            _ => edge,
+        };
+        Ok(edges.into_iter().map(since).collect())
     }
 
     async fn watch(self, revision: i64, out: mpsc::Sender<Result<WatchRolloutResponse, Status>>) {
@@ -135,6 +156,7 @@ impl FleetService for FleetApi {
         let revision = self.store.revision().await.map_err(Error::from)?;
         let mut found = self.fleet.list(&after, size + 1).await.map_err(Error::from)?;
         let next_page_token = self.pages.cut(&mut found, size, |edge| &edge.row.id)?;
+        let found = self.with_unpublished(found, revision).await?;
         let edges = found.iter().map(|standing| standing.status(revision)).collect();
         Ok(Response::new(ListEdgesResponse { edges, next_page_token, revision }))
     }
@@ -143,8 +165,10 @@ impl FleetService for FleetApi {
         let name = request.into_inner().name;
         let found = self.fleet.get(id(&name)?).await.map_err(Error::from)?;
         let revision = self.store.revision().await.map_err(Error::from)?;
-        let edge = found.ok_or_else(|| not_found(&name))?.status(revision);
-        Ok(Response::new(GetEdgeResponse { edge: Some(edge) }))
+        let found = vec![found.ok_or_else(|| not_found(&name))?];
+        let found = self.with_unpublished(found, revision).await?;
+        let edge = found.first().map(|standing| standing.status(revision));
+        Ok(Response::new(GetEdgeResponse { edge }))
     }
 
     async fn delete_edge(

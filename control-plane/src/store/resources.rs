@@ -41,6 +41,15 @@ impl Store {
         changes_since(self.pool(), revision).await
     }
 
+    /// When the registry went on after a revision, as far as its log still says it; `None`: nothing in it is newer.
+    pub async fn moved_after(&self, revision: i64) -> Result<Option<i64>, StoreError> {
+        let row = sqlx::query("select updated from resources where revision > $1 order by revision limit 1")
+            .bind(revision)
+            .fetch_optional(self.pool())
+            .await?;
+        Ok(row.map(|row| row.try_get("updated")).transpose()?)
+    }
+
     /// One resource that exists.
     pub async fn get(&self, kind: Kind, name: &str) -> Result<Option<Row>, StoreError> {
         get(self.pool(), kind, name).await

@@ -40,9 +40,10 @@ use crate::snapshot::Publisher;
 use crate::store::edges::Edges;
 use crate::store::keys::{Keys, Purpose};
 use crate::store::leases::Leases;
+use crate::store::replicas::{ReplicaRow, Replicas};
 use crate::store::usage::UsageTable;
 use crate::store::{self, Store};
-use crate::sync::{CatalogueSync, Housekeeping, Notifications, Supervisor};
+use crate::sync::{Agreement, CatalogueSync, Housekeeping, Notifications, Supervisor};
 
 /// The interval at which the database is polled for a new revision when no notification comes.
 const POLL: Duration = Duration::from_secs(2);
@@ -61,6 +62,7 @@ pub struct Running {
     enrollment: Enrollment,
     /// The join tokens that end with this process.
     join_tokens: Vec<String>,
+    replica: String,
     store: Store,
     fleet: Arc<Fleet>,
     leases: Leases,
@@ -121,7 +123,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
         _ => None,
     };
     let tls = certificate.as_ref().map(Certificate::in_force);
-    let parts = parts(&config).await?;
+    let parts = parts(&config, addr).await?;
     let trust = hours(config.keys.trust_max_age);
     let roster = Roster::start(parts.edges.clone()).await?;
     let (store, vault, signer) = (parts.store.clone(), parts.vault.clone(), parts.signer.clone());
@@ -135,7 +137,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let connections = parts.connections.clone();
     let server = tokio::spawn(listener::serve(listener, connections, tls, router, stop.clone()));
     let leases = Leases::new(&parts.store, parts.replica.clone());
-    let mut tasks = background(&config, &parts, publisher, leases.clone())?;
+    let mut tasks = background(&config, &parts, publisher, leases.clone(), addr)?;
     tasks.spawn(roster.run(parts.fleet.siblings_changed()));
     let renew = certificate.map(|certificate| {
         let renew = Arc::new(Notify::new());
@@ -147,6 +149,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
         admin_token: parts.admin.expose().into(),
         enrollment: parts.enrollment,
         join_tokens: Vec::new(),
+        replica: parts.replica,
         store: parts.store,
         fleet: parts.fleet,
         leases,
@@ -200,7 +203,12 @@ impl Running {
             tracing::debug!(%error, "cannot record that edges disconnected");
         }
         // Otherwise the next replica would wait until they end by themselves.
-        if let Err(error) = self.leases.release().await {
+        let leave = async {
+            self.leases.release().await?;
+            // Otherwise others would compare themselves with it for a while.
+            Replicas::new(&self.store).leave(&self.replica).await
+        };
+        if let Err(error) = leave.await {
             tracing::debug!(%error, "cannot release the leases");
         }
         self.store.close().await;
@@ -208,7 +216,7 @@ impl Running {
     }
 }
 
-async fn parts(config: &Config) -> anyhow::Result<Parts> {
+async fn parts(config: &Config, addr: SocketAddr) -> anyhow::Result<Parts> {
     let data_dir = config.data_dir()?;
     create_private(&data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
     if config.database_url.is_none() {
@@ -244,7 +252,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
             vault.clone(),
             signer.clone(),
             tunnels.clone(),
-            Arc::new(CheckedResolver::system(config.egress.rule())),
+            Arc::new(resolver(config, &store, addr)),
             usize::from(config.sync_concurrency),
         ),
         tunnels,
@@ -261,11 +269,30 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
     })
 }
 
+/// Finds the addresses of upstreams. Where several control planes may share the database, a refusal says whose rule it was: what
+/// one of them finds is shown by all.
+fn resolver(config: &Config, store: &Store, addr: SocketAddr) -> CheckedResolver {
+    let resolver = CheckedResolver::system(config.egress.rule());
+    if store.is_sqlite() { resolver } else { resolver.of(place(addr)) }
+}
+
+/// Where this control plane is, for people.
+fn place(addr: SocketAddr) -> String {
+    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    let name = files.iter().find_map(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    let host: String = name.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
+    format!(
+        "the control plane at {addr} on {}",
+        if host.is_empty() { "a host without a name" } else { &host }
+    )
+}
+
 fn background(
     config: &Config,
     parts: &Parts,
     publisher: Publisher,
     leases: Leases,
+    addr: SocketAddr,
 ) -> anyhow::Result<JoinSet<()>> {
     let notifications = notifications(config, &config.data_dir()?)?;
     let housekeeping = Housekeeping {
@@ -285,6 +312,12 @@ fn background(
     let database = database_url(config, &config.data_dir()?);
     if !parts.store.is_sqlite() {
         tasks.spawn(parts.store.clone().watch_reach(database.expose_secret().to_owned()));
+        let own = ReplicaRow {
+            id: parts.replica.clone(),
+            place: place(addr),
+            egress: parts.sync.egress_rule().to_string(),
+        };
+        tasks.spawn(Agreement::new(Replicas::new(&parts.store), own).run());
     }
     tasks.spawn(notifications.run(parts.store.clone()));
     tasks.spawn(publisher.run());

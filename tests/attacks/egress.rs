@@ -1,6 +1,7 @@
 //! Where the gateway connects to because a resource says so: only to addresses that the egress rule allows.
 
 use std::net::{IpAddr, ToSocketAddrs as _};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,8 +10,9 @@ use tokio::net::TcpListener;
 
 use crate::support::fake::{Fake, id, json, tool, write};
 use crate::support::gateway::{Gateway, Store};
+use crate::support::process::Process;
 use crate::support::wire::Client;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, binary, eventually, free_port};
 
 /// Nothing but public addresses, as without any option.
 const STRICT: &str = "--egress-allow=";
@@ -281,4 +283,43 @@ async fn the_proxies_of_the_environment_are_not_used() {
     gateway.admin.create_upstream("fake", &by_name(&upstream).0).await;
     assert_eq!(taken.load(Ordering::Relaxed), 0);
     proxying.abort();
+}
+
+/// What one control plane finds is shown by all of its database.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_with_another_rule_than_the_others_is_named() {
+    let gateway = Gateway::start(Store::Postgres, 0).await;
+    let upstream = upstream().await;
+    gateway.admin.create_upstream("fake", &upstream.url()).await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let master_key = std::fs::read_to_string(gateway.folder().join("control/master.key")).unwrap();
+    let mut command = Command::new(binary("trunkline-control-plane"));
+    command.args(["--listen", &address, "--database-url", gateway.database().unwrap()]);
+    command.arg("--data-dir").arg(gateway.folder().join("strict"));
+    command
+        .env("TRUNKLINE_ADMIN_TOKEN", gateway.admin_token())
+        .env("TRUNKLINE_MASTER_KEY", master_key.trim());
+    let strict = Process::start("strict", command, gateway.folder());
+
+    let (loose, wanted) = (gateway.control(), "has another egress rule than this control plane");
+    for (who, other, rules) in [
+        (&strict, gateway.control_address(), "(public addresses, loopback, here public addresses)"),
+        (loose, &address, "(public addresses, here public addresses, loopback)"),
+    ] {
+        let expected = format!("the control plane at {other} on ");
+        eventually("each names the other", PATIENCE, || async {
+            let said = who.output();
+            let is_named =
+                |line: &str| [&*expected, wanted, rules].into_iter().all(|part| line.contains(part));
+            if said.lines().any(is_named) { Ok(()) } else { Err(said) }
+        })
+        .await;
+    }
+
+    let url = format!("http://{address}/trunkline.registry.v1.UpstreamService/RefreshUpstream");
+    let request = reqwest::Client::new().post(url).bearer_auth(gateway.admin_token());
+    let answer = request.json(&serde_json::json!({"name": "upstreams/fake"})).send().await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    let reason = answer["upstream"]["status"]["reason"].as_str().unwrap();
+    assert!(reason.contains(&format!("(the rule of the control plane at {address} on ")), "{answer}");
 }

@@ -20,6 +20,7 @@ const MIGRATIONS: &[(i64, Migration)] = &[
     (7, Migration::EraPolicy),
     (8, Migration::Sql(include_str!("../../migrations/0008_enrollments.sql"))),
     (9, Migration::Sql(include_str!("../../migrations/0009_edge_egress.sql"))),
+    (10, Migration::Sql(include_str!("../../migrations/0010_replicas.sql"))),
 ];
 
 enum Migration {

@@ -13,6 +13,7 @@ mod migrate;
 mod notify;
 mod open;
 mod reach;
+pub mod replicas;
 mod resources;
 mod row;
 mod secrets;

@@ -1,8 +1,9 @@
 //! Background work: upstreams are asked for their catalogues and kept current, keys are replaced, and
-//! replicas tell each other of changes.
+//! replicas tell each other of changes, and compare their egress rules.
 //!
 //! It must not know gRPC services or edges.
 
+mod agreement;
 mod catalogue_sync;
 mod expiry;
 mod finding;
@@ -17,6 +18,7 @@ mod stale;
 mod supervisor;
 mod unfit;
 
+pub use agreement::Agreement;
 pub use catalogue_sync::{CatalogueSync, RefreshError};
 pub use housekeeping::Housekeeping;
 pub use notifications::Notifications;

@@ -29,6 +29,8 @@ impl Resolve for System {
 pub struct CheckedResolver {
     rule: Rule,
     resolver: Box<dyn Resolve>,
+    /// Whose rule it is, where there are several.
+    owner: Option<String>,
 }
 
 /// The error of resolving a host.
@@ -38,18 +40,24 @@ pub enum ResolveError {
     #[error("{0}")]
     Failed(io::Error),
     /// None of its addresses is allowed.
-    #[error("{}", refused(.host, .refusal))]
+    #[error("{}", refused(.host, .refusal, .owner.as_deref()))]
     Refused {
         /// The host, as it was asked for.
         host: String,
         /// The first address, and why it is not allowed.
         refusal: Refusal,
+        /// Whose rule it is, where there are several.
+        owner: Option<String>,
     },
 }
 
-fn refused(host: &str, refusal: &Refusal) -> String {
+fn refused(host: &str, refusal: &Refusal, owner: Option<&str>) -> String {
     let is_name = host.parse::<IpAddr>().is_err();
-    refusal.text(is_name.then_some(host))
+    let text = refusal.text(is_name.then_some(host));
+    match owner {
+        Some(owner) => format!("{text} (the rule of {owner})"),
+        None => text,
+    }
 }
 
 impl CheckedResolver {
@@ -62,7 +70,13 @@ impl CheckedResolver {
     /// Resolves with `resolver`.
     #[must_use]
     pub fn new(rule: Rule, resolver: impl Resolve + 'static) -> Self {
-        Self { rule, resolver: Box::new(resolver) }
+        Self { rule, resolver: Box::new(resolver), owner: None }
+    }
+
+    /// Names whose rule it is in what is refused: there are others with rules of their own.
+    #[must_use]
+    pub fn of(self, owner: String) -> Self {
+        Self { owner: Some(owner), ..self }
     }
 
     /// Returns the rule.
@@ -88,7 +102,9 @@ impl CheckedResolver {
         });
         match refusal {
             _ if !found.is_empty() => Ok(found),
-            Some(refusal) => Err(ResolveError::Refused { host: host.to_owned(), refusal }),
+            Some(refusal) => {
+                Err(ResolveError::Refused { host: host.to_owned(), refusal, owner: self.owner.clone() })
+            }
             None => Err(ResolveError::Failed(io::Error::other("the name has no address"))),
         }
     }
@@ -129,6 +145,16 @@ mod tests {
                         loopback";
         assert_eq!(resolved("a.example", &["127.0.0.1", "192.168.0.1"]).await.unwrap_err(), expected);
         assert_eq!(resolved("a.example", &[]).await.unwrap_err(), "the name has no address");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_whose_rule_it_is_where_there_are_several() {
+        let resolver = CheckedResolver::system(Rule::default()).of("the control plane on web-1".to_owned());
+        let error = resolver.resolve("10.1.2.3", 80).await.unwrap_err().to_string();
+        assert!(
+            error.ends_with("--egress-allow private (the rule of the control plane on web-1)"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

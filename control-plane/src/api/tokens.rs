@@ -86,6 +86,8 @@ impl Rpc for RevokeTokenRequest {
         token.revoke_time.get_or_insert(clock::timestamp(tx.now_us()));
         let row = tx.put_status(&row, &token).await?;
         tx.commit().await?;
+        // For who restores a copy of the database from before.
+        tracing::info!(token = name, "revoked a token");
         Ok(RevokeTokenResponse { token: Some(registry.present(&row).await?) })
     }
 }

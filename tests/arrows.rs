@@ -63,7 +63,18 @@ const KNOWN: [(&str, &[&str]); 14] = [
     ("cli/src/commands/dev.rs", &OURS),
     (
         "cli/src",
-        &["trunkline", "mcp", "tunnel", "inbound", "glob", "printable", "startup", "schema", "mcpctl"],
+        &[
+            "trunkline",
+            "mcp",
+            "tunnel",
+            "inbound",
+            "egress",
+            "glob",
+            "printable",
+            "startup",
+            "schema",
+            "mcpctl",
+        ],
     ),
 ];
 

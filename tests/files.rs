@@ -139,7 +139,10 @@ async fn a_trial_prints_the_file_that_one_would_write() {
         assert_eq!(gateway.ctl(&format!("{line} --dry-run -o yaml")).await, file);
         assert_eq!(objections(&schema(), &documents(file)), [None], "{file}");
         let name = documents(file)[0]["name"].as_str().unwrap().to_owned();
-        assert_eq!(apply(&gateway, file).await, format!("+ {name} created\n"));
+        let said = apply(&gateway, file).await;
+        let (created, bearer) = said.split_once('\n').unwrap();
+        assert_eq!(created, format!("+ {name} created"));
+        assert_eq!(bearer.starts_with("eyJ"), name.starts_with("tokens/"), "{said}");
     }
 }
 

@@ -242,7 +242,7 @@ async fn one_command_starts_it_all() {
     let refused = try_ctl("create upstream secret --url http://10.1.2.3/mcp").await.unwrap_err();
     assert!(
         refused.contains(
-            "http.url cannot be connected to: 10.1.2.3 is a private address, which the egress rule"
+            "error: --url cannot be connected to: 10.1.2.3 is a private address, which the egress rule"
         ),
         "{refused}"
     );

@@ -109,10 +109,7 @@ async fn a_name_is_refused_when_it_is_resolved_on_every_transport() {
         })
         .await;
         let expected = format!("cannot connect: localhost resolves to {address}, {}", reason(address));
-        assert_eq!(
-            (&status["state"], &status["reason"]),
-            (&"UPSTREAM_STATE_UNREACHABLE".into(), &expected.clone().into())
-        );
+        assert_eq!((&status["state"], &status["reason"]), (&"unreachable".into(), &expected.clone().into()));
         let probed = gateway.try_ctl(&["probe", id]).await;
         let said = [probed.stdout, probed.stderr].concat();
         assert!(String::from_utf8(said).unwrap().contains(&expected), "{id}");
@@ -131,7 +128,7 @@ async fn what_is_there_is_no_obstacle_to_an_edit() {
     gateway.start_control().await;
     gateway.ctl("update upstream fake --title Kept").await;
     let said = refused(&gateway, "update upstream fake --url http://127.0.0.2:1/mcp").await;
-    let expected = "upstream.http.url cannot be connected to: 127.0.0.2 is";
+    let expected = "--url cannot be connected to: 127.0.0.2 is";
     assert_eq!(said, format!("error: {expected} {}\n", reason("127.0.0.2")));
     let refreshed = gateway.try_ctl(&["refresh", "upstream", "fake"]).await;
     let refreshed = String::from_utf8([refreshed.stdout, refreshed.stderr].concat()).unwrap();

@@ -84,13 +84,49 @@ fn check_field(
         (FieldKind::Enum(kind), Value::String(word)) => {
             wrong.push(Wrong::new(path, format!("{path}: {}", no_value(&kind, word))));
         }
+        (FieldKind::Message(entry), Value::Object(members)) if field.is_map() && holds_texts(&entry) => {
+            let odd = members.iter().filter(|(_, value)| !value.is_string());
+            wrong.extend(odd.map(|(key, value)| no_text(&of_key(path, key), value)));
+        }
+        (FieldKind::String, value @ (Value::Bool(_) | Value::Number(_))) if !field.is_list() => {
+            wrong.push(no_text(path, value));
+        }
         _ => {
             let key = field.json_name();
             let alone = json!({ key: value });
             if let Err(error) = DynamicMessage::deserialize(message.clone(), alone) {
-                wrong.push(Wrong::new(path, format!("{path}: {error}")));
+                wrong.push(Wrong::new(path, format!("{path}: {}", ill_typed(field, &error))));
             }
         }
+    }
+}
+
+/// Whether the values of a map are texts.
+fn holds_texts(entry: &MessageDescriptor) -> bool {
+    entry.is_map_entry() && matches!(entry.map_entry_value_field().kind(), FieldKind::String)
+}
+
+/// The path of a key of a map.
+fn of_key(path: &str, key: &str) -> String {
+    match key.contains(|c: char| !c.is_alphanumeric() && !"_-".contains(c)) {
+        true => format!("{path}[{key:?}]"),
+        false => format!("{path}.{key}"),
+    }
+}
+
+/// Says that YAML takes a value for something else than a text. It is not told: it may be a secret.
+fn no_text(path: &str, value: &Value) -> Wrong {
+    let quoted = if matches!(value, Value::Bool(_) | Value::Number(_)) { ": quote it" } else { "" };
+    Wrong::new(path, format!("{path}: must be a string{quoted}"))
+}
+
+/// Says what a value must be.
+fn ill_typed(field: &FieldDescriptor, error: &serde_json::Error) -> String {
+    match field.kind() {
+        FieldKind::Message(inner) if inner.full_name() == "google.protobuf.Duration" => {
+            "must be a duration in seconds, such as 30s".to_owned()
+        }
+        _ => error.to_string(),
     }
 }
 

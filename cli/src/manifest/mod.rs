@@ -6,6 +6,7 @@ mod fields;
 mod places;
 mod secrets;
 mod sources;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::reflection;
 use fields::Wrong;
 use places::{Places, Step, steps};
 use secrets::SecretSource;
+use stream::YamlPart;
 
 /// Maximum number of resources in `ApplyResources`; a larger set is refused before it is sent.
 const MAX_RESOURCES: usize = 10_000;
@@ -147,8 +149,8 @@ impl Reader {
         if let Err((line, why)) = check_depth(text) {
             return self.errors.push(format!("{label}:{line}: {why}"));
         }
-        let text = text_without_mark(text);
-        let places = Places::of(text);
+        let parts = stream::parts(text_without_mark(text));
+        let places = Places::of(&parts);
         for places::Duplicate { document, key, lines: [first, line] } in &places.duplicates {
             let document = document + 1;
             self.errors.push(format!(
@@ -159,11 +161,14 @@ impl Reader {
             return;
         }
         let file = Arc::new(Located { label: label.to_owned(), places });
-        for (document, parsed) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
+        let documents = parts.iter().flat_map(|part| {
+            serde_yaml_ng::Deserializer::from_str(part.text).map(move |document| (part, document))
+        });
+        for (document, (part, parsed)) in documents.enumerate() {
             let place = Place { file: file.clone(), document, within: Vec::new() };
             let mut parsed = match Document::deserialize(parsed) {
                 Ok(parsed) => parsed,
-                Err(error) => return self.errors.push(broken(label, document, text, &error)),
+                Err(error) => return self.errors.push(broken(label, document, part, &error)),
             };
             match parsed.apply_merge() {
                 Ok(()) => self.take_document(parsed, place, secrets),
@@ -214,8 +219,8 @@ impl Reader {
 }
 
 /// Says where a text is no YAML, and what is often the reason.
-fn broken(label: &str, document: usize, text: &str, error: &serde_yaml_ng::Error) -> String {
-    let (mut said, document) = (error.to_string(), document + 1);
+fn broken(label: &str, document: usize, part: &YamlPart<'_>, error: &serde_yaml_ng::Error) -> String {
+    let (mut said, document, text) = (error.to_string(), document + 1, part.text);
     let Some(location) = error.location() else { return format!("{label}: document {document}: {said}") };
     let mut line = location.line();
     said = without_place(said, line);
@@ -232,7 +237,7 @@ fn broken(label: &str, document: usize, text: &str, error: &serde_yaml_ng::Error
     } else if said.contains("cannot start any token") || said.contains("an alias") {
         said.push_str("; put a text that begins with such a character in quotes");
     }
-    format!("{label}:{line}: document {document}: {said}")
+    format!("{label}:{}: document {document}: {said}", part.before + line)
 }
 
 /// Leaves out the columns of a line that is named already.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser};
 
+use super::stream::YamlPart;
+
 /// Merged mappings are followed so far; an anchor may be within itself.
 const MAX_MERGES: usize = 8;
 
@@ -73,12 +75,16 @@ struct Builder {
 }
 
 impl Places {
-    /// Finds the places of a text.
-    pub(super) fn of(text: &str) -> Self {
+    /// Finds the places of a text, of which these are the parts.
+    pub(super) fn of(parts: &[YamlPart<'_>]) -> Self {
         let mut builder = Builder::default();
-        for event in Parser::new_from_str(text) {
-            let Ok((event, span)) = event else { return Self::default() };
-            builder.take(event, span.start.line());
+        for part in parts {
+            // Each part counts its anchors anew.
+            builder.anchors.clear();
+            for event in Parser::new_from_str(part.text) {
+                let Ok((event, span)) = event else { return Self::default() };
+                builder.take(event, part.before + span.start.line());
+            }
         }
         builder.places
     }
@@ -224,8 +230,12 @@ mod tests {
 
     use super::*;
 
+    fn places(text: &str) -> Places {
+        Places::of(&[YamlPart { text, before: 0 }])
+    }
+
     fn line(text: &str, document: usize, path: &str) -> Option<usize> {
-        Places::of(text).line(document, &steps(path))
+        places(text).line(document, &steps(path))
     }
 
     #[test]
@@ -297,7 +307,7 @@ other:
     #[test]
     fn a_key_twice_is_found_with_both_lines() {
         let duplicates = |text: &str| {
-            let found = Places::of(text).duplicates;
+            let found = places(text).duplicates;
             found.into_iter().map(|one| (one.document, one.key, one.lines)).collect::<Vec<_>>()
         };
         assert_eq!(duplicates("a: 1\nb: {a: 1}\n---\nx: 1\ny: 2\nx: 3\n"), [(1, "x".to_owned(), [4, 6])]);
@@ -359,7 +369,7 @@ other:
                 write(value, 0, "", &mut text, &mut found);
                 lines.push(found);
             }
-            let places = Places::of(&text.replace('\n', ends));
+            let places = places(&text.replace('\n', ends));
             prop_assert_eq!(places.documents.len(), values.len());
             for (document, found) in lines.iter().enumerate() {
                 for (path, expected) in found {
@@ -371,7 +381,7 @@ other:
         #[test]
         fn json_is_found_where_it_is(value in value()) {
             let text = serde_json::to_string_pretty(&value).unwrap();
-            let places = Places::of(&text);
+            let places = places(&text);
             prop_assert_eq!(places.documents.len(), 1);
             if let serde_json::Value::Object(members) = &value {
                 for key in members.keys() {

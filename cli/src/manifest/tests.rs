@@ -42,6 +42,30 @@ fn several_documents_lists_and_short_names() {
 }
 
 #[test]
+fn json_documents_follow_one_another_as_jq_prints_them() {
+    let pretty = "{\n  \"kind\": \"Server\",\n  \"name\": \"a\"\n}\n";
+    let short = "{\"kind\":\"Server\",\"name\":\"b\"}\n[{\"kind\":\"Token\",\"name\":\"c\"}]\n";
+    assert_eq!(check(&format!("{pretty}{short}")), "Server servers/a\nServer servers/b\nToken tokens/c\n");
+    for (text, expected) in [
+        (
+            format!("{pretty}{}", pretty.replace("name", "nam")),
+            "team.yaml:7: document 2: Server: unknown field `nam`; did you mean `name`?",
+        ),
+        (
+            format!("{short}{{\"kind\":\"Server\",\n\"name\":\"x\",\"name\":\"y\"}}\n"),
+            "team.yaml:4: document 3: `name` is given twice, first in line 4",
+        ),
+        (
+            format!("{pretty}{{\"kind\": \"Server\",\n \"name\": b\n \"title\": 1}}\n"),
+            "team.yaml:7: document 2: did not find expected ',' or '}'",
+        ),
+    ] {
+        let said = check(&text);
+        assert!(said.starts_with(expected), "{text}: {said}");
+    }
+}
+
+#[test]
 fn errors_name_file_line_and_field() {
     for (text, expected) in [
         ("name: x\n", "team.yaml:1: document 1: `kind` is missing, as in `kind: Upstream`"),
@@ -114,8 +138,21 @@ fn errors_name_file_line_and_field() {
     let head = "kind: Upstream\nname: time\n";
     let error = check(&format!("{head}disabled: perhaps\n"));
     assert!(error.starts_with("team.yaml:3: document 1: Upstream: disabled: "), "{error}");
-    let error = check(&format!("{head}requestTimeout: soon\n"));
-    assert!(error.starts_with("team.yaml:3: document 1: Upstream: requestTimeout: "), "{error}");
+    for odd in ["soon", "30", "[30s]"] {
+        assert_eq!(
+            check(&format!("{head}requestTimeout: {odd}\n")),
+            "team.yaml:3: document 1: Upstream: requestTimeout: must be a duration in seconds, such as 30s"
+        );
+    }
+    assert_eq!(
+        check(&format!(
+            "{head}title: 5\nmeta:\n  labels:\n    a: x\n    b: true\n    c.d/e: 1.5\n    f: [x]\n"
+        )),
+        "team.yaml:3: document 1: Upstream: title: must be a string: quote it\n\
+         team.yaml:7: document 1: Upstream: meta.labels.b: must be a string: quote it\n\
+         team.yaml:8: document 1: Upstream: meta.labels[\"c.d/e\"]: must be a string: quote it\n\
+         team.yaml:9: document 1: Upstream: meta.labels.f: must be a string"
+    );
     for text in ["kind: Server\nname: [x\n", "kind: Server\nname: \"x\n\n"] {
         let error = check(text);
         assert!(error.starts_with("team.yaml:2: document 1: ") && !error.contains("at line"), "{error}");

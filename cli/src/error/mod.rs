@@ -69,6 +69,8 @@ pub struct Refusal {
     pub name: String,
     /// The etag that it has, if it is about a lost race; empty: the resource does not exist any more.
     pub etag: String,
+    /// Its identity, if another one was sent.
+    pub uid: String,
     /// The fields that are wrong, and why each is.
     pub violations: Vec<(String, String)>,
 }
@@ -136,6 +138,7 @@ fn refusal(status: &Status) -> Refusal {
         reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
         name: fact("name"),
         etag: fact("etag"),
+        uid: fact("uid"),
         violations: violations
             .map(|one| (one.field.clone(), in_flags(&one_line(&one.description))))
             .collect(),

@@ -17,7 +17,7 @@ use trunkline::admin::v1::{
 use super::Registry;
 use super::prune::{Prune, check_sets};
 use super::surroundings::Known;
-use super::write::{DELETE_REFERRERS_FIRST, Write, check_etag};
+use super::write::{DELETE_REFERRERS_FIRST, Write, check_etag, check_uid};
 use crate::clock;
 use crate::domain::{Kind, KindMessage as _, KindRules, Violations, each_kind, mask, names, token};
 use crate::error::Error;
@@ -148,7 +148,8 @@ impl Write<'_> {
     ) -> Result<Change, Error> {
         let name = message.name().to_owned();
         let old = self.tx.get(K::KIND, &name).await?;
-        let etag = message.meta().map(|meta| meta.etag.clone()).unwrap_or_default();
+        let uid = message.meta().map(|meta| meta.uid.clone()).unwrap_or_default();
+        let etag = self.etag_of(&message, old.as_ref()).await?;
         let next = match &old {
             Some(row) => {
                 let all = prost_types::FieldMask { paths: vec!["*".to_owned()] };
@@ -168,12 +169,26 @@ impl Write<'_> {
         };
         // A race that changes nothing is not lost: a file may be applied twice.
         if action != ChangeAction::Unchanged {
+            check_uid(&name, &etag, &uid, old.as_ref())?;
             check_etag(&name, &etag, old.as_ref())?;
         }
         let before = old.as_ref().map(manifest).transpose()?;
         let after = Some(manifest(&row)?);
         let previous_set = old.map(|old| old.apply_set).filter(|old| *old != set.name).unwrap_or_default();
         Ok(Change { name, action: action.into(), before, after, bearer: String::new(), previous_set })
+    }
+
+    /// The etag that what is stored must have. That of a copy was read of another resource, or in another registry: of one that
+    /// is new it says nothing, and one that is there already must not be taken for the other.
+    async fn etag_of<K: KindRules>(&mut self, message: &K, old: Option<&Row>) -> Result<String, Error> {
+        let Some(meta) = message.meta().filter(|meta| !meta.etag.is_empty()) else {
+            return Ok(String::new());
+        };
+        if old.is_none() && !meta.uid.is_empty() {
+            let last = self.tx.last_uid(K::KIND, message.name()).await?;
+            return Ok(if last.as_ref() == Some(&meta.uid) { meta.etag.clone() } else { String::new() });
+        }
+        Ok(meta.etag.clone())
     }
 
     async fn with_bearer(&mut self, change: Change) -> Result<Change, Error> {

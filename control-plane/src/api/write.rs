@@ -24,8 +24,7 @@ const REFERRERS_NAMED: usize = 10;
 /// What to do about a resource that is used by others, where it was named to be deleted.
 const DELETE_ANYWAY: &str = "; set `force` to delete it anyway";
 /// The same where it is in the way of a prune, whose `force` is for something else.
-pub(super) const DELETE_REFERRERS_FIRST: &str =
-    ", so that prune leaves it alone; change or delete what uses it first";
+pub(super) const DELETE_REFERRERS_FIRST: &str = ", so that prune leaves it alone; let what uses it refer to the new name if it was renamed, or else change or delete that first";
 
 /// Checks an address that a resource says itself; a name is checked each time it is resolved.
 pub(super) fn check_address<K: KindRules>(message: &K, rule: &Rule, violations: &mut Violations) {
@@ -255,6 +254,20 @@ pub(super) fn check_etag(name: &str, sent: &str, row: Option<&Row>) -> Result<()
         }
     };
     Err(Error::new(Code::Aborted, "ETAG_MISMATCH", text).with("name", name).with("etag", current))
+}
+
+/// Refuses to take one resource for another: what is sent with an etag is of the resource that there is.
+pub(super) fn check_uid(name: &str, etag: &str, sent: &str, row: Option<&Row>) -> Result<(), Error> {
+    let Some(row) = row.filter(|row| !etag.is_empty() && !sent.is_empty() && row.uid != sent) else {
+        return Ok(());
+    };
+    let text = format!(
+        "{name} exists, and is another resource than the one that was read; remove `meta.etag` to write over it"
+    );
+    Err(Error::new(Code::Aborted, "ETAG_MISMATCH", text)
+        .with("name", name)
+        .with("etag", row.etag())
+        .with("uid", row.uid.clone()))
 }
 
 /// The name of a new resource from the parts of a create request.

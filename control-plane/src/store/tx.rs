@@ -95,6 +95,16 @@ impl Tx {
         resources::get(&mut *self.transaction, kind, name).await
     }
 
+    /// The identity of the last resource of a name, which may be gone.
+    pub async fn last_uid(&mut self, kind: Kind, name: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("select uid from resources where kind = $1 and name = $2")
+            .bind(kind.as_str())
+            .bind(name)
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(|row| Ok(row.try_get("uid")?)).transpose()
+    }
+
     /// Everything written after a revision, by this write too.
     pub async fn changes_since(&mut self, revision: i64) -> Result<(i64, Vec<Row>), StoreError> {
         resources::changes_since(&mut *self.transaction, revision).await

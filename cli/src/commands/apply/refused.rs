@@ -1,6 +1,6 @@
 //! What the control plane refuses of files, named by its place in them. Pure.
 
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 use crate::kinds::{Kind, short_name};
 use crate::manifest::Resource;
 
@@ -15,24 +15,27 @@ pub(super) fn in_files(error: Error, resources: &[Resource]) -> Error {
     }
     let stale = resources.iter().find(|resource| resource.name == refusal.name);
     if let Some(resource) = stale.filter(|_| refusal.reason == "ETAG_MISMATCH") {
-        lines.push(stale_etag(resource, refusal.etag.is_empty()));
+        lines.push(stale_etag(resource, refusal));
     }
     if lines.is_empty() { error } else { Error::new(error.exit, lines.join("\n")) }
 }
 
-fn stale_etag(resource: &Resource, is_gone: bool) -> String {
+fn stale_etag(resource: &Resource, refusal: &Refusal) -> String {
     let (place, name) = (resource.place.of("meta.etag"), &resource.name);
-    if is_gone {
-        return format!(
-            "{place}: {name} does not exist any more; take its `meta.etag` out to create it anew"
-        );
-    }
-    format!(
-        "{place}: {name} was changed since this file was fetched; fetch it again with `mcpctl get {} {} -o yaml`, or remove its \
-         `meta.etag` to apply it all the same",
-        resource.kind.singular,
-        short_name(name)
-    )
+    let what = match (refusal.etag.is_empty(), refusal.uid.is_empty()) {
+        (true, _) => format!("{name} does not exist any more; take its `meta.etag` out to create it anew"),
+        (_, false) => format!(
+            "{name} exists already, and this file was fetched from another resource; take its `meta.etag` out to write over {name}, \
+             or give another name"
+        ),
+        _ => format!(
+            "{name} was changed since this file was fetched; fetch it again with `mcpctl get {} {} -o yaml`, or remove its \
+             `meta.etag` to apply it all the same",
+            resource.kind.singular,
+            short_name(name)
+        ),
+    };
+    format!("{place}: {what}")
 }
 
 fn violation(field: &str, why: &str, resources: &[Resource]) -> String {
@@ -113,19 +116,24 @@ mod tests {
 
     #[test]
     fn a_stale_etag_says_what_to_do() {
-        let mismatch = |etag: &str| {
-            let metadata = [("name", "upstreams/a"), ("etag", etag)]
+        let mismatch = |etag: &str, uid: &str| {
+            let metadata = [("name", "upstreams/a"), ("etag", etag), ("uid", uid)]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()));
             refused(ErrorDetails::with_error_info("ETAG_MISMATCH", "trunkline.dev", metadata))
         };
         assert_eq!(
-            mismatch("other"),
+            mismatch("other", ""),
             "f.yaml:4: document 1: upstreams/a was changed since this file was fetched; fetch it again with `mcpctl get upstream a -o yaml`, \
              or remove its `meta.etag` to apply it all the same"
         );
         assert_eq!(
-            mismatch(""),
+            mismatch("", ""),
             "f.yaml:4: document 1: upstreams/a does not exist any more; take its `meta.etag` out to create it anew"
+        );
+        assert_eq!(
+            mismatch("other", "1"),
+            "f.yaml:4: document 1: upstreams/a exists already, and this file was fetched from another resource; take its `meta.etag` out to \
+             write over upstreams/a, or give another name"
         );
         let other = ErrorDetails::with_error_info("OTHER", "trunkline.dev", []);
         assert_eq!(refused(other), "upstreams/a was changed in the meantime");

@@ -73,7 +73,43 @@ pub fn to_json(message: &DynamicMessage) -> Value {
     serde_json::to_value(message).unwrap_or_default()
 }
 
-/// Writes JSON for queries: as documents have it, and with 64-bit integers as the numbers that they are.
+/// Writes JSON as queries see it: as [`to_plain_json`] does, and with the fields that have their default, which documents leave
+/// out: a number that is 0, a flag that is false, a text that is empty.
+pub fn to_queried_json(message: &DynamicMessage) -> Value {
+    let mut value = to_plain_json(message);
+    add_defaults(&message.descriptor(), &mut value);
+    value
+}
+
+fn add_defaults(descriptor: &MessageDescriptor, value: &mut Value) {
+    let Value::Object(members) = value else { return };
+    for field in descriptor.fields() {
+        let (Kind::Message(inner), false) = (field.kind(), field.is_map()) else { continue };
+        match members.get_mut(field.json_name()).filter(|_| is_ours(&inner)) {
+            Some(Value::Array(items)) => items.iter_mut().for_each(|item| add_defaults(&inner, item)),
+            Some(single) => add_defaults(&inner, single),
+            None => {}
+        }
+    }
+    for field in descriptor.fields().filter(|field| !field.is_list() && !field.is_map()) {
+        let default = default_of(&field.kind()).filter(|_| !field.supports_presence());
+        if let Some(default) = default {
+            members.entry(field.json_name()).or_insert(default);
+        }
+    }
+}
+
+/// What a scalar is that nobody has set. An enum that is not specified says nothing.
+fn default_of(kind: &Kind) -> Option<Value> {
+    match kind {
+        Kind::Bool => Some(false.into()),
+        Kind::String | Kind::Bytes => Some("".into()),
+        Kind::Message(_) | Kind::Enum(_) => None,
+        _ => Some(0.into()),
+    }
+}
+
+/// Writes JSON as documents have it, and with 64-bit integers as the numbers that they are.
 pub fn to_plain_json(message: &DynamicMessage) -> Value {
     let mut value = to_json(message);
     words::to_words(&message.descriptor(), &mut value);
@@ -205,6 +241,11 @@ pub fn text(message: &DynamicMessage, field: &str) -> String {
     message.get_field_by_name(field).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
+/// Returns the value of a label of a resource; empty if it has none.
+pub fn label(item: &DynamicMessage, key: &str) -> String {
+    to_json(item)["meta"]["labels"][key].as_str().unwrap_or_default().to_owned()
+}
+
 /// Returns an `int64` field; 0 if absent.
 pub fn number(message: &DynamicMessage, field: &str) -> i64 {
     message.get_field_by_name(field).and_then(|v| v.as_i64()).unwrap_or_default()
@@ -230,6 +271,28 @@ mod tests {
         let plain = serde_json::json!({"name": "upstreams/1", "meta": {"revision": 12, "labels": {"a": "1"}},
             "requestTimeout": "5s", "status": {"toolCount": 2, "state": "ready"}});
         assert_eq!(to_plain_json(&upstream), plain);
+    }
+
+    #[test]
+    fn queries_see_the_fields_that_have_their_default() {
+        let server = serde_json::json!({"name": "servers/a", "tools": [{"match": "a/*"}],
+            "meta": {"labels": {"a": ""}}, "status": {"state": "SERVER_STATE_EMPTY"}});
+        let server = from_json(message("trunkline.registry.v1.Server"), server).unwrap();
+        let queried = to_queried_json(&server);
+        assert_eq!(
+            (&queried["disabled"], &queried["title"], &queried["status"]["toolCount"]),
+            (&false.into(), &"".into(), &0.into())
+        );
+        assert_eq!((&queried["tools"][0]["alias"], &queried["meta"]["revision"]), (&"".into(), &0.into()));
+        for absent in ["resources", "nameStyle"] {
+            assert_eq!(queried.get(absent), None, "what is no scalar is not there");
+        }
+        assert_eq!(queried["meta"]["labels"], serde_json::json!({"a": ""}));
+        let upstream = message("trunkline.registry.v1.Upstream");
+        let queried = to_queried_json(&from_json(upstream, serde_json::json!({})).unwrap());
+        for absent in ["http", "tunnel", "credential", "status", "requestTimeout"] {
+            assert_eq!(queried.get(absent), None, "{absent}");
+        }
     }
 
     #[test]

@@ -44,6 +44,15 @@ impl Grid {
         Self { elastic, ..self }
     }
 
+    /// Adds a column.
+    pub(super) fn add(&mut self, title: String, cells: impl Iterator<Item = String>) {
+        self.titles.push(title);
+        self.elastic.push(true);
+        for (row, cell) in self.rows.iter_mut().zip(cells) {
+            row.push(printable::line(&cell).into_owned());
+        }
+    }
+
     /// Renders it alone, without the columns that are empty.
     pub fn render(&self, headers: bool, limit: Option<u16>) -> String {
         let filled =

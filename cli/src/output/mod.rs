@@ -167,7 +167,12 @@ pub fn value(
 
 /// Renders an answer that is no resource, in the words of documents.
 pub fn message(message: &DynamicMessage, format: &Format, table: impl FnOnce() -> String) -> Result<String> {
-    value(&reflection::fields(message), format, table)
+    match format {
+        Format::Template(_) | Format::Columns(_) => {
+            value(&reflection::to_queried_json(message), format, table)
+        }
+        _ => value(&reflection::fields(message), format, table),
+    }
 }
 
 /// The error where a format does not fit what is printed.

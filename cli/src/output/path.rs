@@ -4,9 +4,12 @@
 //! A name may be written as in the contract (`create_time`), and `labels` and `annotations` of a resource are short for
 //! those in its `meta`, as in filters.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::LazyLock;
 
-use prost_reflect::{Kind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use schema::contract::pool;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
@@ -285,13 +288,51 @@ impl Translation {
                 (None, '\'' | '"') => quote = Some(c),
                 (None, '@' | '$') => {
                     inner.at_resource = self.names == ["items"] && self.only_names;
-                    inner.steps(true).map_err(|error| error.after(start))?;
+                    inner.operand().map_err(|error| error.after(start))?;
                 }
                 _ => {}
             }
         }
         Ok(inner.query)
     }
+
+    /// Reads the rest of a path in a condition. One that is no operand asks whether something is set, and what has its default is
+    /// not.
+    fn operand(&mut self) -> Result<(), Misread> {
+        let begin = self.query.len() - 1;
+        let is_alone = ends_before_test(&self.query[..begin]);
+        (self.names, self.only_names) = (Vec::new(), true);
+        self.steps(true)?;
+        let mut rest = self.characters[self.at..].iter().copied().skip_while(|c| c.is_whitespace());
+        let is_compared = match rest.next() {
+            Some('!') => rest.next() == Some('='),
+            next => next.is_some_and(|c| "=<>".contains(c)),
+        };
+        if is_alone && !is_compared && self.only_names && has_default(&self.names) {
+            let path = self.query.split_off(begin);
+            self.query.push_str(&format!("({path} && {path} != false && {path} != 0 && {path} != \"\")"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a path that comes after this is a test of its own, and neither compared nor given to a function.
+fn ends_before_test(before: &str) -> bool {
+    let before = before.trim_end();
+    match before.strip_suffix('(') {
+        Some(before) => !before.ends_with(|c: char| c.is_alphanumeric() || c == '_'),
+        None => before.is_empty() || before.ends_with(['?', '!', '&', '|']),
+    }
+}
+
+/// Whether these are the names of fields. A key of a map is there or not, and one of two spellings cannot be compared.
+fn has_default(names: &[String]) -> bool {
+    static MAPS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let fields = pool().all_messages().flat_map(|message| message.fields().collect::<Vec<_>>());
+        fields.filter(FieldDescriptor::is_map).map(|field| field.json_name().to_owned()).collect()
+    });
+    let Some((_, before)) = names.split_last() else { return false };
+    !before.iter().any(|name| MAPS.contains(name)) && !names.iter().any(|name| camel_case(name).is_some())
 }
 
 /// Whether a path ends before this character.
@@ -312,129 +353,4 @@ fn camel_case(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    fn document() -> Value {
-        json!({
-            "name": "upstreams/time",
-            "meta": {"createTime": "2027-01-15T05:00:00Z", "revision": 12, "labels": {"a.b": "c", "team": "core"}},
-            "status": {"tools": [{"id": "x", "count": 1, "a-b": true}, {"id": "y", "count": 2}]},
-        })
-    }
-
-    fn check(path: &str, expected: &[Value]) {
-        let document = document();
-        let path = FieldPath::parse(path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let found: Vec<_> = path.values(&document, &document).into_iter().cloned().collect();
-        assert_eq!(found, expected, "{path:?}");
-    }
-
-    #[test]
-    fn the_paths_of_kubectl_are_understood() {
-        for path in [".name", "name", "$.name", "@.name", " .name ", "['name']", ".[\"name\"]", "$['name']"] {
-            check(path, &[json!("upstreams/time")]);
-        }
-        check(".", &[document()]);
-        check("@", &[document()]);
-        for path in [".meta.labels.a\\.b", ".labels.a\\.b", "labels['a.b']", "meta.labels['a\\.b']"] {
-            check(path, &[json!("c")]);
-        }
-        for path in [".meta.createTime", ".meta.create_time", "..createTime"] {
-            check(path, &[json!("2027-01-15T05:00:00Z")]);
-        }
-        check(".status.tools[*].id", &[json!("x"), json!("y")]);
-        check(".status.tools[-1:].id", &[json!("y")]);
-        check(".status.tools[0,1].count", &[json!(1), json!(2)]);
-        check(".status.*[0].id", &[json!("x")]);
-        check(".status.tools[0].a-b", &[json!(true)]);
-        check(".status.tools[?(@.id==\"y\")].count", &[json!(2)]);
-        check(".status.tools[?(@.a-b == true)].id", &[json!("x")]);
-        check(".status.tools[?(@.count>=1 && @['id'] != 'x')].id", &[json!("y")]);
-        check(".status.tools[?@.a-b].id", &[json!("x")]);
-        check(".nothing.at.all", &[]);
-    }
-
-    #[test]
-    fn the_labels_of_items_are_short_too() {
-        let list = json!({ "items": [document()] });
-        for path in [
-            ".items[*].labels.team",
-            ".items[0].meta.labels.team",
-            "$.items[?(@.labels.team=='core')].labels.team",
-        ] {
-            let path = FieldPath::parse(path).unwrap();
-            assert_eq!(
-                path.values(&Value::Null, &list).len() + path.values(&list, &list).len(),
-                if path.from_root { 2 } else { 1 },
-                "{path:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_not_understood_is_said_with_its_place() {
-        for (path, said) in [
-            (".a[", "`[` is not closed at character 3"),
-            (".a..", "a name is missing after the dot at character 5"),
-            (".a[x]", "`[x]` is no number, *, slice, 'name' or ?(condition) at character 3"),
-            (".a[?(@.b=1)]", "`[?(@.b=1)]` is not understood at character 3"),
-            (".a[?(@..)]", "a name is missing after the dot at character 9"),
-            (".a b", "`b` is unexpected at character 4"),
-            (".a]", "`]` is unexpected at character 3"),
-            (".{a}", "`{a}` is no name; quote it, as in ['{a}'], at character 2"),
-        ] {
-            assert_eq!(FieldPath::parse(path).unwrap_err().to_string(), said, "{path}");
-        }
-    }
-
-    #[test]
-    fn fields_that_do_not_exist_are_found_out() {
-        let upstream = crate::reflection::message("trunkline.registry.v1.Upstream");
-        let check = |path: &str| FieldPath::parse(path).unwrap().check(&upstream);
-        for path in [
-            "kind",
-            ".name",
-            ".meta.createTime.x",
-            ".meta.create_time",
-            ".labels.any",
-            ".status.warnings[0].x",
-            ".",
-            "..x",
-        ] {
-            assert_eq!(check(path), Ok(()), "{path}");
-        }
-        assert_eq!(
-            check(".meta.creatTime").unwrap_err(),
-            "Meta has no field creatTime; did you mean createTime?"
-        );
-        assert_eq!(
-            check(".metadata.name").unwrap_err(),
-            "Upstream has no field metadata; did you mean meta?"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_is_too_odd(text in "\\PC{0,24}") {
-            let document = document();
-            if let Ok(path) = FieldPath::parse(&text) {
-                path.values(&document, &document);
-            }
-        }
-
-        #[test]
-        fn every_name_is_found_when_it_is_escaped(name in "[^\\\\]{1,8}") {
-            let document = Value::Object([(name.clone(), json!(1))].into_iter().collect());
-            let escaped: String = name.chars().flat_map(|c| ['\\', c]).collect();
-            let path = FieldPath::parse(&format!(".{escaped}"));
-            if !name.contains(['\'', '"', '*', '{', '}']) && name != "labels" && name != "annotations" {
-                let path = path.unwrap();
-                prop_assert_eq!(path.values(&document, &document), [&json!(1)]);
-            }
-        }
-    }
-}
+mod tests;

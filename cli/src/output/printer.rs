@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 use super::format::{CustomColumn, Format};
 use super::grid::{Grid, Layout};
 use super::path::text;
-use super::{documents, name_line, table, to_value, yaml};
+use super::table::{self, Cell, Column};
+use super::{documents, name_line, to_value, yaml};
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
 use crate::reflection;
@@ -31,12 +32,25 @@ pub struct Printer {
     width: Option<u16>,
     /// The columns of the rows that were printed before.
     layout: Option<Layout>,
+    /// Whether tables have a column with all labels.
+    with_labels: bool,
+    /// The labels that have a column of their own.
+    labels: Vec<String>,
 }
+
+/// The column of all labels.
+const LABELS: Column = Column("LABELS", "meta.labels", Cell::Pairs);
 
 impl Printer {
     /// Makes a printer to stdout. `headers`: tables have titles.
     pub fn new(format: Format, headers: bool) -> Self {
-        Self { format, headers, width: terminal_width(), layout: None }
+        let width = terminal_width();
+        Self { format, headers, width, layout: None, with_labels: false, labels: Vec::new() }
+    }
+
+    /// The same, with labels in tables: all in one column, and some in columns of their own.
+    pub fn with_labels(self, all: bool, labels: Vec<String>) -> Self {
+        Self { with_labels: all, labels, ..self }
     }
 
     /// Renders resources of one kind or several. `single`: exactly one was requested by name.
@@ -63,11 +77,18 @@ impl Printer {
     }
 
     fn grid_at(&self, group: &Found, full_names: bool, now: OffsetDateTime) -> Grid {
-        let columns: Vec<_> = match &self.format {
+        let mut columns: Vec<_> = match &self.format {
             Format::Wide => group.kind.columns.iter().chain(group.kind.wide).collect(),
             _ => group.kind.columns.iter().collect(),
         };
-        table::grid(&columns, &group.items, full_names, now)
+        if self.with_labels && !columns.iter().any(|column| column.0 == LABELS.0) {
+            columns.push(&LABELS);
+        }
+        let mut grid = table::grid(&columns, &group.items, full_names, now);
+        for key in &self.labels {
+            grid.add(key.to_uppercase(), group.items.iter().map(|item| reflection::label(item, key)));
+        }
+        grid
     }
 
     fn grid_alone(&self, grid: &Grid) -> String {
@@ -140,7 +161,7 @@ fn document(kind: &'static Kind, item: &DynamicMessage) -> Mapping {
 }
 
 fn value(kind: &'static Kind, item: &DynamicMessage) -> Value {
-    let mut value = reflection::to_plain_json(item);
+    let mut value = reflection::to_queried_json(item);
     value["kind"] = kind.name.into();
     value
 }
@@ -151,11 +172,12 @@ fn line(value: &impl serde::Serialize) -> Result<String> {
     Ok(printable::json(&text).into_owned() + "\n")
 }
 
-/// Makes a table of columns that were asked for. What is absent is `<none>`, as in kubectl.
+/// Makes a table of columns that were asked for. What is absent or empty is `<none>`, as in kubectl.
 pub(super) fn custom(columns: &[CustomColumn], values: &[Value]) -> Grid {
     let titles = columns.iter().map(|column| column.title.clone()).collect();
     let cell = |column: &CustomColumn, value: &Value| match &*column.path.values(value, value) {
-        [] => "<none>".to_owned(),
+        [] | [Value::Null] => "<none>".to_owned(),
+        [Value::String(text)] if text.is_empty() => "<none>".to_owned(),
         found => found.iter().map(|found| text(found)).collect::<Vec<_>>().join(","),
     };
     Grid::new(titles, values.iter().map(|value| columns.iter().map(|column| cell(column, value)).collect()))
@@ -193,8 +215,28 @@ mod tests {
             printer("custom-columns=NAME:.name,TEAM:.labels.team").render(&[two()], false).unwrap(),
             "NAME         TEAM\nupstreams/a  core\nupstreams/b  <none>\n"
         );
+        assert_eq!(
+            printer("custom-columns=OFF:.disabled,TITLE:.title,MADE:.meta.createTime")
+                .render(&[two()], false)
+                .unwrap(),
+            "OFF    TITLE   MADE\nfalse  <none>  <none>\nfalse  <none>  <none>\n"
+        );
         let plain = Printer { headers: false, ..printer("custom-columns=URL:.http.url") };
         assert_eq!(plain.render(&[two()], false).unwrap(), "http://a\nhttp://b\n");
+    }
+
+    #[test]
+    fn labels_are_columns_where_they_are_asked_for() {
+        let shown = |all: bool, labels: &[&str]| {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            printer("table").with_labels(all, labels).render(&[two()], false).unwrap()
+        };
+        assert_eq!(
+            shown(true, &["team", "none"]),
+            "NAME  TOOLS  RESOURCES  PROMPTS  URL       LABELS     TEAM\n\
+             a     0      0          0        http://a  team=core  core\n\
+             b     0      0          0        http://b\n"
+        );
     }
 
     #[test]

@@ -19,8 +19,7 @@ use crate::control_client::ControlClient;
 use crate::error::Result;
 use crate::kinds::Kind;
 use crate::output::sections::{self, Section};
-use crate::output::{self, Format};
-use crate::reflection;
+use crate::output::{self, Format, Found, Printer};
 use crate::selection::Selection;
 
 /// Arguments of `describe`.
@@ -43,7 +42,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
     let format = invocation.format();
     if !matches!(format, Format::Table | Format::Wide) {
-        return print_documents(&items, format);
+        return print_documents(items, format);
     }
     let mut texts = Vec::new();
     for (kind, item) in &items {
@@ -54,15 +53,10 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 }
 
 /// Prints the documents alone, as `get` does.
-fn print_documents(items: &[(&'static Kind, DynamicMessage)], format: &Format) -> Result {
-    if matches!(format, Format::Json | Format::Yaml | Format::Template(_)) {
-        let documents = items.iter().map(|(kind, item)| reflection::document(kind.name, item));
-        return output::print(&output::documents(documents.collect(), items.len() == 1, format)?);
-    }
-    for (kind, item) in items {
-        output::print(&output::resources(kind, std::slice::from_ref(item), true, format)?)?;
-    }
-    Ok(())
+fn print_documents(items: Vec<(&'static Kind, DynamicMessage)>, format: &Format) -> Result {
+    let is_single = items.len() == 1;
+    let found: Vec<_> = items.into_iter().map(|(kind, item)| Found { kind, items: vec![item] }).collect();
+    output::print(&Printer::new(format.clone(), true).render(&found, is_single)?)
 }
 
 async fn describe(

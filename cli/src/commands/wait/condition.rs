@@ -103,7 +103,12 @@ impl Condition {
                 (revision < *wanted).then(|| format!("is at revision {revision}"))
             }
             Self::Field { path, value, .. } => {
-                let missing = missing_value(path, value.as_deref(), &reflection::to_plain_json(item))?;
+                // A value may be the default; a field that has it is not there for whoever waits for any value.
+                let seen = match value {
+                    Some(_) => reflection::to_queried_json(item),
+                    None => reflection::to_plain_json(item),
+                };
+                let missing = missing_value(path, value.as_deref(), &seen)?;
                 // Enum values may be called by their full names as well.
                 missing_value(path, value.as_deref(), &reflection::to_json(item)).map(|_| missing)
             }
@@ -133,6 +138,7 @@ fn missing_value(path: &FieldPath, wanted: Option<&str>, item: &Value) -> Option
     };
     (!holds).then(|| match found.is_empty() {
         true => "has no such field".to_owned(),
+        false if found.iter().all(String::is_empty) => "has \"\"".to_owned(),
         false => format!("has {}", found.join(", ")),
     })
 }
@@ -209,7 +215,13 @@ mod tests {
             ("jsonpath={.status.toolCount}", None),
             ("jsonpath={.status.toolCount}=3", Some("has 2")),
             ("jsonpath={.status.reason}=\"connection refused\"", None),
-            ("jsonpath={.title}=x", Some("has no such field")),
+            ("jsonpath={.title}=x", Some("has \"\"")),
+            ("jsonpath={.title}", Some("has no such field")),
+            ("jsonpath={.status.promptCount}=0", None),
+            ("jsonpath={.status.promptCount}", Some("has no such field")),
+            ("jsonpath={.disabled}=false", None),
+            ("jsonpath={.disabled}=true", Some("has false")),
+            ("jsonpath={.credential.version}=1", Some("has no such field")),
             ("jsonpath={.meta.revision}=7", None),
             ("jsonpath={.status.state}=unreachable", None),
             ("jsonpath={.status.state}=UPSTREAM_STATE_UNREACHABLE", None),

@@ -29,6 +29,7 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
                 "Columns of your own, the newest last",
                 "mcpctl get upstreams --sort-by .meta.createTime -o custom-columns=NAME:.name,TEAM:.labels.team",
             ),
+            ("With a column for a label", "mcpctl get upstreams -L team"),
             ("By what -o name prints", "mcpctl get upstreams/time servers/dev"),
         ],
     ),
@@ -113,7 +114,14 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("An upstream; secrets are not shown, and stay", "mcpctl edit upstream time"),
         ],
     ),
-    ("update", &[("Another URL", "mcpctl update upstream docs --url https://docs2.example/mcp")]),
+    (
+        "update",
+        &[
+            ("Another URL", "mcpctl update upstream docs --url https://docs2.example/mcp"),
+            ("A label on all of a team", "mcpctl update upstream -l team=core --label tier=1"),
+            ("Several at once", "mcpctl update upstream docs time --disabled"),
+        ],
+    ),
     (
         "update upstream",
         &[
@@ -127,9 +135,31 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("update server", &[("Other members", "mcpctl update server dev --tool 'time/*' --tool 'docs/*'")]),
     ("update token", &[("Other tools", "mcpctl update token ci --tool time_get_current_time")]),
-    ("update tool", &[("Another description", "mcpctl update tool time/get_current_time --disabled")]),
-    ("update resource", &[("Out of service", "mcpctl update resource files/file:///a --disabled")]),
-    ("update prompt", &[("Out of service", "mcpctl update prompt docs/review --disabled")]),
+    (
+        "update tool",
+        &[
+            ("Out of service", "mcpctl update tool time/get_current_time --disabled"),
+            ("In service again", "mcpctl update tool time/get_current_time --disabled=false"),
+            (
+                "Another description than its upstream has",
+                "mcpctl update tool time/get_current_time --definition @tool.json",
+            ),
+        ],
+    ),
+    (
+        "update resource",
+        &[
+            ("Out of service", "mcpctl update resource files/file:///a --disabled"),
+            ("In service again", "mcpctl update resource files/file:///a --disabled=false"),
+        ],
+    ),
+    (
+        "update prompt",
+        &[
+            ("Out of service", "mcpctl update prompt docs/review --disabled"),
+            ("In service again", "mcpctl update prompt docs/review --disabled=false"),
+        ],
+    ),
     (
         "wait",
         &[
@@ -137,6 +167,8 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("Until every edge has a server", "mcpctl wait server dev --for synced"),
             ("Until a field has a value", "mcpctl wait upstream time --for jsonpath='{.status.toolCount}'=2"),
             ("Until tokens are gone", "mcpctl wait token laptop ci --for deleted"),
+            ("Until every edge has what is in files", "mcpctl wait -f team/ --for synced"),
+            ("Until all upstreams of a team answer", "mcpctl wait upstreams -l team=core --for state=ready"),
         ],
     ),
     (
@@ -145,9 +177,16 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("Two tokens", "mcpctl delete token laptop ci"),
             ("An upstream that servers refer to", "mcpctl delete upstream time --force"),
             ("All of a team, after a question", "mcpctl delete tokens -l team=core"),
+            ("What is left of files, in a script", "mcpctl delete -f team/ --ignore-not-found --yes"),
         ],
     ),
-    ("revoke", &[("On every edge within a second", "mcpctl revoke token laptop")]),
+    (
+        "revoke",
+        &[
+            ("On every edge within a second", "mcpctl revoke token laptop"),
+            ("Several at once", "mcpctl revoke token laptop ci"),
+        ],
+    ),
     ("refresh", &[("Fetch its catalogue now", "mcpctl refresh upstream time")]),
     (
         "probe",
@@ -164,6 +203,10 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("What would change", "mcpctl apply -f team.yaml --dry-run"),
             ("Files of a pattern, in a set of their own", "mcpctl apply -f 'team/*.yaml' --set team"),
             ("From another program", "mcpctl export | mcpctl apply -f -"),
+            (
+                "JSON, one document after the other",
+                "mcpctl get servers -o json | jq '.[]' | mcpctl apply -f -",
+            ),
         ],
     ),
     (

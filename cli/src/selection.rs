@@ -102,6 +102,19 @@ impl Selected {
     }
 }
 
+/// Returns the full name of a resource of this kind, which may be written with its kind, as `-o name` prints it.
+pub fn name_of(kind: &Kind, word: &str) -> Result<String> {
+    match kind_and_name(word) {
+        Ok((same, name)) if same.name == kind.name => kind.full_name(&name).or_else(|_| kind.full_name(word)),
+        Ok((other, _)) if !kind.catalogued => Err(Error::usage(format!(
+            "{word} is one of the {}, and no {}; name resources of one kind at a time",
+            other.words(),
+            kind.singular
+        ))),
+        _ => kind.full_name(word),
+    }
+}
+
 /// Returns whether a name is that of an upstream, and so stands for its whole catalogue.
 pub fn is_upstream(kind: &Kind, name: &str) -> bool {
     kind.catalogued && !name.strip_prefix("upstreams/").unwrap_or(name).contains('/')
@@ -185,6 +198,30 @@ mod tests {
         assert_eq!(named("res/files/file:///a"), ["upstreams/files/resources/file%3A%2F%2F%2Fa"]);
         assert_eq!(named("upstreams/a servers/b upstreams/c"), ["upstreams/a", "upstreams/c", "servers/b"]);
         assert_eq!(named("upstreams,servers dev"), ["upstreams/dev", "servers/dev"]);
+    }
+
+    #[test]
+    fn a_name_may_have_its_kind_before_it() {
+        let named =
+            |kind: &str, word: &str| name_of(Kind::from_word(kind), word).map_err(|error| error.to_string());
+        for (kind, word, expected) in [
+            ("upstream", "time", "upstreams/time"),
+            ("upstream", "upstreams/time", "upstreams/time"),
+            ("upstream", "up/time", "upstreams/time"),
+            ("tool", "time/now", "upstreams/time/tools/now"),
+            ("tool", "tool/time/now", "upstreams/time/tools/now"),
+            ("tool", "upstreams/time/tools/now", "upstreams/time/tools/now"),
+            ("tool", "up/now", "upstreams/up/tools/now"),
+            ("tool", "tools/now", "upstreams/tools/tools/now"),
+            ("join-token", "joinTokens/1a", "joinTokens/1a"),
+        ] {
+            assert_eq!(named(kind, word), Ok(expected.to_owned()), "{kind} {word}");
+        }
+        assert_eq!(
+            named("upstream", "servers/dev"),
+            Err("servers/dev is one of the servers, and no upstream; name resources of one kind at a time"
+                .to_owned())
+        );
     }
 
     #[test]

@@ -114,6 +114,10 @@ fn spelled(arg: &Arg) -> String {
         true => names.collect::<Vec<_>>().join(" "),
         false => String::new(),
     };
+    if let Some(long) = arg.get_long().filter(|_| arg.is_require_equals_set()) {
+        let is_optional = arg.get_num_args().is_some_and(|count| count.min_values() == 0);
+        return if is_optional { format!("`--{long}[={value}]`") } else { format!("`--{long}={value}`") };
+    }
     let Some(long) = arg.get_long() else {
         return format!("`{}`", value.trim_matches(['<', '>']).replace('|', "\\|"));
     };

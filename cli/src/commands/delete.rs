@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use crate::commands::get::{self, Query};
-use crate::commands::{Invocation, rollout};
+use crate::commands::targets::{self, Named};
+use crate::commands::{Invocation, get, rollout};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::kinds::{Kind, short_name};
-use crate::manifest;
 use crate::output::{self, Format};
 use crate::reflection;
 use crate::selection::Selection;
@@ -25,7 +24,7 @@ pub struct Args {
     /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token; or KIND/NAME
     #[arg(value_name = "KIND|KIND/NAME", required_unless_present = "files")]
     kind: Option<String>,
-    /// Names of the resources; where one does not exist, none is deleted
+    /// Names of the resources; where one does not exist, none is deleted, unless --ignore-not-found is given
     names: Vec<String>,
     /// Delete the resources that are in a file, a folder (recursive), or stdin (-); repeatable
     #[arg(short, long = "filename", value_name = "FILE|DIR|-", conflicts_with_all = ["kind", "names", "etag", "all", "selector"])]
@@ -42,6 +41,9 @@ pub struct Args {
     /// Delete only if the resource still has this etag
     #[arg(long)]
     etag: Option<String>,
+    /// Delete those that exist, and succeed also where none does
+    #[arg(long)]
+    ignore_not_found: bool,
     /// Validate without deleting anything
     #[arg(long)]
     dry_run: bool,
@@ -49,9 +51,6 @@ pub struct Args {
     #[arg(short, long)]
     yes: bool,
 }
-
-/// A resource that is to be deleted.
-type Named = (&'static Kind, String);
 
 impl Args {
     /// Whether the command line says what is deleted without naming it.
@@ -69,12 +68,16 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         return Err(Error::usage("delete prints names alone; use -o name, or leave -o out"));
     }
     let client = invocation.client().await?;
-    let targets = match named {
+    let mut targets = match named {
         Some(named) => named,
-        None => selected(&client, &selection.unwrap_or_default(), &args).await?,
+        None => targets::selected(&client, &selection.unwrap_or_default(), args.selector.as_ref()).await?,
     };
+    if args.ignore_not_found {
+        targets = existing(&client, targets).await?;
+    }
     if targets.is_empty() {
-        output::eprint("nothing is selected; nothing was deleted");
+        let why = if args.ignore_not_found { "nothing of it exists" } else { "nothing is selected" };
+        output::eprint(format!("{why}; nothing was deleted"));
         return Ok(());
     }
     if args.is_sweeping() && !args.dry_run {
@@ -109,19 +112,9 @@ fn report(invocation: &Invocation, targets: &[Named], dry_run: bool, format: &Fo
 
 /// Returns what is named on the command line or in files; `None` if that is to be found out.
 fn named(selection: Option<&Selection>, args: &Args) -> Result<Option<Vec<Named>>> {
-    let Some(selection) = selection else {
-        let resources = manifest::load_names(&args.files)?;
-        if resources.is_empty() {
-            return Err(Error::usage("the files contain no resources"));
-        }
-        return Ok(Some(resources.into_iter().map(|resource| (resource.kind, resource.name)).collect()));
-    };
+    let Some(selection) = selection else { return targets::in_files(&args.files).map(Some) };
     if args.all || args.selector.is_some() {
-        let flag = if args.all { "--all" } else { "--selector" };
-        return match selection.names_resources() {
-            true => Err(Error::usage(format!("{flag} selects among all; omit the names, or {flag}"))),
-            false => Ok(None),
-        };
+        return targets::check_sweeping(selection, args.all).map(|()| None);
     }
     if let Some(group) = selection.groups().iter().find(|group| group.names.is_empty()) {
         let words = group.kind.words();
@@ -136,13 +129,16 @@ fn named(selection: Option<&Selection>, args: &Args) -> Result<Option<Vec<Named>
     Ok(Some(resources))
 }
 
-async fn selected(client: &ControlClient, selection: &Selection, args: &Args) -> Result<Vec<Named>> {
-    let query = Query { selector: args.selector.clone(), ..Query::default() };
-    let found = get::select(client, selection, &query).await?;
-    let names = found
-        .iter()
-        .flat_map(|group| group.items.iter().map(|item| (group.kind, reflection::text(item, "name"))));
-    Ok(names.collect())
+/// Leaves out what does not exist.
+async fn existing(client: &ControlClient, targets: Vec<Named>) -> Result<Vec<Named>> {
+    let mut existing = Vec::new();
+    for (kind, name) in targets {
+        match get::one(client, kind, &name).await {
+            Err(error) if error.exit == Exit::NotFound => {}
+            found => existing.push((kind, found.map(|_| name)?)),
+        }
+    }
+    Ok(existing)
 }
 
 fn confirm_all(targets: &[Named], args: &Args) -> Result {

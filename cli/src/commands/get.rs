@@ -41,6 +41,15 @@ pub struct Args {
     /// Any field to sort by, such as .meta.createTime, with numbers and times as such
     #[arg(long, value_name = "PATH", value_parser = sort_path)]
     sort_by: Option<FieldPath>,
+    /// Succeed where names do not exist, and print what does
+    #[arg(long)]
+    ignore_not_found: bool,
+    /// Add a column with all labels to tables
+    #[arg(long)]
+    show_labels: bool,
+    /// Add a column with the value of a label to tables, such as team; repeatable, or with commas
+    #[arg(short = 'L', long = "label-columns", value_name = "KEY", value_delimiter = ',')]
+    label_columns: Vec<String>,
     /// Print tables without their titles
     #[arg(long)]
     no_headers: bool,
@@ -58,6 +67,9 @@ impl Args {
             ("--order-by", self.order_by.is_some()),
             ("--sort-by", self.sort_by.is_some()),
             ("--watch", self.watch),
+            ("--show-labels", self.show_labels),
+            ("--label-columns", !self.label_columns.is_empty()),
+            ("--ignore-not-found", self.ignore_not_found),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(Error::usage(format!("{flag} does not apply to sets; leave it out"))),
@@ -92,29 +104,16 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         client: invocation.client().await?,
         query: Query { filter: args.filter, selector: args.selector, order_by: args.order_by },
         sort_by: args.sort_by,
-        printer: Printer::new(format.clone(), !args.no_headers),
+        printer: Printer::new(format.clone(), !args.no_headers)
+            .with_labels(args.show_labels, args.label_columns),
         selection,
+        ignore_not_found: args.ignore_not_found,
     };
     listing.check(format, args.watch)?;
     if args.watch {
         return listing.watch(invocation).await;
     }
-    let mut missing = Vec::new();
-    let found = listing.fetch(Some(&mut missing)).await?;
-    let is_empty = found.iter().all(|group| group.items.is_empty());
-    if !is_empty || missing.is_empty() {
-        output::print(&listing.printer.render(&found, listing.selection.is_single())?)?;
-    }
-    if let Some(last) = missing.pop() {
-        missing.iter().for_each(output::eprint_error);
-        return Err(last);
-    }
-    let is_table = matches!(format, Format::Table | Format::Wide | Format::Columns(_));
-    if is_table && is_empty {
-        let kinds: Vec<_> = found.iter().map(|group| group.kind.words()).collect();
-        output::eprint(format!("no {} found", kinds.join(", ")));
-    }
-    Ok(())
+    listing.show(format).await
 }
 
 /// What is listed, and how it is printed.
@@ -124,6 +123,7 @@ struct Listing {
     query: Query,
     sort_by: Option<FieldPath>,
     printer: Printer,
+    ignore_not_found: bool,
 }
 
 impl Listing {
@@ -149,8 +149,34 @@ impl Listing {
         Ok(())
     }
 
+    /// Prints what is there, and tells what is not.
+    async fn show(&self, format: &Format) -> Result {
+        let mut missing = Vec::new();
+        let found = self.fetch(Some(&mut missing)).await?;
+        let is_absent = !missing.is_empty();
+        if self.ignore_not_found {
+            missing.clear();
+        }
+        let is_empty = found.iter().all(|group| group.items.is_empty());
+        if !is_empty || !is_absent {
+            output::print(&self.printer.render(&found, self.selection.is_single())?)?;
+        }
+        if let Some(last) = missing.pop() {
+            missing.iter().for_each(output::eprint_error);
+            return Err(last);
+        }
+        let is_table = matches!(format, Format::Table | Format::Wide | Format::Columns(_));
+        if is_table && is_empty && !is_absent {
+            let kinds: Vec<_> = found.iter().map(|group| group.kind.words()).collect();
+            output::eprint(format!("no {} found", kinds.join(", ")));
+        }
+        Ok(())
+    }
+
     /// `missing` gets the errors of names that do not exist; without it the first is returned.
     async fn fetch(&self, missing: Option<&mut Vec<Error>>) -> Result<Vec<Found>> {
+        let mut ignored = Vec::new();
+        let missing = missing.or_else(|| self.ignore_not_found.then_some(&mut ignored));
         let mut found = select_present(&self.client, &self.selection, &self.query, missing).await?;
         if let Some(path) = &self.sort_by {
             found.iter_mut().for_each(|group| output::sort(&mut group.items, path));

@@ -34,6 +34,7 @@ pub mod revoked;
 pub mod rollout;
 pub mod schema;
 pub mod sets;
+pub mod targets;
 pub mod top;
 pub mod tunnel;
 pub mod update;

@@ -1,4 +1,4 @@
-//! `mcpctl revoke token NAME`: revokes a token; `mcpctl revoke join-token NAME`: no edge enrols with it any more.
+//! `mcpctl revoke token NAME…`: revokes tokens; `mcpctl revoke join-token NAME…`: no edge enrols with them any more.
 
 use prost_reflect::DynamicMessage;
 use serde_json::json;
@@ -12,6 +12,7 @@ use crate::kinds::{Kind, short_name};
 use crate::output;
 use crate::parse::short_duration;
 use crate::reflection;
+use crate::selection;
 
 /// Arguments of `revoke`.
 #[derive(Debug, clap::Args)]
@@ -19,8 +20,9 @@ pub struct Args {
     /// Kind of resource: token or join-token; or KIND/NAME
     #[arg(value_parser = ["token", "tokens", "tok", "join-token", "join-tokens"], hide_possible_values = true)]
     kind: String,
-    /// Name of the token
-    name: String,
+    /// Names of the tokens; where one does not exist, the others are revoked all the same
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
     /// Wait until every edge has acknowledged the revision; not for join tokens, which edges do not know
     #[arg(long)]
     wait: bool,
@@ -29,29 +31,56 @@ pub struct Args {
 /// Runs `revoke`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let kind = Kind::from_word(&args.kind);
-    let name = kind.full_name(&args.name)?;
+    let names: Vec<String> =
+        args.names.iter().map(|word| selection::name_of(kind, word)).collect::<Result<_>>()?;
     let client = invocation.client().await?;
     if kind.name == "JoinToken" {
-        return revoke_join_token(&client, kind, &name, args.wait).await;
+        return revoke_join_tokens(&client, kind, &names, args.wait).await;
     }
+    let (mut tokens, mut failed) = (Vec::new(), Vec::new());
+    // Who revokes several is in a hurry: a name that is wrong must not keep the others valid.
+    for name in &names {
+        match revoke_token(invocation, &client, kind, name).await {
+            Ok(token) => tokens.push(token),
+            Err(error) => failed.push(error),
+        }
+    }
+    if let Some(format) = invocation.format.as_ref().filter(|_| !tokens.is_empty()) {
+        output::print(&output::resources(kind, &tokens, names.len() == 1, format)?)?;
+    }
+    let revision = tokens.iter().filter_map(|token| reflection::submessage(token, "meta"));
+    if let Some(revision) = revision.map(|meta| reflection::number(&meta, "revision")).max() {
+        if args.wait {
+            rollout::wait(invocation, &client, revision).await?;
+        }
+        rollout::wait_for_revocation(invocation, &client, revision).await;
+    }
+    told(failed)
+}
+
+async fn revoke_token(
+    invocation: &Invocation,
+    client: &ControlClient,
+    kind: &Kind,
+    name: &str,
+) -> Result<DynamicMessage> {
     // Who asks for what does not exist is told so by the next call.
-    let before = get::one(&client, kind, &args.name).await.ok();
+    let before = get::one(client, kind, name).await.ok();
     let answer = client.call(&kind.method("Revoke"), json!({ "name": name })).await?;
     let token = reflection::submessage(&answer, "token")
         .ok_or_else(|| Error::failure("the response contains no token"))?;
-    invocation.forget_bearer(&short_name(&name));
-    match &invocation.format {
-        Some(format) => output::print(&output::resources(kind, std::slice::from_ref(&token), true, format)?)?,
-        None => output::print(&format!("{name} {}", done(before.as_ref())))?,
+    invocation.forget_bearer(&short_name(name));
+    if invocation.format.is_none() {
+        output::print(&format!("{name} {}", done(before.as_ref())))?;
     }
-    let meta = reflection::submessage(&token, "meta")
-        .ok_or_else(|| Error::failure("the response contains no revision"))?;
-    let revision = reflection::number(&meta, "revision");
-    if args.wait {
-        rollout::wait(invocation, &client, revision).await?;
-    }
-    rollout::wait_for_revocation(invocation, &client, revision).await;
-    Ok(())
+    Ok(token)
+}
+
+/// Tells all errors but the last one, which is that of the command.
+fn told(mut failed: Vec<Error>) -> Result {
+    let Some(last) = failed.pop() else { return Ok(()) };
+    failed.iter().for_each(output::eprint_error);
+    Err(last)
 }
 
 /// What became of a token that was `before`.
@@ -66,10 +95,16 @@ fn done(before: Option<&DynamicMessage>) -> String {
 }
 
 /// A join token that is revoked is gone: nothing needs to know it any more.
-async fn revoke_join_token(client: &ControlClient, kind: &Kind, name: &str, wait: bool) -> Result {
+async fn revoke_join_tokens(client: &ControlClient, kind: &Kind, names: &[String], wait: bool) -> Result {
     if wait {
         return Err(Error::usage("--wait has no meaning for join tokens; leave it out"));
     }
-    client.call(&kind.method("Delete"), json!({ "name": name })).await?;
-    output::print(&format!("{name} revoked"))
+    let mut failed = Vec::new();
+    for name in names {
+        match client.call(&kind.method("Delete"), json!({ "name": name })).await {
+            Ok(_) => output::print(&format!("{name} revoked"))?,
+            Err(error) => failed.push(error),
+        }
+    }
+    told(failed)
 }

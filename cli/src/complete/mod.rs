@@ -160,7 +160,7 @@ fn place_of(path: &str, id: &str) -> Option<CompletionPlace> {
         (["create" | "update", "server"], "resources") => CompletionPlace::Entries("resource"),
         (["create" | "update", "server"], "prompts") => CompletionPlace::Entries("prompt"),
         (_, "server" | "servers") => CompletionPlace::Names("server"),
-        (["update", kind], "name") => CompletionPlace::Names(kind_of(kind)?.singular),
+        (["update", kind], "names") => CompletionPlace::Names(kind_of(kind)?.singular),
         (["create", kind], "name") if kind_of(kind)?.catalogued => CompletionPlace::Names("upstream"),
         (["create", "join-token"], "edge") => CompletionPlace::Names("edge"),
         (["probe"], "target") | (["lint"], "names") | (["expose"], "register") => {

@@ -25,7 +25,8 @@ pub fn is_one(error: &clap::Error) -> bool {
 pub fn told(error: &clap::Error, root: &Command, words: &[String]) -> String {
     let (path, command) = named(root, words);
     let reason = reason(error);
-    if let Some(hint) = habit(error, &path).map(str::to_owned).or_else(|| suggestion(error, command)) {
+    let hint = habit(error, &path).map(str::to_owned).or_else(|| behind_equals(error, command, words));
+    if let Some(hint) = hint.or_else(|| suggestion(error, command)) {
         return format!("{reason}; {hint}");
     }
     match error.kind() {
@@ -133,6 +134,16 @@ fn habit(error: &clap::Error, path: &str) -> Option<&'static str> {
     habits::counterpart(path, &word?)
 }
 
+/// How a word is written that stands after an option whose value is to follow a `=`.
+fn behind_equals(error: &clap::Error, command: &Command, words: &[String]) -> Option<String> {
+    let word = text(error, ContextKind::InvalidArg).filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
+    let at = words.iter().position(|known| *known == word)?;
+    let option = words.get(at.checked_sub(1)?)?;
+    let long = option.strip_prefix("--")?;
+    let takes_it = |arg: &clap::Arg| arg.is_require_equals_set() && arg.get_long() == Some(long);
+    command.get_arguments().any(takes_it).then(|| format!("write {option}={word}"))
+}
+
 /// What was probably meant.
 fn suggestion(error: &clap::Error, command: &Command) -> Option<String> {
     let (word, known) = match error.kind() {
@@ -210,6 +221,10 @@ mod tests {
             (
                 "rollout status server dev",
                 "unrecognized subcommand 'rollout'; wait until every edge has it with `mcpctl wait KIND NAME --for synced`",
+            ),
+            (
+                "create server x --unprefixed true",
+                "unexpected argument 'true' found; write --unprefixed=true",
             ),
             ("wait upstream x", "--for <CONDITION> is required; run `mcpctl wait --help` for how it is used"),
             ("revoke token", "NAME is required; run `mcpctl revoke --help` for how it is used"),

@@ -58,7 +58,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
                 create::refresh_token(invocation, &after);
             }
             update::report(invocation, kind, [&editing.stored, &after], "edited")?;
-            update::warn(&editing.client, kind, &editing.stored, &after, &rights).await;
+            update::warn(&editing.client, kind, &[[editing.stored.clone(), after]], &rights).await;
             Ok(())
         }
     }

@@ -1,25 +1,39 @@
-//! `mcpctl update KIND NAME …`: changes the fields that flags name, and no others.
+//! `mcpctl update KIND NAME… …`: changes the fields that flags name, and no others.
 
+mod change;
 mod kept;
 
 use std::collections::BTreeSet;
 
 use clap::Subcommand;
 use prost_reflect::DynamicMessage;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use self::change::UpdateChange;
 use crate::commands::changes::changes;
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
+use crate::commands::get::{self, Query};
 use crate::commands::warnings::{self, Rights};
-use crate::commands::{Invocation, create, get, revoked};
+use crate::commands::{Invocation, create, revoked};
 use crate::confirm::confirm;
 use crate::control_client::ControlClient;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
 use crate::output;
 use crate::parse;
 use crate::reflection;
+use crate::selection::{self, Selection};
+use crate::selector::Selector;
 use crate::suggest::did_you_mean;
+
+/// The fields that are not the same for several, and the flags that set them.
+const ONE_ALONE: [(&str, &str); 5] = [
+    ("http", "--url"),
+    ("title", "--title"),
+    ("description", "--description"),
+    ("instructions", "--instructions"),
+    ("definitionJson", "--definition"),
+];
 
 /// Arguments of `update`.
 #[derive(Debug, clap::Args)]
@@ -42,120 +56,212 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Target {
-    /// Update an upstream
+    /// Update upstreams
     #[command(visible_alias = "upstreams")]
     Upstream {
-        /// Name of the upstream
-        name: String,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         flags: UpstreamFlags,
     },
-    /// Update a virtual server; each given list of members replaces the old one, and members stay as they are that are in both
+    /// Update virtual servers; each given list of members replaces the old one, and members stay as they are that are in both
     #[command(visible_alias = "servers")]
     Server {
-        /// Name of the server
-        name: String,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         flags: ServerFlags,
     },
-    /// Update a token; its bearer stays valid, and its scope changes on every edge
+    /// Update tokens; their bearers stay valid, and their scope changes on every edge
     #[command(visible_alias = "tokens")]
     Token {
-        /// Name of the token
-        name: String,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         flags: TokenFlags,
     },
-    /// Update a tool of the catalogue
+    /// Update tools of the catalogue
     #[command(visible_alias = "tools")]
     Tool(Entry),
-    /// Update a resource of the catalogue
+    /// Update resources of the catalogue
     #[command(visible_alias = "resources")]
     Resource(Entry),
-    /// Update a prompt of the catalogue
+    /// Update prompts of the catalogue
     #[command(visible_alias = "prompts")]
     Prompt(Entry),
 }
 
+/// What is updated.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct Which {
+    /// Names, as UPSTREAM/NAME for tools, resources and prompts; what is of one alone, such as its title, is set for one at a time
+    #[arg(value_name = "NAME", required_unless_present = "selector")]
+    names: Vec<String>,
+    /// Update all that have these labels, such as 'team=core,env!=x,!y,k in (a,b)'
+    #[arg(short = 'l', long, value_parser = Selector::parse, conflicts_with = "names")]
+    selector: Option<Selector>,
+}
+
 #[derive(Debug, clap::Args)]
 struct Entry {
-    /// Name, as UPSTREAM/NAME
-    name: String,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     flags: EntryFlags,
 }
 
 /// Runs `update`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let (kind, name, fields) = fields_of(args.target)?;
-    let full_name = kind.full_name(&name)?;
-    let (mut body, mut mask) = body_and_mask(kind, fields, &args.clear)?;
-    body.insert("name".into(), full_name.clone().into());
+    let (kind, which, fields) = fields_of(args.target)?;
+    check_names(&which.names, &fields.body)?;
+    let names: Vec<String> =
+        which.names.iter().map(|word| selection::name_of(kind, word)).collect::<Result<_>>()?;
+    let (body, mask) = body_and_mask(kind, fields, &args.clear)?;
     let client = invocation.client().await?;
-    let before = get::one(&client, kind, &name).await?;
-    let known = reflection::to_json(&before);
-    kept::keep_headers(&known, &mut body, &mut mask)?;
-    let replaced = kept::keep_members(&known, &mut body, &mask);
-    let secrets = kept::lost_secrets(&known, &body, &mask);
-    if !args.dry_run {
-        agree_to_lose(&full_name, &replaced.lost, &secrets, args.yes)?;
+    let resources = match &which.selector {
+        Some(selector) => selected(&client, kind, selector).await?,
+        None => named(&client, kind, &names).await?,
+    };
+    if resources.is_empty() {
+        output::eprint("nothing is selected; nothing was updated");
+        return Ok(());
     }
-    // Nothing else is lost than what was looked at.
-    let is_looked_at = replaced.is_any || !secrets.is_empty();
-    let seen = is_looked_at.then(|| known["meta"]["etag"].as_str().unwrap_or_default().to_owned());
-    only_if(&mut body, args.etag.or(seen));
+    let is_single = which.selector.is_none() && resources.len() == 1;
+    if !is_single {
+        refuse_for_several(&body, args.etag.is_some())?;
+    }
+    let change = UpdateChange { client: &client, kind, body, mask, etag: args.etag };
     let rights = match args.dry_run {
-        false => Rights::before(&client, kind, Some(&mask)).await,
+        false => prepare(&change, &resources, args.yes).await?,
         true => Rights::default(),
     };
-    let request = json!({ kind.singular: body, "updateMask": mask, "validateOnly": args.dry_run });
-    let after = send(&client, kind, request).await.map_err(Error::in_options)?;
-    let done = if args.dry_run { "updated (dry run)" } else { "updated" };
-    report(invocation, kind, [&before, &after], done)?;
-    if kind.name == "Token" && !args.dry_run {
-        create::refresh_token(invocation, &after);
+    let mut states = Vec::new();
+    for resource in resources {
+        let changed = change.apply(resource, args.dry_run).await?;
+        report_one(invocation, kind, &changed, args.dry_run, is_single)?;
+        states.push(changed);
     }
-    warn(&client, kind, &before, &after, &rights).await;
+    if let Some(format) = &invocation.format {
+        let updated: Vec<_> = states.iter().map(|[_, after]| after.clone()).collect();
+        output::print(&output::resources(kind, &updated, is_single, format)?)?;
+    }
+    warn(&client, kind, &states, &rights).await;
     Ok(())
 }
 
-/// Makes an update fail where the resource has another etag.
-fn only_if(body: &mut Map<String, Value>, etag: Option<String>) {
-    if let Some(etag) = etag {
-        let meta = body.entry("meta").or_insert_with(|| json!({}));
-        meta["etag"] = etag.into();
+/// Asks about what would be lost, and looks at what could fail, before the first of several is changed. Returns what tokens may
+/// use before that.
+async fn prepare(change: &UpdateChange<'_>, resources: &[DynamicMessage], yes: bool) -> Result<Rights> {
+    for resource in resources {
+        let changed = change.of(resource)?;
+        agree_to_lose(&reflection::text(resource, "name"), &changed.lost, &changed.secrets, yes)?;
     }
+    for resource in resources.iter().filter(|_| resources.len() > 1) {
+        change.apply(resource.clone(), true).await?;
+    }
+    Ok(Rights::before(change.client, change.kind, Some(&change.mask)).await)
 }
 
-/// Warns of what an update leaves without effect: of the resource, and of tokens.
-pub async fn warn(
-    client: &ControlClient,
-    kind: &Kind,
-    before: &DynamicMessage,
-    after: &DynamicMessage,
-    rights: &Rights,
-) {
+/// Warns of what an update leaves without effect: of the resources, as they were before and are then, and of tokens.
+pub async fn warn(client: &ControlClient, kind: &Kind, states: &[[DynamicMessage; 2]], rights: &Rights) {
+    let after = || states.iter().map(|[_, after]| after.clone());
     match kind.name {
-        "Server" => warnings::of_servers(client, std::slice::from_ref(after)).await,
+        "Server" => warnings::of_servers(client, &after().collect::<Vec<_>>()).await,
         "Token" => {
-            revoked::warn(after);
-            warnings::of_tokens(&[(Some(before.clone()), after.clone())]);
+            after().for_each(|token| revoked::warn(&token));
+            let tokens = states.iter().map(|[before, after]| (Some(before.clone()), after.clone()));
+            warnings::of_tokens(&tokens.collect::<Vec<_>>());
         }
         _ => {}
     }
     rights.warn_of_lost(client, &BTreeSet::new()).await;
 }
 
-fn fields_of(target: Target) -> Result<(&'static Kind, String, Fields)> {
-    let (kind, name, fields) = match target {
-        Target::Upstream { name, flags } => ("upstream", name, flags.fields()?),
-        Target::Server { name, flags } => ("server", name, flags.fields()?),
-        Target::Token { name, flags } => ("token", name, flags.fields()),
-        Target::Tool(entry) => ("tool", entry.name, entry.flags.fields()?),
-        Target::Resource(entry) => ("resource", entry.name, entry.flags.fields()?),
-        Target::Prompt(entry) => ("prompt", entry.name, entry.flags.fields()?),
+/// Says what became of a resource, and what changed.
+fn report_one(
+    invocation: &Invocation,
+    kind: &Kind,
+    [before, after]: &[DynamicMessage; 2],
+    dry_run: bool,
+    is_single: bool,
+) -> Result {
+    let (name, done) =
+        (reflection::text(after, "name"), if dry_run { "updated (dry run)" } else { "updated" });
+    if invocation.format.is_none() {
+        output::print(&format!("{name} {done}"))?;
+    }
+    say_changes(kind, [before, after], if is_single { "" } else { &name });
+    if kind.name == "Token" && !dry_run {
+        create::refresh_token(invocation, after);
+    }
+    Ok(())
+}
+
+/// Says what changed. `of`: of which resource, if there are several.
+fn say_changes(kind: &Kind, [before, after]: [&DynamicMessage; 2], of: &str) {
+    let changes = changes(kind, before, after);
+    let of = if of.is_empty() { String::new() } else { format!("{of}: ") };
+    if changes.is_empty() {
+        output::eprint(format!("{of}nothing changed: it was so before"));
+    }
+    changes.iter().for_each(|change| output::eprint(format!("  {of}{change}")));
+}
+
+/// Fetches all that are named. Where one does not exist, none is changed.
+async fn named(client: &ControlClient, kind: &Kind, names: &[String]) -> Result<Vec<DynamicMessage>> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for name in names {
+        match get::one(client, kind, name).await {
+            Err(error) if error.exit == Exit::NotFound => missing.push(error),
+            resource => found.push(resource?),
+        }
+    }
+    let Some(last) = missing.pop() else { return Ok(found) };
+    missing.iter().for_each(output::eprint_error);
+    Err(last)
+}
+
+async fn selected(client: &ControlClient, kind: &Kind, selector: &Selector) -> Result<Vec<DynamicMessage>> {
+    let query = Query { selector: Some(selector.clone()), ..Query::default() };
+    let found = get::select(client, &Selection::parse(kind.plural, &[])?, &query).await?;
+    Ok(found.into_iter().flat_map(|group| group.items).collect())
+}
+
+fn fields_of(target: Target) -> Result<(&'static Kind, Which, Fields)> {
+    let (kind, which, fields) = match target {
+        Target::Upstream { which, flags } => ("upstream", which, flags.fields()?),
+        Target::Server { which, flags } => ("server", which, flags.fields()?),
+        Target::Token { which, flags } => ("token", which, flags.fields()),
+        Target::Tool(entry) => ("tool", entry.which, entry.flags.fields()?),
+        Target::Resource(entry) => ("resource", entry.which, entry.flags.fields()?),
+        Target::Prompt(entry) => ("prompt", entry.which, entry.flags.fields()?),
     };
-    Ok((Kind::from_word(kind), name, fields))
+    Ok((Kind::from_word(kind), which, fields))
+}
+
+/// Finds out that a word is no name, but the value of a flag that wants it behind `=`.
+fn check_names(words: &[String], body: &Map<String, Value>) -> Result {
+    let flags = [("nameStyle", "--unprefixed"), ("disabled", "--disabled")];
+    let flag = flags.iter().find(|(field, _)| body.contains_key(*field)).map(|(_, flag)| flag);
+    let value = words.iter().skip(1).find(|word| ["true", "false"].contains(&word.as_str()));
+    match (flag, value) {
+        (Some(flag), Some(value)) => {
+            Err(Error::usage(format!("{value} is taken for a name here; write {flag}={value}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what is of one resource alone.
+fn refuse_for_several(body: &Map<String, Value>, has_etag: bool) -> Result {
+    let given = ONE_ALONE.iter().find(|(field, _)| body.contains_key(*field)).map(|(_, flag)| *flag);
+    match given.or(has_etag.then_some("--etag")) {
+        Some(flag) => {
+            Err(Error::usage(format!("{flag} is of one resource alone; update one at a time with it")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What is to be set, and the paths of all that changes.
@@ -254,11 +360,7 @@ pub fn report(
         Some(format) => output::print(&output::resources(kind, std::slice::from_ref(after), true, format)?)?,
         None => output::print(&format!("{} {done}", reflection::text(after, "name")))?,
     }
-    let changes = changes(kind, before, after);
-    if changes.is_empty() {
-        output::eprint("nothing changed: it was so before");
-    }
-    changes.iter().for_each(|change| output::eprint(format!("  {change}")));
+    say_changes(kind, [before, after], "");
     Ok(())
 }
 

@@ -17,6 +17,14 @@ pub fn warn(token: &DynamicMessage) {
     }
 }
 
+/// The same of one that is in files, and would come back with the next apply once it is deleted.
+pub fn warn_in_files(token: &DynamicMessage) {
+    if reflection::submessage(token, "revoke_time").is_some() {
+        let advice = advice(&reflection::text(token, "name"));
+        output::eprint(format!("warning: {advice}, or take it out of the files"));
+    }
+}
+
 /// Says what to do where a token is to be created that was revoked.
 pub fn explain(error: Error) -> Error {
     match error.refusal.as_deref() {

@@ -93,7 +93,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
     let printed = print_changes(invocation.format.as_ref(), &answer, &changes, args.dry_run);
     NewToken::show_all(invocation, &new, printed.is_ok());
-    printed?;
+    printed.map_err(|error| if args.dry_run { error } else { stored(revision, &error) })?;
     warn(&client, &changes, &rights).await;
     if args.dry_run {
         output::eprint("nothing was stored (dry run)");
@@ -109,6 +109,11 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     Ok(())
 }
 
+/// The error where changes cannot be printed: whoever reads it must not take them for undone.
+fn stored(revision: i64, error: &Error) -> Error {
+    Error::failure(format!("the changes are stored, at revision {revision}, but cannot be printed: {error}"))
+}
+
 /// Prints what was done, in the requested format or a line each.
 fn print_changes(
     format: Option<&Format>,
@@ -121,7 +126,7 @@ fn print_changes(
             output::print(&output::message(answer, format, String::new)?)
         }
         Some(format @ Format::Columns(_)) => {
-            let changes: Vec<_> = changes.iter().map(reflection::to_plain_json).collect();
+            let changes: Vec<_> = changes.iter().map(reflection::to_queried_json).collect();
             output::print(&output::value(&changes, format, String::new)?)
         }
         Some(Format::Name) => output::print(
@@ -164,7 +169,7 @@ async fn warn(client: &ControlClient, changes: &[DynamicMessage], rights: &Right
         states.filter_map(|[before, after]| Some((before, after?))).collect::<Vec<_>>()
     };
     let (servers, tokens) = (of_kind("server"), of_kind("token"));
-    tokens.iter().for_each(|(_, token)| revoked::warn(token));
+    tokens.iter().for_each(|(_, token)| revoked::warn_in_files(token));
     let servers: Vec<_> = servers.into_iter().map(|(_, server)| server).collect();
     warnings::of_servers(client, &servers).await;
     warnings::of_tokens(&tokens);
@@ -200,13 +205,27 @@ async fn try_out(
     resources: &[Resource],
     mut request: Map<String, Value>,
 ) -> Result<(DynamicMessage, Option<Error>)> {
-    match send(client, resources, request.clone()).await {
-        Err(error) if error.refusal.as_ref().is_some_and(|refusal| GUARDS.contains(&&*refusal.reason)) => {
-            request.extend(["force", "takeOver"].map(|flag| (flag.to_owned(), true.into())));
-            Ok((send(client, resources, request).await?, Some(error)))
+    let mut refused = None;
+    loop {
+        match send(client, resources, request.clone()).await {
+            Err(error) if relax(&mut request, &error) => drop(refused.get_or_insert(error)),
+            answer => return Ok((answer?, refused)),
         }
-        answer => Ok((answer?, None)),
     }
+}
+
+/// Takes what an error is about out of a request that is only tried. Returns whether there was anything.
+fn relax(request: &mut Map<String, Value>, error: &Error) -> bool {
+    let reason = error.refusal.as_ref().map(|refusal| refusal.reason.as_str()).unwrap_or_default();
+    let relaxed: &[(&str, bool)] = match reason {
+        reason if GUARDS.contains(&reason) => &[("force", true), ("takeOver", true)],
+        // What is used cannot be pruned; what else changes can be told.
+        "RESOURCE_REFERENCED" => &[("prune", false)],
+        _ => &[],
+    };
+    let is_new = relaxed.iter().any(|(field, value)| request.get(*field) != Some(&Value::Bool(*value)));
+    request.extend(relaxed.iter().map(|(field, value)| ((*field).to_owned(), (*value).into())));
+    is_new
 }
 
 fn resources(source: &ManifestArgs) -> Result<Vec<Resource>> {

@@ -17,7 +17,12 @@ pub(super) fn in_files(error: Error, resources: &[Resource]) -> Error {
     if let Some(resource) = stale.filter(|_| refusal.reason == "ETAG_MISMATCH") {
         lines.push(stale_etag(resource, refusal));
     }
-    if lines.is_empty() { error } else { Error::new(error.exit, lines.join("\n")) }
+    if lines.is_empty() {
+        return error;
+    }
+    let mut told = Error::new(error.exit, lines.join("\n"));
+    told.refusal = error.refusal;
+    told
 }
 
 fn stale_etag(resource: &Resource, refusal: &Refusal) -> String {

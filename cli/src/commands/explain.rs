@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use prost_reflect::MessageDescriptor;
+use schema::layout::wrap;
 use schema::topic::{NoSuchField, Topic};
 use schema::{examples, explain, fields, prose};
 use serde_json::{Value, json};
@@ -19,10 +20,29 @@ const WIDTH: usize = 100;
 /// The narrowest lines.
 const MIN_WIDTH: usize = 40;
 
+/// What all kinds have in common.
+const META: &str = "meta";
+const META_MESSAGE: &str = "trunkline.common.v1.Meta";
+
+/// What files and commands speak of besides kinds.
+const BESIDE_KINDS: [(&str, &str); 2] = [
+    (
+        "list",
+        "A list holds several resources in one document: `kind: List`, and the resources in `items`. A list of resources alone says \
+         the same, and so do several documents, separated by `---` or, in JSON, one after the other.",
+    ),
+    (
+        "set",
+        "A set is what `mcpctl apply` has created or changed under one name: that of --set, or else `default`. With --prune, what \
+         was applied in the set before and is missing from the files is deleted. A resource belongs to one set, `meta.applySet`; \
+         --take-over moves it. `mcpctl get sets` lists them.",
+    ),
+];
+
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind, or field of a kind with dots, such as upstream.credential.bearer [default: list the kinds]
+    /// Kind, or field of a kind with dots, such as upstream.credential.bearer; meta, list or set [default: list the kinds]
     topic: Option<String>,
     /// Show all fields below, with their types alone
     #[arg(long)]
@@ -36,19 +56,53 @@ pub struct Args {
 pub fn run(invocation: &Invocation, args: Args) -> Result {
     let format = invocation.format();
     let Some(word) = args.topic else { return list(format) };
-    let (kind, path) = word.split_once(['.', '/']).unwrap_or((&word, ""));
-    let kind = find_kind(kind)?;
-    if args.example {
-        return example(kind);
+    if let Some((name, told)) = BESIDE_KINDS.iter().find(|(name, _)| is_word(name, &word)) {
+        return beside(name, told, format);
     }
-    let topic = Topic::find(&reflection::message(kind.message), path).map_err(|error| unknown(&error))?;
+    let (kind, path) = word.split_once(['.', '/']).unwrap_or((&word, ""));
+    let place = match is_word(META, kind) {
+        true => Explained { message: META_MESSAGE, singular: META, names: vec!["a part of every kind"] },
+        false => Explained::of(find_kind(kind)?),
+    };
+    if args.example {
+        return example(find_kind(kind)?);
+    }
+    let topic = Topic::find(&reflection::message(place.message), path).map_err(|error| unknown(&error))?;
     match format {
         Format::Table | Format::Wide => {
             let render = if args.recursive { explain::tree } else { explain::text };
-            output::print(&render(&topic, &names(kind), width()))
+            output::print(&render(&topic, &place.names, width()))
         }
-        Format::Name => output::print(&field_names(kind, &topic)),
+        Format::Name => output::print(&field_names(place.singular, &topic)),
         _ => data(&explain::document(&topic, args.recursive), format),
+    }
+}
+
+/// What has fields that can be explained: a kind, or `meta`.
+struct Explained {
+    message: &'static str,
+    singular: &'static str,
+    names: Vec<&'static str>,
+}
+
+impl Explained {
+    fn of(kind: &'static Kind) -> Self {
+        Self { message: kind.message, singular: kind.singular, names: names(kind) }
+    }
+}
+
+/// Whether a word is this one, in whatever case, and also as a plural.
+fn is_word(name: &str, word: &str) -> bool {
+    let word = word.to_lowercase();
+    word == name || word.strip_suffix('s') == Some(name)
+}
+
+/// Explains what is no kind, and has no fields of its own.
+fn beside(name: &str, told: &str, format: &Format) -> Result {
+    match format {
+        Format::Table | Format::Wide => output::print(&wrap(told, 0, width())),
+        Format::Name => output::print(&output::name_line(name)),
+        _ => data(&json!({ "name": name, "description": told }), format),
     }
 }
 
@@ -57,10 +111,10 @@ fn data(value: &Value, format: &Format) -> Result {
 }
 
 /// The full topics of the fields of a place.
-fn field_names(kind: &Kind, topic: &Topic) -> String {
+fn field_names(singular: &str, topic: &Topic) -> String {
     let place = match topic.path.is_empty() {
-        true => kind.singular.to_owned(),
-        false => format!("{}.{}", kind.singular, topic.path()),
+        true => singular.to_owned(),
+        false => format!("{singular}.{}", topic.path()),
     };
     let all = topic.message().map(|message| fields::of(&message)).unwrap_or_default();
     all.iter().map(|field| format!("{place}.{}\n", field.json_name())).collect()
@@ -164,6 +218,15 @@ mod tests {
                 && error.ends_with("; did you mean upstream?"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_is_no_kind_is_explained_too() {
+        for (word, name) in [("list", "list"), ("Sets", "set"), ("SET", "set")] {
+            assert!(BESIDE_KINDS.iter().any(|(known, _)| *known == name && is_word(known, word)), "{word}");
+        }
+        let topic = Topic::find(&reflection::message(META_MESSAGE), "").unwrap();
+        assert!(field_names(META, &topic).contains("meta.labels\n"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Text in lines of a width. Pure.
 
 /// Breaks a text into lines of at most `width` characters, each after an indent. Paragraphs stay apart, and words stay whole.
-pub(crate) fn wrap(text: &str, indent: usize, width: usize) -> String {
+pub fn wrap(text: &str, indent: usize, width: usize) -> String {
     let mut lines = String::new();
     for (index, paragraph) in text.split("\n\n").enumerate() {
         if index > 0 {

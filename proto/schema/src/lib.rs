@@ -16,4 +16,4 @@ pub mod rules;
 pub mod topic;
 pub mod words;
 
-mod layout;
+pub mod layout;

@@ -201,7 +201,7 @@ async fn a_refusal_arrives_though_the_client_is_still_writing() {
     let asked = Asked { path, options: &options, bearer: "wrong", body: 4_000_000 };
     for version in ["--http1.1", "--http2"].repeat(8) {
         let answer = ask(&secure.control, secure.folder.path(), version, &asked);
-        let expected = ["401", "UNAUTHENTICATED", "ADMIN_REQUIRED"].map(str::to_owned);
+        let expected = ["401", "UNAUTHENTICATED", "ADMIN_INVALID"].map(str::to_owned);
         assert_eq!(<[String; 3]>::from(answer), expected, "{version}");
     }
 }

@@ -43,7 +43,8 @@ fn reason(error: &Value) -> &str {
 
 /// Tells whether the authenticator itself refused.
 fn is_refused(reason: &str) -> bool {
-    ["ADMIN_REQUIRED", "EDGE_CREDENTIAL_REQUIRED", "EDGE_CREDENTIAL_INVALID"].contains(&reason)
+    ["ADMIN_REQUIRED", "ADMIN_INVALID", "EDGE_CREDENTIAL_REQUIRED", "EDGE_CREDENTIAL_INVALID"]
+        .contains(&reason)
 }
 
 /// Makes one credential of each kind.

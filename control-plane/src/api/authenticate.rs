@@ -51,11 +51,20 @@ impl Authenticator {
                 Ok(Caller::Administrator)
             }
             Needs::Administrator => {
-                let text = "the administrator's token is required: send it as `authorization: Bearer`";
-                Err(Error::new(Code::Unauthenticated, "ADMIN_REQUIRED", text))
+                Err(not_the_administrator(bearer.is_some_and(|bearer| !bearer.is_empty())))
             }
         }
     }
+}
+
+fn not_the_administrator(has_bearer: bool) -> Error {
+    let (reason, text) = match has_bearer {
+        true => ("ADMIN_INVALID", "the bearer is not the administrator's token of this control plane"),
+        false => {
+            ("ADMIN_REQUIRED", "the administrator's token is required: send it as `authorization: Bearer`")
+        }
+    };
+    Error::new(Code::Unauthenticated, reason, text)
 }
 
 /// A layer for `axum::middleware::from_fn_with_state`: passes on the calls of those who may make them, with bounds on their

@@ -60,7 +60,7 @@ pub async fn transcode(request: Request, next: Next) -> Response {
 }
 
 /// An error in the language of the request.
-pub(super) fn refuse(request: &HeaderMap, status: &Status) -> Response {
+pub fn refuse(request: &HeaderMap, status: &Status) -> Response {
     if is_grpc(request) { status.clone().into_http() } else { failed(status) }
 }
 

@@ -14,7 +14,7 @@ use inbound::names::{AllowedNames, NameError};
 use inbound::{BodyBudget, CloseReason, Connections, LentBody};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::Code;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tunnel::Tunnels;
@@ -22,11 +22,12 @@ use tunnel::Tunnels;
 use trunkline::edge::v1::StreamType;
 
 use super::Parts;
-use crate::api::json::is_grpc;
+use crate::api::json::{is_grpc, refuse};
 use crate::discovery::enrollment_counters::EnrollmentCounters;
 use crate::discovery::fleet::Fleet;
 use crate::discovery::stream_admission::StreamAdmission;
 use crate::discovery::usage_service::Usage;
+use crate::error::Error;
 use crate::observe::{Counter, Gauge, render};
 use crate::snapshot::DatabaseHealth;
 use crate::snapshot::content::Snapshot;
@@ -98,10 +99,11 @@ pub(super) fn watch_health(health: HealthReporter, drain: CancellationToken) {
 /// Any path that nothing else answers.
 pub(super) async fn unknown(request: Request) -> Response {
     let path = request.uri().path();
-    if is_grpc(request.headers()) {
-        return grpc(Status::unimplemented(format!("unknown rpc {path}")));
-    }
-    json(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("nothing is served at {path}"))
+    let (code, text) = match is_grpc(request.headers()) {
+        true => (Code::Unimplemented, format!("unknown rpc {path}")),
+        false => (Code::NotFound, format!("nothing is served at {path}")),
+    };
+    refuse(request.headers(), &Error::new(code, "UNKNOWN_PATH", text).with("path", path).into())
 }
 
 /// Refuses requests by foreign names, and from pages of a browser that are not ours.
@@ -112,8 +114,10 @@ pub(super) async fn check_names(
 ) -> Response {
     match names.check(&request) {
         Ok(()) => next.run(request).await,
-        Err(error) if is_grpc(request.headers()) => grpc(Status::permission_denied(refusal(error))),
-        Err(error) => json(StatusCode::FORBIDDEN, "PERMISSION_DENIED", &refusal(error)),
+        Err(error) => {
+            let error = Error::new(Code::PermissionDenied, "NAME_NOT_ALLOWED", refusal(error));
+            refuse(request.headers(), &error.into())
+        }
     }
 }
 
@@ -143,14 +147,6 @@ pub(super) async fn hear_out(request: Request, next: Next) -> Response {
         let _: bool = inbound::linger(&mut rest).await;
     }
     response
-}
-
-fn grpc(status: Status) -> Response {
-    status.into_http::<axum::body::Body>().into_response()
-}
-
-fn json(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, axum::Json(serde_json::json!({"code": code, "message": message}))).into_response()
 }
 
 /// The JSON Schema of resource files. It tells nothing that the source code does not.

@@ -26,6 +26,7 @@ mod options;
 mod outage;
 mod outputs;
 mod parked;
+mod pipes;
 mod reaching;
 mod refusals;
 mod rights;

@@ -19,7 +19,7 @@ use serde::Deserialize as _;
 use serde_yaml_ng::Value as Document;
 
 use crate::error::{Error, Result};
-use crate::kinds::{Kind, is_observed};
+use crate::kinds::{Kind, is_observed, short_name};
 use crate::reflection;
 use fields::Wrong;
 use places::{Places, Step, steps};
@@ -320,6 +320,12 @@ pub fn desired(kind: &Kind, message: &DynamicMessage) -> serde_yaml_ng::Mapping 
     let mut document = reflection::document(kind.name, message);
     remove_observed(kind, &mut document, "");
     document
+}
+
+/// Puts references to variables in the places of the secrets of a resource, which are never read back. Returns the variables.
+pub fn refer_to_secrets(kind: &Kind, document: &mut serde_yaml_ng::Mapping) -> Vec<String> {
+    let id = document.get("name").and_then(Document::as_str).map(short_name).unwrap_or_default();
+    secrets::refer(kind, &id, document)
 }
 
 fn remove_observed(kind: &Kind, mapping: &mut serde_yaml_ng::Mapping, prefix: &str) {

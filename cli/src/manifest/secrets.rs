@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use mcp::border::text_without_mark;
 use schema::rules;
 use serde_json::{Map, Value};
+use serde_yaml_ng::{Mapping, Value as Document};
 
 use super::fields::Wrong;
 use crate::kinds::{KINDS, Kind};
@@ -73,6 +74,42 @@ fn descend(value: &mut Value, path: &[String], at: String, visit: &mut dyn FnMut
             descend(value, rest, at, visit);
         }
     }
+}
+
+/// Puts references to variables in the places of the secrets that a document of `id` has left out, and returns their names.
+pub(super) fn refer(kind: &Kind, id: &str, document: &mut Mapping) -> Vec<String> {
+    let mut names = Vec::new();
+    for (_, parts) in SECRETS.iter().filter(|(of, _)| *of == kind.name) {
+        put_references(document, parts, id, &mut names);
+    }
+    names
+}
+
+fn put_references(holder: &mut Mapping, path: &[String], id: &str, names: &mut Vec<String>) {
+    let Some((first, rest)) = path.split_first() else { return };
+    let meant = |key: &Document| key.as_str().is_some_and(|key| first == "*" || plain(key) == plain(first));
+    if !rest.is_empty() {
+        let inner = holder.iter_mut().find(|(key, _)| meant(key));
+        if let Some(inner) = inner.and_then(|(_, value)| value.as_mapping_mut()) {
+            put_references(inner, rest, id, names);
+        }
+        return;
+    }
+    let mut keys: Vec<_> = holder.keys().filter(|key| meant(key)).cloned().collect();
+    if keys.is_empty() && first != "*" {
+        keys.push(first.as_str().into());
+    }
+    for key in keys {
+        let name = variable_of(id, key.as_str().unwrap_or_default());
+        holder.insert(key, Document::Mapping(Mapping::from_iter([("fromEnv".into(), name.as_str().into())])));
+        names.push(name);
+    }
+}
+
+/// The variable for a secret of a resource: `UP_13_TOKEN`.
+fn variable_of(id: &str, key: &str) -> String {
+    let part = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    format!("{id}_{key}").chars().map(part).collect()
 }
 
 fn plain(key: &str) -> String {
@@ -236,6 +273,38 @@ mod tests {
         assert!(wrong[0].starts_with("`credential.headers.headers[\"X.Y\"]` has ${A}, "), "{wrong:?}");
         // Whoever deletes needs no secrets.
         assert_eq!(resolved(headers, SecretSource::None), Ok(json!({"headers": {"headers": {"X.Y": ""}}})));
+    }
+
+    #[test]
+    fn secrets_that_were_left_out_are_referred_to() {
+        let referred = |credential: &str| {
+            let text = format!("kind: Upstream\nname: upstreams/up-13\ncredential: {credential}\n");
+            let mut document: Mapping = serde_yaml_ng::from_str(&text).unwrap();
+            let names = refer(Kind::from_word("upstream"), "up-13", &mut document);
+            let said: Value = serde_json::to_value(&document["credential"]).unwrap();
+            (said, names.join(" "))
+        };
+        let from = |name: &str| json!({ "fromEnv": name });
+        for (credential, expected, names) in [
+            ("{bearer: {}}", json!({"bearer": {"token": from("UP_13_TOKEN")}}), "UP_13_TOKEN"),
+            (
+                "{basic: {username: u, password: ''}}",
+                json!({"basic": {"username": "u", "password": from("UP_13_PASSWORD")}}),
+                "UP_13_PASSWORD",
+            ),
+            (
+                "{headers: {headers: {X-Key: '', b: ''}}}",
+                json!({"headers": {"headers": {"X-Key": from("UP_13_X_KEY"), "b": from("UP_13_B")}}}),
+                "UP_13_X_KEY UP_13_B",
+            ),
+            (
+                "{queryParameter: {parameter: p}}",
+                json!({"queryParameter": {"parameter": "p", "value": from("UP_13_VALUE")}}),
+                "UP_13_VALUE",
+            ),
+        ] {
+            assert_eq!(referred(credential), (expected, names.to_owned()), "{credential}");
+        }
     }
 
     #[test]

@@ -4,6 +4,12 @@ use crate::error::{Error, Refusal};
 use crate::kinds::{Kind, short_name};
 use crate::manifest::Resource;
 
+/// What the control plane says of a secret that it was never given.
+const NO_SECRET: &str = "no secret is stored yet";
+/// What to do about that.
+const SECRET_ADVICE: &str =
+    "; write {fromEnv: NAME} or {fromFile: PATH} there, as `mcpctl export --secrets-from-env` does";
+
 /// Names the places in the files that an error is about.
 pub(super) fn in_files(error: Error, resources: &[Resource]) -> Error {
     let Some(refusal) = error.refusal.as_deref() else { return error };
@@ -50,7 +56,10 @@ fn violation(field: &str, why: &str, resources: &[Resource]) -> String {
     match path {
         // The resource as a whole is known by its name.
         "" => format!("{}: {kind} {why}", resource.place.of("name")),
-        path => format!("{}: {kind}: {} {why}", resource.place.of(path), in_json(path)),
+        path => {
+            let advice = if why.ends_with(NO_SECRET) { SECRET_ADVICE } else { "" };
+            format!("{}: {kind}: {} {why}{advice}", resource.place.of(path), in_json(path))
+        }
     }
 }
 

@@ -226,7 +226,16 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("schema", &[("For an editor", "mcpctl schema --write trunkline.json")]),
-    ("export", &[("Everything, for apply elsewhere", "mcpctl export > all.yaml")]),
+    (
+        "export",
+        &[
+            ("Everything, for apply here", "mcpctl export > all.yaml"),
+            (
+                "For another gateway, with variables for the secrets",
+                "mcpctl export --secrets-from-env > all.yaml",
+            ),
+        ],
+    ),
     (
         "top",
         &[
@@ -296,6 +305,10 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("What would be imported", "mcpctl import claude_desktop_config.json --dry-run"),
             ("One server of a file", "mcpctl import ~/.cursor/mcp.json --only time"),
+            (
+                "One of two of the same name, under another",
+                "mcpctl import ~/.claude.json --only projects./srv/app.mcpServers.db --as app-db",
+            ),
             ("Those of Codex, after a look at what changes", "mcpctl import ~/.codex/config.toml --replace"),
         ],
     ),

@@ -283,3 +283,45 @@ fn contexts_of_other_gateways_are_not_in_the_folder_of_dev() {
     assert_eq!(check("config get-contexts -o name").1, "prod");
     assert_eq!(check("config current-context").1, "prod");
 }
+
+/// A host's file as people have it: built-in extensions, two servers of one name, our own entries, secrets in arguments.
+#[test]
+fn what_is_imported_is_printed_without_secrets_and_the_rest_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(check(folder.path(), "config set-context test --edge http://127.0.0.1:1").0, 0);
+    let goose = "extensions:\n  developer: {type: builtin, enabled: true}\n  db:\n    type: stdio\n    cmd: pg-mcp\n    args: [--url, 'postgres://u:hunter2@h/db', --token, hunter2]\n    envs: {DB: '${DB_URL:-x}'}\n  dev: {type: streamable_http, uri: 'http://127.0.0.1:1/servers/dev/mcp'}\n";
+    std::fs::write(folder.path().join("config.yaml"), goose).unwrap();
+    let (code, out, talk) = check(folder.path(), "import config.yaml");
+    assert_eq!(
+        (code, out.as_str()),
+        (
+            0,
+            r#"DB="${DB_URL:-x}" mcpctl expose --register db -- pg-mcp --url "postgres://u:${PASSWORD}@h/db" --token "${PASSWORD}""#
+        ),
+        "{talk}"
+    );
+    for told in [
+        "server developer: left out, since it is a part of its host",
+        "server dev: left out, since it leads to server dev of Trunkline",
+        "Secrets among the arguments are printed as variables: PASSWORD.",
+    ] {
+        assert!(talk.contains(told), "{talk}");
+    }
+
+    let claude = r#"{"projects": {"/a": {"mcpServers": {"db": {"command": "a"}}}, "/b": {"mcpServers": {"db": {"command": "b"}}}}}"#;
+    std::fs::write(folder.path().join("claude.json"), claude).unwrap();
+    let (code, out, talk) = check(folder.path(), "import claude.json");
+    assert_eq!((code, out.as_str()), (1, "mcpctl expose --register db -- a"), "{talk}");
+    assert!(
+        talk.contains("import it under another one with `--only projects./b.mcpServers.db --as NAME`"),
+        "{talk}"
+    );
+    let line = "import claude.json --only projects./b.mcpServers.db --as other";
+    let (code, out, talk) = check(folder.path(), line);
+    assert_eq!((code, out.as_str()), (0, "mcpctl expose --register other -- b"), "{talk}");
+    let (code, _, talk) = check(folder.path(), "import claude.json --only db --as other");
+    assert!(
+        code == 2 && talk.starts_with("error: --as other is one name, and --only leaves 2 servers: db, db; "),
+        "{talk}"
+    );
+}

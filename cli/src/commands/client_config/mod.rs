@@ -9,7 +9,7 @@ mod form;
 mod host_file;
 mod hosts;
 mod listing;
-mod ours;
+pub mod ours;
 mod places;
 mod programs;
 mod snippet;

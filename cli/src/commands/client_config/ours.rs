@@ -4,15 +4,15 @@ use serde_json::Value;
 
 /// Where an entry of ours leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OurEntry {
+pub struct OurEntry {
     /// The server.
-    pub(super) server: String,
+    pub server: String,
     /// How: `http` or `stdio`.
-    pub(super) via: &'static str,
+    pub via: &'static str,
 }
 
 /// Returns where an entry leads, if it is ours. `edge` is the URL of the edge, if one is configured.
-pub(super) fn recognize(entry: &Value, edge: Option<&str>) -> Option<OurEntry> {
+pub fn recognize(entry: &Value, edge: Option<&str>) -> Option<OurEntry> {
     edge.and_then(|edge| by_url(entry, edge)).or_else(|| by_command(entry))
 }
 

@@ -2,6 +2,7 @@
 //! says of a value is its type, since the value may be a secret.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -34,15 +35,42 @@ pub(super) struct ReadEntry {
     pub(super) notes: Vec<String>,
 }
 
-/// Reads an entry; `None` if it is switched off.
+/// What Goose has in itself; `type` says so.
+const BUILT_IN: [&str; 4] = ["builtin", "platform", "frontend", "inline_python"];
+
+/// Why an entry is left out that is none to import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeftOut {
+    /// Its owner has switched it off.
+    Off,
+    /// It is a part of its host.
+    BuiltIn,
+    /// It leads to a server of this gateway.
+    Own(String),
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("it is disabled"),
+            Self::BuiltIn => f.write_str("it is a part of its host"),
+            Self::Own(server) => write!(f, "it leads to server {server} of Trunkline"),
+        }
+    }
+}
+
+/// Reads an entry, or says why it is left out.
 ///
 /// # Errors
 /// The reason for which it has no one meaning.
-pub(super) fn read(entry: &Value, dialect: Dialect) -> Result<Option<ReadEntry>, String> {
+pub(super) fn read(entry: &Value, dialect: Dialect) -> Result<Result<ReadEntry, LeftOut>, String> {
     let members =
         Members { map: entry.as_object().ok_or_else(|| format!("it is {}", kind(entry)))?, dialect };
     if members.is_off()? {
-        return Ok(None);
+        return Ok(Err(LeftOut::Off));
+    }
+    if members.is_built_in() {
+        return Ok(Err(LeftOut::BuiltIn));
     }
     let transport = members.transport()?;
     let mut notes: Vec<_> = NOT_TAKEN
@@ -56,7 +84,7 @@ pub(super) fn read(entry: &Value, dialect: Dialect) -> Result<Option<ReadEntry>,
             format!("the header {name} is sent as it stands, though it looks like a variable; write ${{NAME}} for one")
         }));
     }
-    Ok(Some(ReadEntry { transport, notes }))
+    Ok(Ok(ReadEntry { transport, notes }))
 }
 
 /// The members of an entry.
@@ -88,6 +116,11 @@ impl<'a> Members<'a> {
             }
         }
         Ok(false)
+    }
+
+    fn is_built_in(self) -> bool {
+        let kind = self.first(&["type"]).and_then(|(_, kind)| kind.as_str());
+        kind.is_some_and(|kind| BUILT_IN.contains(&kind)) && self.first(&["command", "cmd"]).is_none()
     }
 
     fn transport(self) -> Result<Transport, String> {
@@ -278,7 +311,7 @@ mod tests {
             (json!({"command": "sh -c 'a b'"}), stdio(&["sh -c 'a b'"], &[])),
         ] {
             let read = read(&entry, Dialect::Common);
-            assert_eq!(read, Ok(Some(ReadEntry { transport: expected, notes: Vec::new() })), "{entry}");
+            assert_eq!(read, Ok(Ok(ReadEntry { transport: expected, notes: Vec::new() })), "{entry}");
         }
     }
 
@@ -290,8 +323,15 @@ mod tests {
             json!({"enabled": false, "url": "http://a"}),
             json!({"isActive": false, "url": "http://a"}),
         ] {
-            assert_eq!(read(&entry, Dialect::Common), Ok(None), "{entry}");
+            assert_eq!(read(&entry, Dialect::Common), Ok(Err(LeftOut::Off)), "{entry}");
         }
+        for entry in [json!({"type": "builtin", "name": "x"}), json!({"type": "platform", "timeout": 300})] {
+            assert_eq!(read(&entry, Dialect::Common), Ok(Err(LeftOut::BuiltIn)), "{entry}");
+        }
+        assert_eq!(
+            read(&json!({"type": "builtin"}), Dialect::Common).unwrap().unwrap_err().to_string(),
+            "it is a part of its host"
+        );
     }
 
     #[test]

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::entry::{self, ReadEntry};
+use super::entry::{self, LeftOut, ReadEntry};
 use super::places::{Candidate, candidates};
 use super::transport::Transport;
 use super::variables::Dialect;
+use crate::commands::client_config::ours::recognize;
+use crate::shell::quoted;
 
 /// One entry of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HostEntry {
+    /// Where it stands.
+    pub place: String,
     /// Its name in the file.
     pub key: String,
     /// What it is.
@@ -23,8 +27,8 @@ pub struct HostEntry {
 pub enum EntryState {
     /// A server.
     Server(HostServer),
-    /// A server that its owner has switched off.
-    Off,
+    /// None to import, for this reason.
+    LeftOut(LeftOut),
     /// None that can be imported, for this reason.
     Unusable(String),
 }
@@ -42,15 +46,30 @@ pub struct HostServer {
     pub notes: Vec<String>,
 }
 
-/// Finds the servers of a file. `is_gemini` says that it is one of Gemini CLI, which has variables of its own.
+/// What is asked for of a file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// Names of servers, places, or places with names behind them; empty: all.
+    pub only: &'a [String],
+    /// Whether the file is one of Gemini CLI, which has variables of its own.
+    pub is_gemini: bool,
+    /// The edge of this gateway.
+    pub edge: Option<&'a str>,
+}
+
+/// Finds the servers of a file that are asked for.
 ///
 /// # Errors
 /// When there is no place for servers in it.
-pub fn parse(file: &Value, is_gemini: bool) -> Result<Vec<HostEntry>, String> {
+pub fn parse(file: &Value, asked: Asked<'_>) -> Result<Vec<HostEntry>, String> {
     let mut entries: Vec<HostEntry> = Vec::new();
     let mut places = BTreeMap::new();
-    for candidate in candidates(file)? {
-        let mut state = state(&candidate, is_gemini);
+    let is_asked = |candidate: &Candidate<'_>| {
+        asked.only.is_empty()
+            || asked.only.iter().any(|word| is_meant(word, &candidate.place, &candidate.key))
+    };
+    for candidate in candidates(file)?.into_iter().filter(is_asked) {
+        let mut state = state(&candidate, asked);
         if let EntryState::Server(server) = &mut state {
             let first = entries.iter().find_map(|entry| match &entry.state {
                 EntryState::Server(known) if known.id == server.id => Some(known),
@@ -62,16 +81,35 @@ pub fn parse(file: &Value, is_gemini: bool) -> Result<Vec<HostEntry>, String> {
                 Some(known) => {
                     let (id, other) = (&server.id, &known.key);
                     let place = places.get(other).cloned().unwrap_or_default();
+                    let word = quoted(&exact(&candidate.place, &candidate.key));
                     state = EntryState::Unusable(format!(
-                        "its id would be {id}, which \"{other}\" in {place} has already; rename one of them"
+                        "its id would be {id}, which \"{other}\" in {place} has already; import it under another one with `--only {word} \
+                         --as NAME`"
                     ));
                 }
                 None => drop(places.insert(candidate.key.clone(), name(&candidate.place))),
             }
         }
-        entries.push(HostEntry { key: candidate.key, state });
+        entries.push(HostEntry { place: candidate.place, key: candidate.key, state });
     }
     Ok(entries)
+}
+
+/// Whether a word names a server: by its name, by where it stands, or by both.
+fn is_meant(word: &str, place: &str, key: &str) -> bool {
+    word == key || (!place.is_empty() && word == place) || word == exact(place, key)
+}
+
+/// The word that names a server, and no other.
+fn exact(place: &str, key: &str) -> String {
+    if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
+}
+
+impl HostEntry {
+    /// Whether a word names it.
+    pub fn is_meant(&self, word: &str) -> bool {
+        is_meant(word, &self.place, &self.key)
+    }
 }
 
 /// The place as it is called in messages.
@@ -79,23 +117,36 @@ fn name(place: &str) -> String {
     if place.is_empty() { "this file".to_owned() } else { format!("`{place}`") }
 }
 
-fn state(candidate: &Candidate<'_>, is_gemini: bool) -> EntryState {
+fn state(candidate: &Candidate<'_>, asked: Asked<'_>) -> EntryState {
     let read = candidate.value.map_err(str::to_owned).and_then(|value| {
         let dialect = match &*candidate.place {
             "mcp" => Dialect::Braces,
-            _ if is_gemini || value.get("httpUrl").is_some() => Dialect::Dollar,
+            _ if asked.is_gemini || value.get("httpUrl").is_some() => Dialect::Dollar,
             _ => Dialect::Common,
         };
         entry::read(value, dialect)
     });
     match read {
-        Ok(Some(ReadEntry { transport, notes })) => {
+        Ok(Ok(ReadEntry { transport, notes })) => {
+            if let Some(server) = own(candidate, &transport, asked.edge) {
+                return EntryState::LeftOut(LeftOut::Own(server));
+            }
             let key = candidate.key.clone();
             EntryState::Server(HostServer { id: id(&key), key, transport, notes })
         }
-        Ok(None) => EntryState::Off,
+        Ok(Err(why)) => EntryState::LeftOut(why),
         Err(reason) => EntryState::Unusable(reason),
     }
+}
+
+/// The server of this gateway that an entry leads to, also through a bridge.
+fn own(candidate: &Candidate<'_>, transport: &Transport, edge: Option<&str>) -> Option<String> {
+    let bridged = match transport {
+        Transport::Http { url, .. } => json!({ "url": url }),
+        Transport::Stdio { .. } => Value::Null,
+    };
+    let found = candidate.value.ok().and_then(|entry| recognize(entry, edge));
+    found.or_else(|| recognize(&bridged, edge)).map(|ours| ours.server)
 }
 
 /// Derives the id of an upstream from the name in the file.
@@ -111,16 +162,21 @@ fn id(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     /// What became of each entry: the id of a server, what was said of another.
     fn states(file: &Value) -> Vec<String> {
-        let entries = parse(file, false).unwrap();
+        states_of(file, &[])
+    }
+
+    fn states_of(file: &Value, only: &[&str]) -> Vec<String> {
+        let only: Vec<_> = only.iter().map(|word| (*word).to_owned()).collect();
+        let asked = Asked { only: &only, edge: Some("http://e:1"), ..Asked::default() };
+        let entries = parse(file, asked).unwrap();
         let said = entries.into_iter().map(|entry| match entry.state {
             EntryState::Server(server) => server.id,
-            EntryState::Off => format!("{} is off", entry.key),
+            EntryState::LeftOut(LeftOut::Off) => format!("{} is off", entry.key),
+            EntryState::LeftOut(why) => format!("{}: {why}", entry.key),
             EntryState::Unusable(reason) => format!("{}: {reason}", entry.key),
         });
         said.collect()
@@ -149,22 +205,45 @@ mod tests {
     fn two_servers_never_become_one_upstream() {
         let file = json!({"mcpServers": {"My Files": {"url": "http://a"}, "my-files": {"url": "http://b"}, "my.files": {"disabled": true}},
             "projects": {"/a": {"mcpServers": {"x": {"url": "http://x"}}}, "/b": {"mcpServers": {"x": {"url": "http://x"}, "My Files": {"url": "http://c"}}}}});
-        let taken = "which \"My Files\" in `mcpServers` has already; rename one of them";
+        let taken =
+            "which \"My Files\" in `mcpServers` has already; import it under another one with `--only";
         assert_eq!(
             states(&file),
             [
                 "my-files".to_owned(),
-                format!("my-files: its id would be my-files, {taken}"),
+                format!("my-files: its id would be my-files, {taken} mcpServers.my-files --as NAME`"),
                 "my.files is off".to_owned(),
                 "x".to_owned(),
-                format!("My Files: its id would be my-files, {taken}"),
+                format!(
+                    "My Files: its id would be my-files, {taken} 'projects./b.mcpServers.My Files' --as NAME`"
+                ),
             ]
         );
+        for (only, expected) in [
+            ("my-files", "my-files"),
+            ("projects./b.mcpServers", "my-files x"),
+            ("projects./b.mcpServers.My Files", "my-files"),
+            ("x|mcpServers.my-files", "my-files x"),
+            ("projects", ""),
+        ] {
+            let words: Vec<_> = only.split('|').collect();
+            assert_eq!(states_of(&file, &words).join(" "), expected, "{only}");
+        }
+    }
+
+    #[test]
+    fn what_leads_to_this_gateway_is_left_out() {
+        let file = json!({"mcpServers": {
+            "a": {"url": "http://e:1/servers/dev/mcp"}, "b": {"command": "mcpctl", "args": ["connect", "dev"]},
+            "c": {"command": "npx", "args": ["mcp-remote", "http://e:1/servers/dev/mcp"]}, "d": {"url": "http://e:2/servers/dev/mcp"}}});
+        let own = |key: &str| format!("{key}: it leads to server dev of Trunkline");
+        assert_eq!(states(&file), [own("a"), own("b"), own("c"), "d".to_owned()]);
     }
 
     #[test]
     fn variables_are_those_of_the_host() {
-        let key = |file: Value, is_gemini| match parse(&file, is_gemini).unwrap().remove(0).state {
+        let parsed = |file: &Value, is_gemini| parse(file, Asked { is_gemini, ..Asked::default() }).unwrap();
+        let key = |file: Value, is_gemini| match parsed(&file, is_gemini).remove(0).state {
             EntryState::Server(HostServer { transport: Transport::Http { headers, .. }, .. }) => {
                 headers["X"].clone()
             }

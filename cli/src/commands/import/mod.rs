@@ -11,6 +11,7 @@ mod mcp_remote;
 mod places;
 mod remote;
 mod run;
+mod secrets;
 mod text;
 pub mod transport;
 mod variables;
@@ -22,7 +23,8 @@ use crate::commands::Invocation;
 use crate::commands::register::patiently;
 use crate::error::{Error, Exit, Result};
 use crate::output::{eprint, print};
-use file::{EntryState, HostEntry, HostServer};
+use crate::parse;
+use file::{Asked, EntryState, HostEntry, HostServer};
 use inputs::Inputs;
 use transport::Transport;
 
@@ -32,9 +34,12 @@ pub struct Args {
     /// Configuration file of any MCP host, as JSON, YAML or TOML, such as claude_desktop_config.json, .mcp.json, ~/.claude.json,
     /// .cursor/mcp.json, .vscode/mcp.json, .gemini/settings.json, .codex/config.toml or opencode.json; - is stdin
     file: PathBuf,
-    /// Import only this server; repeatable
-    #[arg(long, value_name = "NAME")]
+    /// Import only this server, or those of this place in the file, such as projects./srv/app.mcpServers; repeatable
+    #[arg(long, value_name = "NAME|PLACE")]
     only: Vec<String>,
+    /// Name of the upstream, where --only leaves one server [default: that of the server]
+    #[arg(long = "as", value_name = "NAME", requires = "only", value_parser = parse::id)]
+    id: Option<String>,
     /// Run the servers that are commands and register them, until this process ends
     #[arg(long)]
     expose: bool,
@@ -66,19 +71,22 @@ struct Resolved {
 
 /// Runs `import`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let (entries, mut inputs) = chosen(&args)?;
+    let (mut entries, mut inputs) = chosen(invocation, &args)?;
     let mut trouble = Trouble::default();
     for name in &args.only {
-        if entries.iter().all(|entry| entry.key != *name) {
+        if entries.iter().all(|entry| !entry.is_meant(name)) {
             trouble.skipped(name, "there is none of this name");
         }
+    }
+    if let Some(id) = &args.id {
+        rename(&mut entries, id)?;
     }
     let (mut remotes, mut commands, mut printed) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         let server = match entry.state {
             EntryState::Server(server) => server,
-            EntryState::Off => {
-                eprint(format!("server {}: left out, since it is disabled", entry.key));
+            EntryState::LeftOut(why) => {
+                eprint(format!("server {}: left out, since {why}", entry.key));
                 continue;
             }
             EntryState::Unusable(reason) => {
@@ -155,12 +163,30 @@ impl Trouble {
     }
 }
 
+/// Gives the one server that was asked for another id.
+fn rename(entries: &mut [HostEntry], id: &str) -> Result {
+    let names: Vec<_> = entries.iter().map(|entry| entry.key.clone()).collect();
+    match entries {
+        [HostEntry { state: EntryState::Server(server), .. }] => {
+            id.clone_into(&mut server.id);
+            Ok(())
+        }
+        [_] => Ok(()),
+        _ => Err(Error::usage(format!(
+            "--as {id} is one name, and --only leaves {} servers: {}; name one of them by its place, such as mcpServers.NAME",
+            names.len(),
+            names.join(", ")
+        ))),
+    }
+}
+
 /// Reads the entries that were asked for, and what the host asks its user for.
-fn chosen(args: &Args) -> Result<(Vec<HostEntry>, Inputs)> {
+fn chosen(invocation: &Invocation, args: &Args) -> Result<(Vec<HostEntry>, Inputs)> {
     let wrong = |why: String| Error::usage(format!("{}: {why}", args.file.display()));
     let value = text::decode(&bytes(&args.file)?).and_then(|text| text::parse(&text)).map_err(wrong)?;
-    let mut entries = file::parse(&value, is_gemini(&args.file)).map_err(wrong)?;
-    entries.retain(|entry| args.only.is_empty() || args.only.contains(&entry.key));
+    let edge = invocation.context().ok().and_then(|context| Some(context.edge_url().ok()?.to_owned()));
+    let asked = Asked { only: &args.only, is_gemini: is_gemini(&args.file), edge: edge.as_deref() };
+    let entries = file::parse(&value, asked).map_err(wrong)?;
     if entries.is_empty() {
         return Err(Error::not_found(format!("{} contains no matching server", args.file.display())));
     }
@@ -189,13 +215,17 @@ fn print_commands(commands: &[HostServer]) -> Result {
         return Ok(());
     }
     eprint("These servers are commands and were not run. Run them yourself, or use --expose:");
+    let mut hidden = Vec::new();
     for entry in commands {
         print(&entry.transport.command_line(&entry.id))?;
+        hidden.extend(entry.transport.hidden());
     }
-    if commands
-        .iter()
-        .any(|entry| matches!(&entry.transport, Transport::Stdio { env, .. } if !env.is_empty()))
-    {
+    if !hidden.is_empty() {
+        eprint(format!("Secrets among the arguments are printed as variables: {}.", hidden.join(", ")));
+    }
+    let has_variables =
+        |entry: &HostServer| matches!(&entry.transport, Transport::Stdio { env, .. } if !env.is_empty());
+    if !hidden.is_empty() || commands.iter().any(has_variables) {
         eprint("Set the variables first, to their values in the file or in the environment of its host.");
     }
     Ok(())

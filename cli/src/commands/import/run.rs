@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::transport::{self, Transport};
+use super::transport::Transport;
 use super::{Args, Resolved, Trouble};
 use crate::bridge::child::Program;
 use crate::bridge::expose::{self, Eras, Running, Settings};
@@ -83,12 +83,8 @@ async fn offer_all(
 
 /// Runs a command.
 async fn start(Resolved { server, transport }: Resolved) -> Result<Option<Started>> {
-    let (Transport::Stdio { command: named, .. }, Transport::Stdio { command, env }) =
-        (&server.transport, transport)
-    else {
-        return Ok(None);
-    };
-    eprint(format!("[{}] running {}", server.id, transport::shell_words(named)));
+    let Transport::Stdio { command, env } = transport else { return Ok(None) };
+    eprint(format!("[{}] running {}", server.id, server.transport.shown()));
     let mut program = Program::new(command.into_iter().map(Into::into).collect(), Some(server.id.clone()));
     program.env = env;
     if !program.exists() {

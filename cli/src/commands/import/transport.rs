@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::variables::{Unresolved, Variables, shell_word, sole_variable};
+use super::secrets::{Concealed, concealed, is_harmless, is_secret};
+use super::variables::{Unresolved, Variables, shell_word, sole_default, sole_variable};
 
 /// The transport of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,22 +48,40 @@ impl Transport {
         Ok(resolved)
     }
 
-    /// Renders the shell command that exposes it and registers it as upstream `id`; empty for a URL. Variables are named
-    /// without their values, which may be secrets.
+    /// Renders the shell command that exposes it and registers it as upstream `id`; empty for a URL. Secrets are variables there,
+    /// and variables of the command have no values, which may be secrets; a default stays that is none.
     pub(super) fn command_line(&self, id: &str) -> String {
-        let Self::Stdio { command, env } = self else { return String::new() };
-        let variables = env.iter().map(|(key, value)| {
-            let from = sole_variable(value).unwrap_or(key);
-            format!("{key}=\"${from}\" ")
-        });
-        let words = shell_words(command);
-        format!("{}mcpctl expose --register {id} -- {words}", variables.collect::<String>())
+        let Self::Stdio { env, .. } = self else { return String::new() };
+        let variables: String = env.iter().map(|(key, value)| format!("{} ", assigned(key, value))).collect();
+        format!("{variables}mcpctl expose --register {id} -- {}", self.shown())
+    }
+
+    /// Renders the command as words of a shell, with variables in the places of secrets; empty for a URL.
+    pub(super) fn shown(&self) -> String {
+        self.concealed().words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The names of the variables that are in the places of secrets there.
+    pub(super) fn hidden(&self) -> Vec<String> {
+        self.concealed().names
+    }
+
+    fn concealed(&self) -> Concealed {
+        match self {
+            Self::Stdio { command, env } => concealed(command, env),
+            Self::Http { .. } => Concealed::default(),
+        }
     }
 }
 
-/// Renders a command as words of a shell, with the names of variables in the places of their values.
-pub(super) fn shell_words(command: &[String]) -> String {
-    command.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+/// Sets a variable of the command to that of the shell, without showing what may be a secret.
+fn assigned(key: &str, value: &str) -> String {
+    let default = sole_default(value)
+        .filter(|(name, default)| !is_secret(key) && !is_secret(name) && is_harmless(default));
+    match (default, sole_variable(value)) {
+        (Some(_), _) => format!("{key}={}", shell_word(value)),
+        (None, from) => format!("{key}=\"${}\"", from.unwrap_or(key)),
+    }
 }
 
 /// Turns headers into a credential; `None` if there are none.
@@ -118,6 +137,13 @@ mod tests {
             command: command.map(str::to_owned).into(),
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         };
+        let command =
+            stdio(["${BIN:-npx}", "--password=s3cret"], [("D", "${D:-x y}"), ("A", "${KEY:-s3cret}")]);
+        assert_eq!(
+            command.command_line("b"),
+            r#"D="${D:-x y}" A="$A" mcpctl expose --register b -- "${BIN:-npx}" "--password=${PASSWORD}""#
+        );
+        assert_eq!(command.hidden(), ["PASSWORD"]);
         let command = stdio(["${BIN:-npx}", "--key=${KEY}"], [("T", "${KEY}"), ("U", "u${KEY}")]);
         assert_eq!(
             command.command_line("b"),

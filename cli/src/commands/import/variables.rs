@@ -193,6 +193,19 @@ pub(super) fn sole_variable(text: &str) -> Option<&str> {
     }
 }
 
+/// The variable with a default that a text consists of, and nothing else.
+pub(super) fn sole_default(text: &str) -> Option<(&str, &str)> {
+    match parts(text)[..] {
+        [Part::Variable { name, default: Some(default) }] => Some((name, default)),
+        _ => None,
+    }
+}
+
+/// Whether there are variables in a text.
+pub(super) fn has_variables(text: &str) -> bool {
+    parts(text).iter().any(|part| !matches!(part, Part::Text(_)))
+}
+
 /// Escapes what has a meaning between double quotes (POSIX.1-2017, Shell 2.2.3).
 fn escape(text: &str) -> String {
     text.chars()

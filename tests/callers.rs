@@ -141,10 +141,10 @@ async fn a_bearer_that_was_handed_over_is_used() {
         let (code, printed, talk) = said(&gateway.try_ctl_in(&call[..4], &environment).await);
         assert_eq!((code, printed.as_str()), (0, "noon"), "{talk}");
     }
-    std::fs::write(gateway.folder().join("wrong"), "a.b.c").unwrap();
+    std::fs::write(gateway.folder().join("wrong"), "e30.e30.e30").unwrap();
     let (code, _, talk) = try_ctl(&gateway, "call dev fake_now --bearer-file wrong").await;
     assert_eq!(code, 4);
-    assert!(talk.contains("rejected the bearer in wrong;") && !talk.contains("a.b.c"), "{talk}");
+    assert!(talk.contains("rejected the bearer in wrong;") && !talk.contains("e30."), "{talk}");
 
     // Asked for on a terminal, and not shown there; its own name is the default.
     let mut terminal = gateway.terminal(&["config", "set-bearer"], WIDE, &[]);
@@ -256,7 +256,7 @@ async fn saved_bearers_are_deleted() {
         ("config delete-bearer one", 2, "add --yes to confirm"),
         ("config set-bearer Bad_Name --file bearer", 2, "is no name of a token"),
     ] {
-        std::fs::write(gateway.folder().join("bearer"), "a.b.c").unwrap();
+        std::fs::write(gateway.folder().join("bearer"), "e30.e30.e30").unwrap();
         let (found, _, talk) = try_ctl(&gateway, line).await;
         assert_eq!(found, code, "{line}: {talk}");
         assert!(talk.contains(part), "{line}: {talk}");

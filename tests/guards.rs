@@ -297,7 +297,7 @@ async fn a_start_hides_no_context_and_a_killed_one_loses_none() {
     })
     .await;
     assert_eq!(std::fs::read_to_string(dev.file()).unwrap(), text);
-    std::fs::write(dev.folder.path().join("bearer"), "handed-over").unwrap();
+    std::fs::write(dev.folder.path().join("bearer"), "e30.e30.e30").unwrap();
     let bearer = dev.folder.path().join("bearer");
     let save = ["config", "set-bearer", "gift", "--file", bearer.to_str().unwrap()];
     assert!(dev.ctl(&save).status.success());
@@ -307,7 +307,7 @@ async fn a_start_hides_no_context_and_a_killed_one_loses_none() {
         assert_eq!((warnings.as_str(), code), ("", 0), "{line:?}");
         text
     };
-    assert_eq!(printed(&["config", "get-bearer", "gift"]), "handed-over\n");
+    assert_eq!(printed(&["config", "get-bearer", "gift"]), "e30.e30.e30\n");
 
     let mut running = dev.start("running").await;
     let told = format!(
@@ -323,14 +323,14 @@ async fn a_start_hides_no_context_and_a_killed_one_loses_none() {
     assert_eq!(printed(&["config", "current-context"]), "dev\n");
     assert!(running.terminate(PATIENCE).success());
     assert_eq!(printed(&["config", "current-context"]), "prod\n");
-    assert_eq!(printed(&["config", "get-bearer", "gift"]), "handed-over\n");
+    assert_eq!(printed(&["config", "get-bearer", "gift"]), "e30.e30.e30\n");
 }
 
 #[test]
 fn a_bearer_is_not_saved_where_nobody_looks() {
     let dev = Dev::new();
     let bearer = dev.folder.path().join("bearer");
-    std::fs::write(&bearer, "handed-over").unwrap();
+    std::fs::write(&bearer, "e30.e30.e30").unwrap();
     let (text, code) = said(&dev.ctl(&["config", "set-bearer", "gift", "--file", bearer.to_str().unwrap()]));
     let advice = "run `mcpctl config set-context NAME --control URL --edge URL` first";
     assert_eq!((text, code), (format!("error: no context in {}; {advice}\n", dev.file().display()), 2));

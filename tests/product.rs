@@ -27,6 +27,7 @@ mod outage;
 mod outputs;
 mod parked;
 mod pipes;
+mod person;
 mod reaching;
 mod refusals;
 mod rights;

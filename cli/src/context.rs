@@ -3,6 +3,7 @@
 //! It is the only file of the program that holds secrets, and only its owner can read it (0600).
 
 mod both;
+mod unreadable;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -73,6 +74,9 @@ pub struct Context {
     /// URL of the control plane, such as `http://127.0.0.1:4445`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<String>,
+    /// URLs of further control planes of the same gateway, for when the first is away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_controls: Vec<String>,
     /// URL of the edge, or of the load balancer before the edges, such as `http://127.0.0.1:4444`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edge: Option<String>,
@@ -407,10 +411,13 @@ fn read_contexts(path: &Path) -> Result<Contexts> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Contexts::default()),
         Err(error) => return Err(Error::usage(format!("cannot read {}: {error}", path.display()))),
     };
-    // The parser's own message is left out, because it may quote a secret.
     serde_yaml_ng::from_str(text_without_mark(&text)).map_err(|error| {
         let place = error.location().map_or(String::new(), |at| format!(" line {}", at.line()));
-        Error::usage(format!("{}{place}: invalid context file; correct or remove it", path.display()))
+        let what = unreadable::what(&error.to_string());
+        Error::usage(format!(
+            "{}{place}: {what}; mend that there, since the file may hold bearers: `mcpctl config set-context` makes such files",
+            path.display()
+        ))
     })
 }
 

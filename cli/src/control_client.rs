@@ -47,16 +47,31 @@ pub struct ControlClient {
 }
 
 impl ControlClient {
-    /// Connects, or reports that the control plane is unreachable.
+    /// Connects, or reports that the control plane is unreachable. Where the first of several is away, the next one is tried.
     pub async fn connect(context: &Context, timeout: Duration) -> Result<Self> {
-        let target = context.control_url()?.to_owned();
+        let error = match Self::connect_to(context.control_url()?, context, timeout).await {
+            Err(error) if error.is_temporary => error,
+            connected => return connected,
+        };
+        for other in &context.other_controls {
+            if let Ok(client) = Self::connect_to(other, context, timeout).await {
+                return Ok(client);
+            }
+        }
+        match &context.other_controls[..] {
+            [] if context.is_of_dev() => Err(error.or("start one with `mcpctl dev`")),
+            [] => Err(error),
+            others => Err(error.or(&format!("that another one is: {}", others.join(", ")))),
+        }
+    }
+
+    async fn connect_to(target: &str, context: &Context, timeout: Duration) -> Result<Self> {
+        let target = target.to_owned();
         let endpoint = endpoint(&target, context)?;
         let channel = match endpoint.connect().await {
             Ok(channel) => channel,
             Err(error) => {
-                let error = unreached(Reason::of(&error), &target, context.ca_file.as_deref()).await;
-                let is_started = context.is_of_dev() && error.is_temporary;
-                return Err(if is_started { error.or("start one with `mcpctl dev`") } else { error });
+                return Err(unreached(Reason::of(&error), &target, context.ca_file.as_deref()).await);
             }
         };
         let authorization = context
@@ -68,6 +83,11 @@ impl ControlClient {
             })?;
         let grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         Ok(Self { grpc, authorization, timeout, target, proven: Arc::default() })
+    }
+
+    /// The URL of the control plane.
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// Calls `package.Service/Method` with a request in proto-JSON.

@@ -284,9 +284,13 @@ fn none_covers(context: &Context, file: &Path, server: &str) -> Error {
     }
     let has =
         if has.is_empty() { "no token is saved there".to_owned() } else { format!("saved there: {has}") };
+    let create = match context.control {
+        Some(_) => format!("create one with `mcpctl create token NAME --server {server}`, or "),
+        None => String::new(),
+    };
     Error::not_found(format!(
-        "no token in {file} may call server {server}; {has}; create one with `mcpctl create token NAME --server {server}`, \
-         or use a bearer that you were given: `mcpctl config set-bearer NAME`, --bearer-file or {VARIABLE}"
+        "no token in {file} may call server {server}; {has}; {create}use a bearer that you were given: `mcpctl config set-bearer \
+         NAME`, --bearer-file or {VARIABLE}"
     ))
 }
 

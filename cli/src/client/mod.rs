@@ -2,7 +2,9 @@
 //!
 //! It must not know what is asked for in the session.
 
+pub mod acceptance;
 pub mod answer;
+pub mod bearer_form;
 pub mod caller;
 pub mod clock;
 pub mod conversation;

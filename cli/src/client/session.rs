@@ -55,6 +55,8 @@ pub struct EdgeServer {
     pub edge: String,
     /// The revision to offer, which decides the era.
     pub revision: Revision,
+    /// Whether there is a control plane to ask, too.
+    is_managed: bool,
     pub(super) endpoint: Endpoint,
 }
 
@@ -70,7 +72,24 @@ impl EdgeServer {
             None => Reach::System,
         };
         let endpoint = Endpoint { url, headers: HeaderMap::new(), timeout, reach };
-        Ok(Self { name, edge, revision: Revision::LATEST_LEGACY, endpoint })
+        let is_managed = context.control.is_some();
+        Ok(Self { name, edge, revision: Revision::LATEST_LEGACY, is_managed, endpoint })
+    }
+
+    /// What to do where the edge rejects a bearer.
+    pub(super) fn advice_on_rejected(&self) -> &'static str {
+        match self.is_managed {
+            true => "run `mcpctl get tokens` to see whether it is revoked or expired",
+            false => "ask for another bearer, and save it with `mcpctl config set-bearer`",
+        }
+    }
+
+    /// What to do where the edge shows no such server.
+    pub(super) fn advice_on_hidden(&self) -> &'static str {
+        match self.is_managed {
+            true => "check with `mcpctl get servers` and `mcpctl get tokens`",
+            false => "ask whoever gave you the bearer for which servers it is",
+        }
     }
 
     /// Opens a session for whoever has this authorization, with what the client can be asked.
@@ -173,13 +192,13 @@ impl<'w> Opening<'w> {
             error if !trouble::is_rejection(&error) => {
                 return Err(self.server.diagnosed(error, &caller).await);
             }
-            error if next.is_none() && !self.is_open => {
+            // Where another was accepted, it is known of the server that it is hidden.
+            error if next.is_none() && !self.is_open && self.strangers.is_empty() => {
                 return Err(self.server.diagnosed(error, &caller).await);
             }
             _ => {
-                if let Some(next) = next {
-                    output::eprint(format!("{caller} is not valid any more; trying {next}"));
-                }
+                let next = next.map(|next| format!("; trying {next}")).unwrap_or_default();
+                output::eprint(format!("{caller} is not valid any more{next}"));
             }
         }
         Ok(())
@@ -191,8 +210,8 @@ impl<'w> Opening<'w> {
         let not = if self.strangers.len() > 1 { "neither " } else { "" };
         let may = if self.strangers.len() > 1 { "may" } else { "may not" };
         let advice = match self.hint.as_str() {
-            "" => "; check with `mcpctl get servers` and `mcpctl get tokens`",
-            hint => hint,
+            "" => format!("; {}", self.server.advice_on_hidden()),
+            hint => hint.to_owned(),
         };
         Error::not_found(format!(
             "server {} does not exist or {not}{callers} {may} call it{advice}",

@@ -101,8 +101,8 @@ impl EdgeServer {
             ClientError::Unauthorized { status: 401, .. } => Error::new(
                 Exit::Refused,
                 format!(
-                    "the edge at {edge} rejected {caller}; a new token reaches every edge within a second; run \
-                     `mcpctl get tokens` to see whether it is revoked or expired"
+                    "the edge at {edge} rejected {caller}; a new token reaches every edge within a second; {}",
+                    self.advice_on_rejected()
                 ),
             ),
             ClientError::Unauthorized { .. } => Error::new(
@@ -125,8 +125,8 @@ impl EdgeServer {
             }
             ClientError::Http { status: 404, .. } | ClientError::Rpc { status: 404, .. } => {
                 Error::not_found(format!(
-                    "server {server} does not exist or {caller} may not call it; check with `mcpctl get servers` \
-                     and `mcpctl get tokens`"
+                    "server {server} does not exist or {caller} may not call it; {}",
+                    self.advice_on_hidden()
                 ))
             }
             ClientError::Rpc { status, .. } if is_of_balancer(status) => {

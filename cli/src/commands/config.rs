@@ -1,18 +1,15 @@
 //! `mcpctl config`: contexts, and the bearers saved in them.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use crate::ask;
-use crate::client::caller;
+use crate::commands::bearers::NewBearer;
 use crate::commands::fields::read_text;
-use crate::commands::{Invocation, contexts};
+use crate::commands::{Invocation, bearers, contexts};
 use crate::confirm::confirm;
-use crate::context::{Context, Contexts, SavedToken, Secret};
-use crate::error::{Error, Exit, Result, tls};
-use crate::kinds::short_name;
+use crate::context::{Context, Contexts, Secret};
+use crate::error::{Error, Result, tls};
 use crate::output::{self, Format, table};
 use crate::parse;
 use crate::suggest::did_you_mean;
@@ -40,9 +37,9 @@ enum Action {
         /// Name of the context
         #[arg(value_parser = parse::word)]
         name: String,
-        /// URL of the control plane, such as http://127.0.0.1:4445
+        /// URL of the control plane, such as http://127.0.0.1:4445; repeatable: the next one is used where the first is away
         #[arg(long, value_name = "URL")]
-        control: Option<String>,
+        control: Vec<String>,
         /// URL of the edge, such as http://127.0.0.1:4444
         #[arg(long, value_name = "URL")]
         edge: Option<String>,
@@ -102,7 +99,7 @@ enum Action {
 }
 
 /// Runs `config`.
-pub fn run(invocation: &Invocation, args: Args) -> Result {
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
     if let Some(verb) = args.action.without_formats().filter(|_| invocation.format.is_some()) {
         return Err(Error::usage(format!("config {verb} has no output formats; leave -o out")));
     }
@@ -141,9 +138,9 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
             let bearer = context.saved_token(&name, invocation.context_file.path())?.1.bearer.expose();
             output::print(&output::value(&bearer, invocation.format(), || bearer.to_owned())?)
         }
-        Action::DeleteBearer { names, yes } => delete_bearers(invocation, &names, yes),
+        Action::DeleteBearer { names, yes } => bearers::delete(invocation, &names, yes),
         Action::SetBearer { name, file, servers, replace } => {
-            set_bearer(invocation, name, file.as_deref(), &servers, replace)
+            bearers::set(invocation, NewBearer { name, file, servers, replace }).await
         }
         Action::SetContext { name, control, edge, admin_token_file, ca_file } => {
             set_context(invocation, &name, Given { control, edge, admin_token_file, ca_file })
@@ -176,7 +173,7 @@ fn none_current(contexts: &Contexts) -> Error {
 
 /// What `set-context` sets.
 struct Given {
-    control: Option<String>,
+    control: Vec<String>,
     edge: Option<String>,
     admin_token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
@@ -185,17 +182,14 @@ struct Given {
 impl Given {
     /// Refuses what could not work.
     fn check(&self, name: &str) -> Result {
-        let is_nothing = self.control.is_none() && self.edge.is_none() && self.admin_token_file.is_none();
+        let is_nothing = self.control.is_empty() && self.edge.is_none() && self.admin_token_file.is_none();
         if is_nothing && self.ca_file.is_none() {
             return Err(Error::usage(format!(
                 "nothing to set in context {name}; give --control, --edge, --admin-token-file or --ca-file"
             )));
         }
-        for (option, url) in [("--control", &self.control), ("--edge", &self.edge)] {
-            if let Some(url) = url {
-                check_url(option, url)?;
-            }
-        }
+        self.control.iter().try_for_each(|url| check_url("--control", url))?;
+        self.edge.iter().try_for_each(|url| check_url("--edge", url))?;
         self.ca_file.as_deref().map_or(Ok(()), |path| tls::read_certificates(path).map(drop))
     }
 }
@@ -211,7 +205,10 @@ fn set_context(invocation: &Invocation, name: &str, given: Given) -> Result {
     let (exists, current) = invocation.context_file.edit(|contexts| {
         let exists = contexts.contexts.contains_key(name);
         let context = contexts.contexts.entry(name.to_owned()).or_default();
-        context.control = control.or(context.control.take());
+        let mut controls = control.into_iter();
+        if let Some(first) = controls.next() {
+            (context.control, context.other_controls) = (Some(first), controls.collect());
+        }
         context.edge = edge.or(context.edge.take());
         context.ca_file = ca_file.or(context.ca_file.take());
         if admin_token_file.is_some() {
@@ -246,64 +243,6 @@ fn confirm_loss(name: &str, context: Option<&Context>, yes: bool) -> Result {
     let Some(context) = context.filter(|context| !context.tokens.is_empty()) else { return Ok(()) };
     let tokens = context.tokens.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     confirm(&format!("context {name} holds the only copy of the bearers of {tokens}"), yes)
-}
-
-/// Saves a bearer in the current context. One that is there under this name is kept, unless it is to be replaced: bearers
-/// are shown only once.
-fn set_bearer(
-    invocation: &Invocation,
-    name: Option<String>,
-    file: Option<&Path>,
-    servers: &[String],
-    replace: bool,
-) -> Result {
-    // Nobody is asked for what cannot be saved.
-    let mut saved = invocation.context_file.existing()?.tokens;
-    let is_asked = file.is_none() && std::io::stdin().is_terminal();
-    let (text, place) = match file {
-        Some(path) => (read_text(path)?, path.display().to_string()),
-        None if is_asked => (ask::secret("Bearer: ")?, "the answer".to_owned()),
-        None => (read_text(Path::new("-"))?, "stdin".to_owned()),
-    };
-    let bearer = caller::checked(&text, &place)?;
-    let told = || caller::claims(&bearer)?["sub"].as_str()?.strip_prefix("tokens/").map(str::to_owned);
-    let name = name.map(|name| short_name(&name)).or_else(told).ok_or_else(|| {
-        Error::usage("the bearer does not say of which token it is; run `mcpctl config set-bearer NAME`")
-    })?;
-    let name = caller::checked_name(name)?;
-    let path = invocation.context_file.path();
-    if !replace && saved.remove(&name).is_some_and(|earlier| earlier.bearer != bearer) {
-        return Err(Error::new(
-            Exit::Conflict,
-            format!(
-                "another bearer of token {name} is saved in {}; add --replace to replace it",
-                path.display()
-            ),
-        ));
-    }
-    let servers: Vec<_> = servers.iter().map(|server| short_name(server)).collect();
-    let reach = match servers.iter().any(|server| server == "*") {
-        true => "every server; name those that it may call with --server".to_owned(),
-        false => servers.join(", "),
-    };
-    let token = SavedToken { bearer, servers, ..SavedToken::default() };
-    invocation.context_file.save_token(&name, token)?;
-    output::eprint(format!("bearer of token {name} saved in {} for {reach}", path.display()));
-    Ok(())
-}
-
-/// Deletes saved bearers: all of them, or none.
-fn delete_bearers(invocation: &Invocation, names: &[String], yes: bool) -> Result {
-    let file = &invocation.context_file;
-    let context = file.current()?;
-    let found = names.iter().map(|name| Ok(context.saved_token(name, file.path())?.0.to_owned()));
-    let found: Vec<String> = found.collect::<Result<_>>()?;
-    confirm(&format!("the bearer of {} may be the only copy", found.join(", ")), yes)?;
-    for name in found {
-        file.forget_token(&name)?;
-        output::eprint(format!("bearer of token {name} deleted from {}", file.path().display()));
-    }
-    Ok(())
 }
 
 pub(super) fn check_known(contexts: &Contexts, name: &str) -> Result {
@@ -350,8 +289,9 @@ fn get_contexts(invocation: &Invocation) -> Result {
     let rows = contexts.contexts.iter().map(|(name, context)| {
         let mark = if current.as_ref() == Some(name) { "*" } else { "" };
         let url = |url: &Option<String>| url.clone().unwrap_or_default();
+        let controls: Vec<_> = context.control.iter().chain(&context.other_controls).cloned().collect();
         let tokens = context.tokens.keys().cloned().collect::<Vec<_>>().join(",");
-        vec![name.clone(), mark.to_owned(), url(&context.control), url(&context.edge), tokens]
+        vec![name.clone(), mark.to_owned(), controls.join(","), url(&context.edge), tokens]
     });
     let titles = ["NAME", "CURRENT", "CONTROL PLANE", "EDGE", "SAVED TOKENS"].map(str::to_owned).to_vec();
     output::print(&output::value(&names, invocation.format(), || table::render_rows(titles, rows))?)

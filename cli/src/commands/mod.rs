@@ -1,6 +1,7 @@
 //! The commands, one file per verb; and the invocation that they share.
 
 pub mod apply;
+pub mod bearers;
 pub mod call;
 pub mod changes;
 pub mod client_config;
@@ -192,7 +193,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Reap(args) => return reaper::run(args).await,
         Command::EndBy(args) => return interruption::run(&args),
         Command::Dev(args) => dev::run(&invocation, args).await?,
-        Command::Config(args) => config::run(&invocation, args)?,
+        Command::Config(args) => config::run(&invocation, args).await?,
         Command::Doctor(args) => return doctor::run(&invocation, args).await,
         Command::Completion(args) => completion::run(args)?,
         Command::Man(args) => man::run(args)?,

@@ -55,11 +55,29 @@ fn entries(
     file: &FoundFile,
     edge: Option<&str>,
 ) -> std::result::Result<Vec<(String, String, &'static str)>, String> {
-    if !file.exists {
-        return Ok(Vec::new());
+    match file.exists {
+        true => Ok(ours(spec, &content(spec, file)?, edge)),
+        false => Ok(Vec::new()),
     }
+}
+
+fn content(spec: &HostSpec, file: &FoundFile) -> std::result::Result<Value, String> {
     let text = HostFile::read(&file.path).map_err(|error| error.to_string())?.text;
-    Ok(ours(spec, &splice::read(spec.syntax, &text)?, edge))
+    splice::read(spec.syntax, &text)
+}
+
+/// The entries of ours in the files of all hosts, as texts.
+pub(super) fn texts(edge: Option<&str>) -> Vec<String> {
+    let files = |spec: &'static HostSpec| {
+        let files = with_machine(|machine| machine.files(spec.places)).into_iter();
+        files.filter(|file| file.exists).filter_map(move |file| Some((spec, content(spec, &file).ok()?)))
+    };
+    let texts = |(spec, file): (&HostSpec, Value)| {
+        let held = file[spec.at].as_object().into_iter().flatten();
+        let ours = held.filter(|(_, entry)| recognize(entry, edge).is_some());
+        ours.map(|(_, entry)| entry.to_string()).collect::<Vec<_>>()
+    };
+    HOSTS.iter().flat_map(files).flat_map(texts).collect()
 }
 
 /// The entries that lead to us: the name, the server, and how.

@@ -189,6 +189,11 @@ async fn token_of<'c>(
     found
 }
 
+/// The entries in the files of hosts that lead to Trunkline, as texts.
+pub fn own_entries(invocation: &Invocation) -> Vec<String> {
+    listing::texts(edge(invocation).ok().flatten().as_deref())
+}
+
 /// The URL of the edge, if there is one.
 fn edge(invocation: &Invocation) -> Result<Option<String>> {
     Ok(invocation.context()?.edge_url().ok().map(str::to_owned))

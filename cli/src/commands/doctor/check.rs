@@ -5,7 +5,8 @@ use crate::output::sections::{MIN_BESIDE, hang};
 /// How far a text is indented that has no room beside its name.
 const BELOW: usize = 6;
 /// The words that advice begins with.
-const ADVISING: [&str; 13] = [
+const ADVISING: [&str; 14] = [
+    "ask ",
     "run ",
     "check ",
     "see ",

@@ -7,6 +7,7 @@ use mcp::error::METHOD_NOT_FOUND;
 use mcp::method::Method;
 
 use super::check::Check;
+use crate::client::acceptance::Acceptance;
 use crate::client::caller::{Caller, CallerFlags, Wanted, callers};
 use crate::client::session::EdgeServer;
 use crate::client::token_states::Ended;
@@ -21,13 +22,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_SESSIONS: usize = 40;
 /// What to look at where the error says nothing of that.
 const AT_TOKENS: &str = "run `mcpctl get servers` and `mcpctl get tokens`";
+/// The same where there is no control plane.
+const AT_GIVER: &str = "ask whoever gave you the bearer";
+/// What is asked for where no server is known. It need not exist.
+const ANY_SERVER: &str = "doctor";
 const MAX_ITEMS: usize = 100_000;
 
 /// What is known before anybody is called.
 pub(super) struct Survey {
     /// The URLs under which clients reach the edges, as those believe.
     pub(super) edges: Vec<String>,
-    /// The names of all servers.
+    /// The names of all servers, as far as they are known.
     pub(super) servers: Vec<String>,
     /// The saved tokens that are over.
     pub(super) ended: Ended,
@@ -40,11 +45,11 @@ pub(super) struct Survey {
 pub(super) async fn checks(invocation: &Invocation, context: &Context, known: &Survey) -> Vec<Check> {
     let Some(edge) = &context.edge else { return Vec::new() };
     if context.tokens.is_empty() {
-        return vec![Check::warn(
-            CLIENTS,
-            "no bearer is saved, so nothing was called",
-            "run `mcpctl create token NAME --server SERVER`, or `mcpctl config set-bearer NAME`",
-        )];
+        let advice = match context.control {
+            Some(_) => "run `mcpctl create token NAME --server SERVER`, or `mcpctl config set-bearer NAME`",
+            None => "ask for a bearer, and save it with `mcpctl config set-bearer`",
+        };
+        return vec![Check::warn(CLIENTS, "no bearer is saved, so nothing was called", advice)];
     }
     let is_other = |other: &&String| other.trim_end_matches('/') != edge.trim_end_matches('/');
     let mut places: Vec<_> = known.is_there.then(|| (edge.clone(), true)).into_iter().collect();
@@ -54,6 +59,10 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context, known: &S
     for (name, token) in context.tokens.iter().filter(|(name, _)| !known.ended.contains_key(*name)) {
         let all = token.servers.iter().any(|server| server == "*");
         let wanted = if all { &known.servers[..] } else { &token.servers[..] };
+        let mut wanted: Vec<_> = wanted.iter().map(|server| Some(server.as_str())).collect();
+        if wanted.is_empty() {
+            wanted.push(None);
+        }
         for server in wanted {
             sessions.extend(places.iter().map(|place| (name, server, place)));
         }
@@ -85,39 +94,65 @@ async fn client(
     invocation: &Invocation,
     context: &Context,
     token: &str,
-    server: &str,
+    server: Option<&str>,
     is_named: bool,
 ) -> Check {
-    let edge = context.edge.clone().unwrap_or_default();
+    let at_giver = if context.control.is_some() { AT_TOKENS } else { AT_GIVER };
     let flags = CallerFlags { token: Some(token.to_owned()), ..CallerFlags::default() };
-    let found = callers(context, invocation.context_file.path(), server, Wanted::Anything, &flags);
-    let prepared = found.and_then(|found| Ok((found, EdgeServer::of(context, server, PATIENCE)?)));
+    let (file, asked) = (invocation.context_file.path(), server.unwrap_or(ANY_SERVER));
+    let found = callers(context, file, asked, Wanted::Anything, &flags);
+    let prepared = found.and_then(|found| Ok((found, EdgeServer::of(context, asked, PATIENCE)?)));
     let (found, place) = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return Check::error(CLIENTS, error, AT_TOKENS),
+        Err(error) => return Check::error(CLIENTS, error, at_giver),
     };
-    let Some(caller) = found.first() else { return Check::error(CLIENTS, "nobody may call", AT_TOKENS) };
-    let started = Instant::now();
+    let Some(caller) = found.first() else { return Check::error(CLIENTS, "nobody may call", at_giver) };
+    let Some(server) = server else { return accepted(context, caller, token, is_named).await };
+    let (edge, started) = (&place.edge, Instant::now());
     match seen(&place, caller).await {
         Ok(seen) => {
             let took = started.elapsed().as_millis();
             let text = format!("server {server} at {edge} with token {token}: {}, in {took} ms", seen.text());
             match seen.is_nothing() {
                 false => Check::ok(CLIENTS, text),
-                true => Check::warn(CLIENTS, text, nothing(server, token)),
+                true => Check::warn(CLIENTS, text, nothing(context, server, token)),
             }
         }
-        Err(ClientError::Unreachable(why)) if !is_named => Check::warn(
-            CLIENTS,
-            format!("an edge says that it is at {edge}, which is not reached from here: {why}"),
-            "nothing, if clients come through a load balancer; else start the edge with --advertise-address",
-        ),
-        Err(error) => Check::error(CLIENTS, place.diagnosed(error, caller).await, AT_TOKENS),
+        Err(ClientError::Unreachable(why)) if !is_named => elsewhere(edge, &why),
+        Err(error) => Check::error(CLIENTS, place.diagnosed(error, caller).await, at_giver),
     }
 }
 
+/// What an edge makes of a bearer for every server, where none is known to call.
+async fn accepted(context: &Context, caller: &Caller, token: &str, is_named: bool) -> Check {
+    let edge = context.edge.as_deref().unwrap_or_default();
+    let at_giver = if context.control.is_some() { AT_TOKENS } else { AT_GIVER };
+    match Acceptance::at(context, ANY_SERVER, caller, PATIENCE).await {
+        Acceptance::Opened | Acceptance::Hidden => {
+            let text =
+                format!("the edge at {edge} accepts token {token}; no server is known here to call with it");
+            Check::ok(CLIENTS, text)
+        }
+        Acceptance::Rejected(error) => Check::error(CLIENTS, error, at_giver),
+        Acceptance::Unknown(error) if is_named => Check::error(CLIENTS, error, at_giver),
+        Acceptance::Unknown(error) => elsewhere(edge, &error.to_string()),
+    }
+}
+
+/// An edge that is not where it says, as seen from here.
+fn elsewhere(edge: &str, why: &str) -> Check {
+    Check::warn(
+        CLIENTS,
+        format!("an edge says that it is at {edge}, which is not reached from here: {why}"),
+        "nothing, if clients come through a load balancer; else start the edge with --advertise-address",
+    )
+}
+
 /// What to look at where a client gets nothing.
-fn nothing(server: &str, token: &str) -> String {
+fn nothing(context: &Context, server: &str, token: &str) -> String {
+    if context.control.is_none() {
+        return format!("ask whoever gave you token {token} what it may use");
+    }
     format!(
         "run `mcpctl describe server {server}` to see what it exposes, and `mcpctl describe token {token}` to see what of that \
          the token may use"

@@ -74,8 +74,8 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context) -> Contro
     match edges(&client).await {
         Ok(edges) => {
             let took = asked.elapsed().as_millis();
-            found.checks.push(Check::ok(CONTROL, format!("{url} answered in {took} ms")));
-            found.checks.extend(system(&client, url, &edges).await);
+            found.checks.push(answered(url, client.target(), took));
+            found.checks.extend(system(&client, client.target(), &edges).await);
             found.checks.extend(edges.iter().map(edge));
             if edges.is_empty() {
                 found.checks.push(Check::fail(
@@ -98,6 +98,15 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context) -> Contro
     found.ended = token_states::ended(&client, context).await.unwrap_or_default();
     found.servers = names(&client, "server").await.unwrap_or_default();
     found
+}
+
+/// Which of the control planes of a context has answered.
+fn answered(first: &str, url: &str, took: u128) -> Check {
+    let text = format!("{url} answered in {took} ms");
+    match url == first {
+        true => Check::ok(CONTROL, text),
+        false => Check::warn(CONTROL, format!("{text}, and {first} did not"), "check that it is running"),
+    }
 }
 
 async fn edges(client: &ControlClient) -> Result<Vec<DynamicMessage>> {

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::check::Check;
 use crate::answers::Answers;
+use crate::client::caller::{EARLIER_VARIABLE, VARIABLE};
 use crate::commands::dev;
 use crate::context::ContextFile;
 use crate::error::tls;
@@ -23,7 +24,7 @@ pub(super) fn contexts(file: &ContextFile) -> Vec<Check> {
     let contexts = match file.read() {
         Ok(contexts) => contexts,
         Err(error) => {
-            return vec![Check::error(FILE, error, "mend that file, or move it away and run `mcpctl dev`")];
+            return vec![Check::error(FILE, error, "mend that file")];
         }
     };
     if !path.exists() {
@@ -72,12 +73,10 @@ fn context(file: &ContextFile, name: &str) -> Vec<Check> {
         (Some(control), Some(edge)) => {
             checks.push(Check::ok(CONTEXT, format!("{name}: control plane {control}, edge {edge}")));
         }
-        (None, Some(edge)) => checks.push(Check::warn(
+        // Who was given a bearer has no control plane.
+        (None, Some(edge)) => checks.push(Check::ok(
             CONTEXT,
-            format!(
-                "{name}: edge {edge}, and no control plane: what is called works, and nothing is managed"
-            ),
-            set("--control URL"),
+            format!("{name}: edge {edge}, and no control plane: servers are called, and nothing is managed"),
         )),
         (Some(control), None) => checks.push(Check::warn(
             CONTEXT,
@@ -98,8 +97,8 @@ fn context(file: &ContextFile, name: &str) -> Vec<Check> {
     checks
 }
 
-/// The variables that change what programs do.
-pub(super) fn environment() -> Vec<Check> {
+/// The variables that change what programs do. `hosts`: what of ours stands in the files of hosts, which may name others.
+pub(super) fn environment(hosts: &[String]) -> Vec<Check> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut checks = Vec::new();
     for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
@@ -116,20 +115,24 @@ pub(super) fn environment() -> Vec<Check> {
             ),
         ));
     }
-    let known = dev::variables();
+    let known = [dev::variables(), [VARIABLE, EARLIER_VARIABLE].map(str::to_owned).to_vec()].concat();
+    let is_of_host = |name: &String| hosts.iter().any(|entry| entry.contains(name.as_str()));
     let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut ours: Vec<_> =
         ours.filter(|name| name.starts_with("TRUNKLINE_") || name.starts_with("MCPCTL_")).collect();
     ours.sort();
-    for name in ours.iter().filter(|name| !known.contains(name)) {
-        let hint = did_you_mean(name, known.iter().map(String::as_str));
+    let (used, unknown): (Vec<_>, Vec<_>) =
+        ours.into_iter().partition(|name| known.contains(name) || is_of_host(name));
+    for name in unknown {
+        let hint = did_you_mean(&name, known.iter().map(String::as_str));
         checks.push(Check::warn(
             ENVIRONMENT,
-            format!("{name} is set, and no program knows it{hint}"),
-            "unset it",
+            format!(
+                "{name} is set, and neither a program of Trunkline nor the file of a host names it{hint}"
+            ),
+            "unset it, unless a program of yours reads it",
         ));
     }
-    let used: Vec<_> = ours.into_iter().filter(|name| known.contains(name)).collect();
     if !used.is_empty() {
         checks.push(Check::ok(ENVIRONMENT, format!("set: {}", used.join(", "))));
     }

@@ -12,7 +12,7 @@ mod rights;
 
 use serde_json::json;
 
-use crate::commands::Invocation;
+use crate::commands::{Invocation, client_config};
 use crate::error::{Exit, Result};
 use crate::output::{self, Format, progress::Spinner, sections};
 use check::{Check, Outcome};
@@ -29,7 +29,7 @@ pub struct Args {
 pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
     let spinner = Spinner::start("looking at this machine");
     let mut checks = local::contexts(&invocation.context_file);
-    checks.extend(local::environment());
+    checks.extend(local::environment(&client_config::own_entries(invocation)));
     if local::is_of_dev(&invocation.context_file) {
         checks.extend(local::ports().await);
     }
@@ -37,7 +37,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
         spinner.text("asking the control plane");
         let found = control::checks(invocation, &context).await;
         checks.extend(found.checks);
-        let edge = edge::check(&context).await;
+        let edge = edge::check(&context, &found.edges).await;
         let is_there = edge.as_ref().is_none_or(|edge| edge.outcome == Outcome::Ok);
         checks.extend(edge);
         if !args.no_clients {

@@ -118,6 +118,8 @@ const LINES: &[(&str, &[&str])] = &[
             "apply -f binary.yaml",
             "diff -f broken.yaml",
             "import broken.json",
+            "import twice.json --dry-run",
+            "import twice.json --only a --as b",
             "import empty",
         ],
     ),
@@ -132,6 +134,13 @@ const LINES: &[(&str, &[&str])] = &[
             "|config set-context new --ca-file server.yaml",
             "|config set-context new --admin-token-file nope",
             "config get-bearer nope",
+            "config set-bearer x --file wrong",
+            "config set-bearer x --file half",
+            "config set-bearer x --file admin",
+            "get upstreams --config list.yaml",
+            "get upstreams --config unknown-key.yaml",
+            "|expose --register far --connect http://EDGE -- true",
+            "|expose --register time -- true",
             "get upstreams --config nope/nope.yaml",
             "get upstreams --config broken.yaml",
             "get upstreams --context nobody",
@@ -198,8 +207,15 @@ const FILES: &[(&str, &str)] = &[
     ("empty", ""),
     ("empty.yaml", "# nothing\n---\n"),
     ("wrong", "no-bearer"),
+    ("half", "e30.e30"),
+    ("list.yaml", "currentContext: a\ncontexts: [{name: a}]\n"),
+    ("unknown-key.yaml", "current_context: a\ncontexts: {a: {edge: http://a.example}}\n"),
     ("broken.yaml", "kind: Upstream\nname: [a\n"),
     ("broken.json", "{\"mcpServers\": {\"a\": {\"url\": \"https://a.example/mcp\"}}"),
+    (
+        "twice.json",
+        "{\"mcpServers\": {\"a\": {\"command\": \"x\"}}, \"projects\": {\"/p\": {\"mcpServers\": {\"a\": {\"command\": \"y\"}}}}}",
+    ),
     ("unknown-kind.yaml", "kind: Upstraem\nname: a\nhttp: {url: https://a.example/mcp}\n"),
     ("unknown-field.yaml", "kind: Upstream\nname: a\nhttp:\n  url: https://a.example/mcp\n  tiemout: 3s\n"),
     (
@@ -285,6 +301,7 @@ impl Place {
             std::fs::write(gateway.folder().join(name), text).unwrap();
         }
         std::fs::write(gateway.folder().join("binary.yaml"), [0xff, 0xfe, 0, 1]).unwrap();
+        std::fs::write(gateway.folder().join("admin"), gateway.admin_token()).unwrap();
         std::fs::create_dir(gateway.folder().join("nothing")).unwrap();
         gateway.admin.create_upstream("fake", &self.written("http://UPSTREAM/mcp")).await;
         gateway.admin.imported("fake").await;

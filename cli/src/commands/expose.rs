@@ -10,10 +10,10 @@ use crate::bridge::child::Program;
 use crate::bridge::expose::instances::EnvFromHeader;
 use crate::bridge::expose::{self, Eras, Running, Settings};
 use crate::commands::Invocation;
-use crate::commands::register::{Consent, patiently, register, tell_end};
+use crate::commands::register::{Consent, check, patiently, register, tell_end};
 use crate::commands::tunnel::Tunnels;
 use crate::error::{Error, Result};
-use crate::kinds::short_name;
+use crate::kinds::{Kind, short_name};
 use crate::output::{self, eprint};
 use crate::parse;
 
@@ -110,6 +110,11 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         (Some(control), Some(name)) => Some(Tunnels::new(invocation, name, control, &args.edges)?),
         _ => None,
     };
+    if let Some(name) = &args.register {
+        let known = (args.listen.port() != 0).then(|| expose::url_at(args.listen));
+        let url = args.advertise.clone().or(known);
+        check_first(invocation, name, tunnels.as_ref(), url.as_deref(), consent).await?;
+    }
     let settings = Settings {
         listen: tunnels.is_none().then_some(args.listen),
         hosts: args.hosts,
@@ -133,6 +138,23 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     running.stop().await;
     tell_end(invocation, &ends_unheard).await;
     served
+}
+
+/// Refuses before the command runs what would end it afterwards.
+async fn check_first(
+    invocation: &Invocation,
+    name: &str,
+    tunnels: Option<&Tunnels>,
+    url: Option<&str>,
+    consent: Consent,
+) -> Result {
+    match tunnels {
+        Some(tunnels) => tunnels.check(consent).await,
+        None => {
+            let name = Kind::from_word("upstream").full_name(name)?;
+            check(&invocation.context()?, &name, url, consent).await
+        }
+    }
 }
 
 /// What it is registered as.

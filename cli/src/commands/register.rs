@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::Invocation;
 use crate::confirm::{confirm, needs_yes};
+use crate::context::Context;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
@@ -17,9 +18,13 @@ use crate::reflection;
 /// The annotation of an upstream with the name of the host that exposes it. The control plane looks after it closely, since it ends
 /// with a process of ours.
 const EXPOSED: &str = "trunkline.dev/exposed";
+/// What an upstream without a URL points to.
+const TUNNEL: &str = "a tunnel";
 /// The pauses between attempts to reach the control plane.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(15);
+/// The time to look before a command is started.
+const LOOKING: Duration = Duration::from_secs(5);
 /// The time to tell the control plane that it has ended.
 const TELLING: Duration = Duration::from_secs(2);
 
@@ -71,6 +76,26 @@ pub async fn patiently<T>(label: &str, action: impl AsyncFn() -> Result<T>) -> R
     }
 }
 
+/// Finds out before a command is started whether it could be registered: a control plane that refuses does so at once, and one that
+/// is away may come later. `url`: where it will be, as far as that is known.
+pub async fn check(context: &Context, name: &str, url: Option<&str>, consent: Consent) -> Result {
+    context.control_url()?;
+    context.admin_bearer()?;
+    let found = async {
+        let client = ControlClient::connect(context, LOOKING).await?;
+        existing(&client, name).await
+    };
+    let found = match tokio::time::timeout(LOOKING, found).await {
+        Err(_) => None,
+        Ok(Err(error)) if error.is_temporary => None,
+        Ok(found) => found?,
+    };
+    match found.filter(|existing| !consent.replace && !is_ours(existing) && !is_at(existing, url)) {
+        Some(elsewhere) => Err(elsewhere_already(name, from(&elsewhere), url.unwrap_or("this command"))),
+        None => Ok(()),
+    }
+}
+
 /// Tells the control plane that these upstreams have ended, so that it says so at once. One that cannot be told finds out by
 /// itself.
 pub async fn tell_end(invocation: &Invocation, ids: &[String]) {
@@ -92,32 +117,57 @@ pub async fn tell_end(invocation: &Invocation, ids: &[String]) {
 
 /// Makes an upstream point here: to a URL, or without one to a tunnel that this process opens.
 pub async fn claim(client: &ControlClient, name: &str, url: Option<&str>, consent: Consent) -> Result {
-    let kind = Kind::from_word("upstream");
-    let existing = match client.call(&kind.method("Get"), json!({ "name": name })).await {
-        Err(error) if error.exit == Exit::NotFound => None,
-        answer => {
-            reflection::submessage(&answer?, kind.singular).map(|upstream| reflection::to_json(&upstream))
-        }
-    };
-    let host = host();
+    let existing = existing(client, name).await?;
     let (mut upstream, mut mask) = match url {
         Some(url) => (json!({ "name": name, "http": { "url": url } }), "http.url".to_owned()),
         None => (json!({ "name": name, "tunnel": {} }), "tunnel".to_owned()),
     };
     let annotations = existing.as_ref().map(annotations).unwrap_or_default();
-    let is_here = |existing: &Value| existing["http"]["url"].as_str() == url;
-    let is_ours = annotations.get(EXPOSED) == Some(&host);
-    if let Some(elsewhere) = existing.filter(|existing| !is_ours && !is_here(existing)) {
-        agree(name, elsewhere["http"]["url"].as_str(), url, consent).await?;
+    let is_ours = existing.as_ref().is_some_and(is_ours);
+    if let Some(elsewhere) = existing.filter(|existing| !is_ours && !is_at(existing, url)) {
+        agree(name, from(&elsewhere), url.unwrap_or(TUNNEL), consent).await?;
     }
     if !is_ours {
         upstream["meta"] = json!({ "annotations": annotations });
-        upstream["meta"]["annotations"][EXPOSED] = host;
+        upstream["meta"]["annotations"][EXPOSED] = host();
         mask.push_str(",meta.annotations");
     }
     let request = json!({ "upstream": upstream, "updateMask": mask, "allowMissing": true });
-    client.call(&kind.method("Update"), request).await?;
+    client.call(&Kind::from_word("upstream").method("Update"), request).await?;
     Ok(())
+}
+
+/// The upstream of a name, if there is one.
+async fn existing(client: &ControlClient, name: &str) -> Result<Option<Value>> {
+    let kind = Kind::from_word("upstream");
+    match client.call(&kind.method("Get"), json!({ "name": name })).await {
+        Err(error) if error.exit == Exit::NotFound => Ok(None),
+        answer => {
+            Ok(reflection::submessage(&answer?, kind.singular).map(|upstream| reflection::to_json(&upstream)))
+        }
+    }
+}
+
+/// Whether this host exposes an upstream.
+fn is_ours(upstream: &Value) -> bool {
+    annotations(upstream).get(EXPOSED) == Some(&host())
+}
+
+/// Whether an upstream points to a URL, or without one is a tunnel.
+fn is_at(upstream: &Value, url: Option<&str>) -> bool {
+    upstream["http"]["url"].as_str() == url
+}
+
+/// Where an upstream points to.
+fn from(upstream: &Value) -> &str {
+    upstream["http"]["url"].as_str().unwrap_or(TUNNEL)
+}
+
+fn elsewhere_already(name: &str, from: &str, to: &str) -> Error {
+    Error::new(
+        Exit::Conflict,
+        format!("{name} exists and points to {from}; add --replace to point it to {to}"),
+    )
 }
 
 fn annotations(upstream: &Value) -> Map<String, Value> {
@@ -131,11 +181,9 @@ fn host() -> Value {
     if name.is_empty() { "unknown".into() } else { name.into() }
 }
 
-async fn agree(name: &str, from: Option<&str>, to: Option<&str>, consent: Consent) -> Result {
-    let [from, to] = [from, to].map(|url| url.unwrap_or("a tunnel"));
+async fn agree(name: &str, from: &str, to: &str, consent: Consent) -> Result {
     if !consent.replace {
-        let text = format!("{name} exists and points to {from}; add --replace to point it to {to}");
-        return Err(Error::new(Exit::Conflict, text));
+        return Err(elsewhere_already(name, from, to));
     }
     let what = format!("this points {name} to {to}, away from {from}");
     if !consent.is_asked && !consent.yes {

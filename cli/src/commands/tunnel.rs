@@ -10,13 +10,14 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use url::Url;
 
+use crate::answers::Answers;
 use crate::bridge::expose::Running;
 use crate::bridge::expose::tunnel_client::TunnelClient;
 use crate::commands::Invocation;
-use crate::commands::register::{Consent, claim, patiently};
+use crate::commands::register::{Consent, check, claim, patiently};
 use crate::context::{Context, Secret};
 use crate::control_client::ControlClient;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
 use crate::output::eprint;
 use crate::reflection;
@@ -36,6 +37,8 @@ pub struct Tunnels {
     name: String,
     context: Context,
     timeout: Duration,
+    /// Whether the control plane was named with the command.
+    is_named: bool,
     control: Url,
     edges: Vec<Url>,
 }
@@ -57,8 +60,9 @@ impl Tunnels {
         let kind = Kind::from_word("upstream");
         let name = kind.full_name(register)?;
         let mut context = invocation.context()?;
+        let is_named = control.is_some();
         if let Some(control) = control {
-            context.control = Some(control);
+            (context.control, context.other_controls) = (Some(control), Vec::new());
         }
         let path = |url: &str| tunnel_url(url, &name);
         let edges = match edges {
@@ -66,7 +70,22 @@ impl Tunnels {
             named => named.iter().map(|url| path(url)).collect::<Result<_>>()?,
         };
         let control = path(context.control_url()?)?;
-        Ok(Self { kind, name, context, timeout: invocation.timeout(), control, edges })
+        Ok(Self { kind, name, context, timeout: invocation.timeout(), is_named, control, edges })
+    }
+
+    /// Refuses before a command runs what would end it afterwards. What is wrong with a URL is said of the option that it was given
+    /// with.
+    pub async fn check(&self, consent: Consent) -> Result {
+        let url = self.context.control_url()?;
+        if self.is_named
+            && let Some(what) = instead_of_a_control_plane(&Answers::at(url).await)
+        {
+            return Err(Error::new(
+                Exit::Unavailable,
+                format!("--connect {url}: no control plane is there: {what}"),
+            ));
+        }
+        check(&self.context, &self.name, None, consent).await
     }
 
     /// Registers the upstream, opens the tunnels, reports the outcome and keeps the tunnels open.
@@ -161,6 +180,18 @@ impl Tunnels {
     }
 }
 
+/// Says what is at the URL of `--connect`, where that is certainly no control plane, nor what is before one.
+fn instead_of_a_control_plane(found: &Answers) -> Option<String> {
+    match found {
+        Answers::Edge => Some(
+            "that is the port of an edge for clients; use --connect with the URL of the control plane, and --edge with that one"
+                .to_owned(),
+        ),
+        Answers::EdgeOperations | Answers::Tls => found.instead_of_a_control_plane(),
+        _ => None,
+    }
+}
+
 /// Returns the URL that tunnels of an upstream are opened at.
 fn tunnel_url(url: &str, name: &str) -> Result<Url> {
     let wrong = |why: String| Error::usage(format!("invalid URL {url}: {why}"));
@@ -175,7 +206,6 @@ fn tunnel_url(url: &str, name: &str) -> Result<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Exit;
 
     #[test]
     fn tunnels_are_opened_below_the_url_of_the_gateway() {

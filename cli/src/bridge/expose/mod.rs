@@ -132,10 +132,15 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
     listener.map_err(|error| Error::failure(format!("cannot listen on {address}: {error}")))
 }
 
+/// The URL of a command that is exposed at an address.
+pub fn url_at(address: SocketAddr) -> String {
+    format!("http://{address}/mcp")
+}
+
 impl Running {
     /// Returns the URL to register, if it listens.
     pub fn url(&self) -> Option<String> {
-        self.address.map(|address| format!("http://{address}/mcp"))
+        self.address.map(url_at)
     }
 
     /// Waits for the command's handshake. Returns the description of the server.

@@ -98,7 +98,7 @@ mod tests {
             ("e30.e30.c2ln".to_owned(), None),
             (whole[..whole.len() - 3].to_owned(), Some("its end is missing; copy all of it")),
             (
-                whole[..60].to_owned(),
+                whole[..40].to_owned(),
                 Some("it has two parts, so that its end may be missing; the bearer of "),
             ),
             ("e30.e30.".to_owned(), Some("its end is missing")),

@@ -367,6 +367,7 @@ mod tests {
             "create token: name",
             "expose: label",
             "expose: hosts",
+            "import: id",
             "import: only",
             "client-config: name",
             "client-config: variable",

@@ -243,7 +243,7 @@ async fn an_update_says_what_it_changed() {
             "servers/dev updated\n",
             "  title: Old -> New\n  tools[0].match: a/* (new)\n",
         ),
-        ("--title New", "servers/dev updated\n", "nothing changed: it was so before\n"),
+        ("--title New", "servers/dev unchanged\n", ""),
         (
             "--clear description --clear meta.labels.env",
             "servers/dev updated\n",

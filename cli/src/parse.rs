@@ -142,8 +142,8 @@ pub fn counted(count: impl TryInto<u64> + Copy, thing: &str) -> String {
     let count = count.try_into().unwrap_or_default();
     match (count, thing.strip_suffix('y')) {
         (1, _) => format!("1 {thing}"),
-        (count, Some(stem)) => format!("{count} {stem}ies"),
-        (count, None) => format!("{count} {thing}s"),
+        (count, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{count} {stem}ies"),
+        (count, _) => format!("{count} {thing}s"),
     }
 }
 
@@ -220,6 +220,7 @@ mod tests {
     fn counts_and_times_are_for_people() {
         assert_eq!([0, 1, 2].map(|count| counted(count, "tool")), ["0 tools", "1 tool", "2 tools"]);
         assert_eq!([1_usize, 2].map(|count| counted(count, "entry")), ["1 entry", "2 entries"]);
+        assert_eq!(counted(29, "day"), "29 days");
         assert_eq!(to_the_second("2026-11-30T08:02:37.306972855Z"), "2026-11-30T08:02:37Z");
         assert_eq!(to_the_second("soon"), "soon");
     }

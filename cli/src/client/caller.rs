@@ -153,23 +153,40 @@ pub fn callers(
         let (name, token) = context.saved_token(name, file)?;
         return Ok(vec![Caller::saved(name, token, file)]);
     }
-    let set =
-        |name: &&str| std::env::var_os(name).is_some_and(|value| !value.to_string_lossy().trim().is_empty());
-    if let Some(variable) = [EARLIER_VARIABLE, VARIABLE].into_iter().find(set) {
-        let text = std::env::var(variable).unwrap_or_default();
-        let bearer = checked(&text, variable)?;
-        if !is_for_others(context, &bearer, server) {
-            return Ok(vec![Caller { bearer, source: BearerSource::Environment(variable) }]);
+    let mut left_out = None;
+    if let Some((variable, bearer)) = in_environment()? {
+        match of_others(context, &bearer, server) {
+            None => return Ok(vec![Caller { bearer, source: BearerSource::Environment(variable) }]),
+            Some(token) => {
+                left_out = Some(format!("{variable} has the bearer of token {token}, which may not"))
+            }
         }
     }
     let saved = candidates(context, server, wanted);
     let callers: Vec<_> = saved.into_iter().map(|(name, token)| Caller::saved(name, token, file)).collect();
-    if callers.is_empty() { Err(none_covers(context, file, server)) } else { Ok(callers) }
+    match left_out {
+        _ if !callers.is_empty() => Ok(callers),
+        Some(left_out) => Err(Error::not_found(format!(
+            "no token in {} may call server {server}, and {left_out}; create one with `mcpctl create token NAME --server {server}`",
+            file.display()
+        ))),
+        None => Err(none_covers(context, file, server)),
+    }
 }
 
-/// Whether a bearer is that of a saved token which may not call a server: the variable is set for a host and another server.
-fn is_for_others(context: &Context, bearer: &Secret, server: &str) -> bool {
-    context.tokens.values().any(|token| token.bearer == *bearer && !token.may_call(server))
+/// Returns the bearer that a variable holds, if one is set.
+fn in_environment() -> Result<Option<(&'static str, Secret)>> {
+    let set =
+        |name: &&str| std::env::var_os(name).is_some_and(|value| !value.to_string_lossy().trim().is_empty());
+    let Some(variable) = [EARLIER_VARIABLE, VARIABLE].into_iter().find(set) else { return Ok(None) };
+    let bearer = checked(&std::env::var(variable).unwrap_or_default(), variable)?;
+    Ok(Some((variable, bearer)))
+}
+
+/// The saved token whose bearer this is, if it may not call a server: the variable is set for a host and another server.
+fn of_others<'a>(context: &'a Context, bearer: &Secret, server: &str) -> Option<&'a str> {
+    let mut saved = context.tokens.iter();
+    saved.find(|(_, token)| token.bearer == *bearer && !token.may_call(server)).map(|(name, _)| name.as_str())
 }
 
 /// Returns the saved token for a server: the named one, or else the first that was made of those that may call it.
@@ -359,9 +376,9 @@ mod tests {
     #[test]
     fn a_bearer_of_another_server_is_not_presented() {
         let context = context(&[("laptop", token(&["dev"], None, None))]);
-        let is_for_others = |text: &str, server: &str| is_for_others(&context, &Secret::new(text), server);
-        assert!(is_for_others("s3cret", "prod") && !is_for_others("s3cret", "dev"));
-        assert!(!is_for_others("of nobody here", "prod"));
+        let of_others = |text: &str, server: &str| of_others(&context, &Secret::new(text), server);
+        assert_eq!(of_others("s3cret", "prod"), Some("laptop"));
+        assert_eq!((of_others("s3cret", "dev"), of_others("of nobody here", "prod")), (None, None));
     }
 
     #[test]

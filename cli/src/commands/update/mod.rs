@@ -186,26 +186,18 @@ fn report_one(
     dry_run: bool,
     is_single: bool,
 ) -> Result {
-    let (name, done) =
-        (reflection::text(after, "name"), if dry_run { "updated (dry run)" } else { "updated" });
+    let name = reflection::text(after, "name");
+    let changes = changes(kind, before, after);
     if invocation.format.is_none() {
-        output::print(&format!("{name} {done}"))?;
+        let done = if changes.is_empty() { "unchanged" } else { "updated" };
+        output::print(&format!("{name} {done}{}", if dry_run { " (dry run)" } else { "" }))?;
     }
-    say_changes(kind, [before, after], if is_single { "" } else { &name });
+    let of = if is_single { String::new() } else { format!("{name}: ") };
+    changes.iter().for_each(|change| output::eprint(format!("  {of}{change}")));
     if kind.name == "Token" && !dry_run {
         create::refresh_token(invocation, after);
     }
     Ok(())
-}
-
-/// Says what changed. `of`: of which resource, if there are several.
-fn say_changes(kind: &Kind, [before, after]: [&DynamicMessage; 2], of: &str) {
-    let changes = changes(kind, before, after);
-    let of = if of.is_empty() { String::new() } else { format!("{of}: ") };
-    if changes.is_empty() {
-        output::eprint(format!("{of}nothing changed: it was so before"));
-    }
-    changes.iter().for_each(|change| output::eprint(format!("  {of}{change}")));
 }
 
 /// Fetches all that are named. Where one does not exist, none is changed.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, EnumDescriptor};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -75,7 +75,7 @@ impl Condition {
         if states.is_empty() {
             return Err(Error::usage(format!("{} have no state to wait for; use {FORMS}", kind.plural)));
         }
-        if states.contains(state) {
+        if states.iter().any(|known| is_state(kind, state, known)) {
             return Ok(());
         }
         let hint = did_you_mean(state, states.iter().map(String::as_str));
@@ -91,7 +91,7 @@ impl Condition {
         match self {
             Self::State(wanted) => {
                 let (state, reason) = reflection::state(item);
-                (state != *wanted).then(|| match reason.as_str() {
+                (!is_state(kind, wanted, &state)).then(|| match reason.as_str() {
                     "" => format!("is {state}"),
                     reason => format!("is {state} ({reason})"),
                 })
@@ -160,15 +160,26 @@ pub(super) fn edge_behind(edge: &DynamicMessage) -> Option<String> {
     edge["lag"].as_str().filter(|lag| *lag != "0s").map(|lag| format!("is {lag} behind"))
 }
 
+/// Whether a state is the one that is waited for, which may be called by its full name: `SERVER_STATE_READY`.
+fn is_state(kind: &Kind, wanted: &str, state: &str) -> bool {
+    let is_full_name = |name: &str| {
+        reflection::word("", name) == wanted
+            && wanted.strip_suffix(state).is_some_and(|prefix| prefix.ends_with("-state-"))
+    };
+    wanted == state
+        || state_enum(kind).is_some_and(|kind| kind.values().any(|value| is_full_name(value.name())))
+}
+
 /// The states that resources of a kind can be in.
 fn states(kind: &Kind) -> Vec<String> {
+    state_enum(kind).map(|kind| reflection::words(&kind)).unwrap_or_default()
+}
+
+fn state_enum(kind: &Kind) -> Option<EnumDescriptor> {
     let message = reflection::message(kind.message);
     let status = message.get_field_by_name("status").and_then(|field| field.kind().as_message().cloned());
     let field = message.get_field_by_name("state").or_else(|| status?.get_field_by_name("state"));
-    field
-        .and_then(|field| field.kind().as_enum().cloned())
-        .map(|kind| reflection::words(&kind))
-        .unwrap_or_default()
+    field?.kind().as_enum().cloned()
 }
 
 #[cfg(test)]
@@ -208,6 +219,8 @@ mod tests {
         for (condition, missing) in [
             ("state=ready", Some("is unreachable (connection refused)")),
             ("state=unreachable", None),
+            ("state=UPSTREAM_STATE_UNREACHABLE", None),
+            ("state=TOKEN_STATE_UNREACHABLE", Some("is unreachable (connection refused)")),
             ("deleted", Some("exists")),
             ("revision=7", None),
             ("revision=8", Some("is at revision 7")),

@@ -219,6 +219,11 @@ impl ContextFile {
         both.ok().and_then(named).unwrap_or_else(|| !self.path.exists())
     }
 
+    /// Whether a context is in the file of `mcpctl dev`, and in no other.
+    pub fn is_in_file_of_dev(&self, name: &str) -> Result<bool> {
+        Ok(self.both()?.is_beneath(name))
+    }
+
     /// Reads the contexts. A missing file is empty.
     pub fn read(&self) -> Result<Contexts> {
         Ok(self.both()?.merged())

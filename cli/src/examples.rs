@@ -327,7 +327,7 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         )],
     ),
     ("config view", &[("All gateways, as they are kept", "mcpctl config view")]),
-    ("config rename-context", &[("Another name", "mcpctl config rename-context dev laptop")]),
+    ("config rename-context", &[("Another name", "mcpctl config rename-context prod production")]),
     ("config delete-context", &[("A gateway that is gone", "mcpctl config delete-context old")]),
     (
         "config set-bearer",

@@ -30,6 +30,12 @@ fn without_secrets(mut contexts: Contexts) -> Contexts {
 
 /// Runs `config rename-context`.
 pub fn rename(invocation: &Invocation, old: &str, new: &str) -> Result {
+    if invocation.context_file.is_in_file_of_dev(old)? {
+        return Err(Error::usage(format!(
+            "`mcpctl dev` makes context {old} anew at each start, so that it keeps its name; make another beside it with \
+             `mcpctl config set-context {new} --control URL --edge URL`"
+        )));
+    }
     invocation.context_file.edit(|contexts| {
         check_known(contexts, old)?;
         if contexts.contexts.contains_key(new) {

@@ -41,7 +41,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let spinner = Spinner::start(format!("getting {name}"));
     let arguments = arguments(&args.pairs)?;
     let opening = Opening::new(invocation, &args.server, &args.session, Wanted::Prompt(name)).await?;
-    let look = async |session: &EdgeSession| find(invocation, session, name).await;
+    let look = async |session: &EdgeSession| find(invocation, session, name, &arguments).await;
     let (session, exposed) = search::find(invocation, opening, look).await?;
     let params = format!(r#"{{"name":{},"arguments":{arguments}}}"#, quote(&exposed));
     let mut conversation = Conversation::beside(&spinner);
@@ -58,11 +58,35 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 }
 
 /// Finds the name of the prompt that clients see.
-async fn find(invocation: &Invocation, session: &EdgeSession, word: &str) -> Result<Lookup<String>> {
+async fn find(
+    invocation: &Invocation,
+    session: &EdgeSession,
+    word: &str,
+    arguments: &Value,
+) -> Result<Lookup<String>> {
     let prompts = session.list_if_offered(Method::PromptsList, MAX_PROMPTS).await?;
     let names: Vec<_> = prompts.iter().map(|prompt| name_of(prompt)).collect();
     let meant = search::meant(invocation, &session.server.name, Wanted::Prompt(word), &names).await?;
-    Ok(meant.map_or(Lookup::Missing(names), Lookup::Found))
+    let Some(name) = meant else { return Ok(Lookup::Missing(names)) };
+    let definition = prompts.iter().find(|prompt| name_of(prompt) == name);
+    definition.map_or(Ok(()), |definition| check_complete(definition, arguments))?;
+    Ok(Lookup::Found(name))
+}
+
+/// Refuses arguments of which one is missing that the prompt requires.
+fn check_complete(definition: &str, given: &Value) -> Result {
+    let [declared] = json::members(definition, ["arguments"]).unwrap_or_default();
+    let declared: Value = declared.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+    let required = declared.as_array().into_iter().flatten().filter(|argument| argument["required"] == true);
+    let names = required.filter_map(|argument| argument["name"].as_str());
+    let missing: Vec<_> = names.filter(|name| given.get(name).is_none()).collect();
+    match missing.as_slice() {
+        [] => Ok(()),
+        missing => Err(Error::usage(format!(
+            "the prompt requires {}; give KEY=VALUE for each",
+            printable::line(&missing.join(", "))
+        ))),
+    }
 }
 
 fn name_of(definition: &str) -> String {
@@ -139,6 +163,18 @@ mod tests {
             "who: arguments of prompts are texts; use who=5, or who:=\"TEXT\" with the escapes of JSON"
         );
         assert_eq!(read(&["who=a", "who=b"]), "who is given more than once");
+    }
+
+    #[test]
+    fn what_a_prompt_requires_is_to_be_given() {
+        let definition = r#"{"name":"hi","arguments":[{"name":"who","required":true},{"name":"how"},{"name":"when","required":true}]}"#;
+        let check = |given| check_complete(definition, &given).map_err(|error| error.to_string());
+        assert_eq!(check(serde_json::json!({"who": "", "when": "now"})), Ok(()));
+        assert_eq!(
+            check(serde_json::json!({"how": "so"})),
+            Err("the prompt requires who, when; give KEY=VALUE for each".to_owned())
+        );
+        assert!(check_complete(r#"{"name":"hi"}"#, &serde_json::json!({})).is_ok());
     }
 
     #[test]

@@ -8,6 +8,12 @@ const OPTIONS: &[(&str, &str)] = &[
     ("mcp.era_policy", "--era"),
     ("request_timeout", "--request-timeout"),
     ("refresh_interval", "--refresh-interval"),
+    ("tools", "--tool"),
+    ("resources", "--resource"),
+    ("prompts", "--prompt"),
+    ("tools.alias", "the alias of --tool"),
+    ("resources.alias", "the alias of --resource"),
+    ("prompts.alias", "the alias of --prompt"),
     ("tools.match", "--tool"),
     ("resources.match", "--resource"),
     ("prompts.match", "--prompt"),
@@ -60,7 +66,8 @@ mod tests {
             ("server.tools[12].match", Some("--tool")),
             ("token.scope.servers[0]", Some("--server")),
             ("server.meta.labels[\"a.b\"]", Some("--label")),
-            ("server.tools[0].alias", None),
+            ("server.tools[0].alias", Some("the alias of --tool")),
+            ("server.tools[1]", Some("--tool")),
             ("parent", None),
         ] {
             assert_eq!(option_of(field), option, "{field}");

@@ -127,8 +127,11 @@ fn validate_member(field: &str, kind: Kind, member: &Member, violations: &mut Vi
 fn validate_match(field: &str, text: &str, violations: &mut Violations) {
     violations.at_most_bytes(field, text, MAX_MATCH_BYTES);
     let Some(target) = Target::parse(text) else {
-        return violations
-            .add(field, "is required, in the form `{upstream}/{name}`, where each part may contain `*`");
+        let form = "in the form `{upstream}/{name}`, where each part may contain `*`";
+        return match text {
+            "" => violations.add(field, format!("is required, {form}")),
+            text => violations.add(field, format!("must be {form}; `{text}` names no upstream")),
+        };
     };
     let letters = |text: &str| {
         text.bytes()

@@ -192,12 +192,16 @@ fn report_one(
         let done = if changes.is_empty() { "unchanged" } else { "updated" };
         output::print(&format!("{name} {done}{}", if dry_run { " (dry run)" } else { "" }))?;
     }
-    let of = if is_single { String::new() } else { format!("{name}: ") };
-    changes.iter().for_each(|change| output::eprint(format!("  {of}{change}")));
+    say_changes(&changes, &if is_single { String::new() } else { format!("{name}: ") });
     if kind.name == "Token" && !dry_run {
         create::refresh_token(invocation, after);
     }
     Ok(())
+}
+
+/// Says what changed. `of`: of which resource, if there are several.
+fn say_changes(changes: &[String], of: &str) {
+    changes.iter().for_each(|change| output::eprint(format!("  {of}{change}")));
 }
 
 /// Fetches all that are named. Where one does not exist, none is changed.
@@ -352,7 +356,7 @@ pub fn report(
         Some(format) => output::print(&output::resources(kind, std::slice::from_ref(after), true, format)?)?,
         None => output::print(&format!("{} {done}", reflection::text(after, "name")))?,
     }
-    say_changes(kind, [before, after], "");
+    say_changes(&changes(kind, before, after), "");
     Ok(())
 }
 

@@ -220,7 +220,7 @@ mod tests {
             ("state=ready", Some("is unreachable (connection refused)")),
             ("state=unreachable", None),
             ("state=UPSTREAM_STATE_UNREACHABLE", None),
-            ("state=TOKEN_STATE_UNREACHABLE", Some("is unreachable (connection refused)")),
+            ("state=UPSTREAM_STATE_READY", Some("is unreachable (connection refused)")),
             ("deleted", Some("exists")),
             ("revision=7", None),
             ("revision=8", Some("is at revision 7")),

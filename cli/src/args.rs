@@ -116,8 +116,9 @@ pub enum Command {
     Probe(commands::upstream::ProbeArgs),
     /// List what upstreams should mend; exits with 1 if there is anything
     Lint(commands::lint::Args),
-    /// Apply resource files: all changes at one revision, or none. A file is the whole resource: what it leaves out is reset to
-    /// its default; secrets stay
+    /// Apply resource files: all changes at one revision, or none
+    ///
+    /// A file is the whole resource: what it leaves out is reset to its default. Secrets stay.
     Apply(commands::apply::Args),
     /// Show the changes that `apply` would make; exits with 0 (none), 1 (some) or 2 (error)
     Diff(commands::apply::DiffArgs),

@@ -28,6 +28,8 @@ pub struct Grid {
 pub(super) struct Layout {
     shown: Vec<usize>,
     widths: Vec<u16>,
+    /// The columns that say nothing but zero so far.
+    zero: Vec<bool>,
 }
 
 impl Grid {
@@ -58,7 +60,7 @@ impl Grid {
         let filled =
             |column: &usize| self.rows.is_empty() || self.rows.iter().any(|row| !row[*column].is_empty());
         let shown = (0..self.titles.len()).filter(filled).collect();
-        let mut layout = Layout { shown, widths: Vec::new() };
+        let mut layout = Layout { shown, widths: Vec::new(), zero: Vec::new() };
         layout.grow(self, headers);
         layout.render(self, headers, limit)
     }
@@ -89,7 +91,8 @@ impl Grid {
 impl Layout {
     /// Shows all columns, as wide as this grid needs them.
     pub(super) fn of(grid: &Grid, headers: bool) -> Self {
-        let mut layout = Self { shown: (0..grid.titles.len()).collect(), widths: Vec::new() };
+        let shown = (0..grid.titles.len()).collect();
+        let mut layout = Self { shown, widths: Vec::new(), zero: Vec::new() };
         layout.grow(grid, headers);
         layout
     }
@@ -101,10 +104,17 @@ impl Layout {
         for (width, needed) in self.widths.iter_mut().zip(needed) {
             *width = needed.max(*width);
         }
+        self.zero.resize(grid.titles.len(), true);
+        for row in &grid.rows {
+            self.zero
+                .iter_mut()
+                .zip(row)
+                .for_each(|(zero, cell)| *zero &= ["", "0"].contains(&cell.as_str()));
+        }
     }
 
-    /// Renders a grid in these columns. Where they are wider than `limit`, texts are cut, and where that is not enough, columns
-    /// are left out, which is said below.
+    /// Renders a grid in these columns. Where they are wider than `limit`, those that say nothing but zero are left out, then
+    /// texts are cut, and where that is not enough, more columns are left out, which is said below.
     pub(super) fn render(&self, grid: &Grid, headers: bool, limit: Option<u16>) -> String {
         if grid.rows.is_empty() && !headers {
             return String::new();
@@ -129,6 +139,12 @@ impl Layout {
     fn fitted(&self, grid: &Grid, limit: Option<u16>) -> Vec<(usize, u16)> {
         let mut columns: Vec<_> = self.shown.iter().copied().zip(self.widths.iter().copied()).collect();
         let Some(limit) = limit else { return columns };
+        while total(columns.iter().map(|(_, width)| *width)) > limit
+            && let Some(at) =
+                columns.iter().rposition(|(column, _)| self.zero[*column]).filter(|at| *at >= KEPT)
+        {
+            columns.remove(at);
+        }
         let least = |columns: &[(usize, u16)]| total(columns.iter().map(|one| grid.least(*one)));
         while columns.len() > KEPT && least(&columns) > limit {
             // Why something is not as it should be is left out last.
@@ -205,6 +221,23 @@ mod tests {
             assert_eq!(grid.render(true, Some(width)), expected);
         }
         assert!(grid.render(false, Some(20)).lines().all(|line| line.len() <= 20));
+    }
+
+    #[test]
+    fn columns_of_zeros_make_room_before_texts_are_cut() {
+        let titles = ["NAME", "STATE", "TOOLS", "PROMPTS", "REASON"].map(str::to_owned).to_vec();
+        let row = ["time", "degraded", "3", "0", "`time/nope` selects nothing"].map(str::to_owned).to_vec();
+        let grid = Grid::new(titles, [row].into_iter()).with_elastic(vec![false, false, false, false, true]);
+        assert_eq!(
+            grid.render(true, Some(60)),
+            "NAME  STATE     TOOLS  PROMPTS  REASON\n\
+             time  degraded  3      0        `time/nope` selects nothing\n"
+        );
+        assert_eq!(
+            grid.render(true, Some(52)),
+            "NAME  STATE     TOOLS  REASON\n\
+             time  degraded  3      `time/nope` selects nothing\n(no room for PROMPTS)\n"
+        );
     }
 
     #[test]

@@ -118,7 +118,6 @@ const LINES: &[(&str, &[&str])] = &[
             "apply -f binary.yaml",
             "diff -f broken.yaml",
             "import broken.json",
-            "import twice.json --dry-run",
             "import twice.json --only a --as b",
             "import empty",
         ],

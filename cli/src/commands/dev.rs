@@ -305,13 +305,18 @@ fn put_back(file: &ContextFile, before: &str) {
 fn pointer(file: &ContextFile) -> String {
     let [config, context] =
         ["MCPCTL_CONFIG", "MCPCTL_CONTEXT"].map(|name| std::env::var_os(name).filter(|it| !it.is_empty()));
+    let locate = |named| ContextFile::locate(config.clone().map(PathBuf::from), named);
     let mut lines = String::new();
-    let there = ContextFile::locate(config.map(PathBuf::from), None);
-    if std::path::absolute(there.path()).ok().as_deref() != Some(file.path()) {
+    let is_read =
+        std::path::absolute(locate(Some(CONTEXT.to_owned())).path()).ok().as_deref() == Some(file.path());
+    if !is_read {
         let path = file.path().to_string_lossy();
         lines.push_str(&format!("  export MCPCTL_CONFIG={}\n", shell::quoted(&path)));
     }
-    if context.is_some_and(|context| context != CONTEXT) {
+    let there = locate(None);
+    let current = there.read().ok().and_then(|contexts| there.current_name(&contexts));
+    let is_other = is_read && current.is_some_and(|current| current != CONTEXT);
+    if is_other || context.is_some_and(|context| context != CONTEXT) {
         lines.push_str(&format!("  export MCPCTL_CONTEXT={CONTEXT}\n"));
     }
     lines

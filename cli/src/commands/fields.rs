@@ -246,7 +246,8 @@ impl UpstreamFlags {
 #[derive(Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct ServerFlags {
-    /// Tools to expose, such as 'time/*', github/create_issue, or github/create_issue=report for another name; repeatable
+    /// Tools to expose, such as 'time/*', github/create_issue, or github/create_issue=report for another name, which
+    /// an update keeps until github/create_issue= takes it away; repeatable
     #[arg(long = "tool", value_name = "UPSTREAM/NAME[=ALIAS]")]
     tools: Vec<String>,
     /// Resources and templates to expose, such as 'docs/*', or docs/note://a=memo://a for another URI; repeatable

@@ -86,6 +86,9 @@ impl Database {
 
     /// Takes the migrations after `version` back, where they change no table or are later than 7.
     pub(crate) async fn undo_after(&self, version: i64) {
+        if version < 10 {
+            self.run("drop table replicas").await;
+        }
         if version < 9 {
             self.run(UNDO_9).await;
         }

@@ -349,7 +349,7 @@ impl Place {
         self.addresses.iter().fold(line.to_owned(), |line, (name, address)| {
             ["http://", "https://"].iter().fold(line, |line, scheme| {
                 let (named, meant) = (format!("{scheme}{name}"), format!("{scheme}{address}"));
-                let ends = |rest: &str| rest.is_empty() || rest.starts_with('/');
+                let ends = |rest: &str| rest.is_empty() || rest.starts_with(['/', ' ']);
                 match line.split_once(&named) {
                     Some((before, rest)) if ends(rest) => format!("{before}{meant}{rest}"),
                     _ => line,

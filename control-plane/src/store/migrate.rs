@@ -21,6 +21,7 @@ const MIGRATIONS: &[(i64, Migration)] = &[
     (8, Migration::Sql(include_str!("../../migrations/0008_enrollments.sql"))),
     (9, Migration::Sql(include_str!("../../migrations/0009_edge_egress.sql"))),
     (10, Migration::Sql(include_str!("../../migrations/0010_replicas.sql"))),
+    (11, Migration::Sql(include_str!("../../migrations/0011_identity.sql"))),
 ];
 
 enum Migration {

@@ -27,6 +27,13 @@ macro_rules! suite {
     };
 }
 
+/// Takes migration 11 back.
+const UNDO_11: &str = "drop index resources_by_owner; drop index resources_by_team; drop index resources_by_visibility;
+    alter table resources drop column owner; alter table resources drop column team;
+    alter table resources drop column visibility;
+    drop table principals; drop table passwords; drop table memberships; drop table bindings; drop table sessions;
+    drop table api_keys; drop table one_time_links; drop table sign_in_failures; drop table known_devices;
+    drop table withdrawals; drop table quotas; drop table last_uses";
 /// Takes migration 9 back.
 const UNDO_9: &str = "alter table edges drop column egress";
 /// Takes migration 8 back.
@@ -86,6 +93,9 @@ impl Database {
 
     /// Takes the migrations after `version` back, where they change no table or are later than 7.
     pub(crate) async fn undo_after(&self, version: i64) {
+        if version < 11 {
+            self.run(UNDO_11).await;
+        }
         if version < 10 {
             self.run("drop table replicas").await;
         }

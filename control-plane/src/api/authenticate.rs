@@ -16,6 +16,7 @@ use super::json;
 use super::permissions::{Needs, Permissions, Undeclared};
 use crate::auth::admin::AdminToken;
 use crate::auth::caller::Caller;
+use crate::auth::rights::Rights;
 use crate::discovery::authenticate::EdgeAuthenticator;
 use crate::domain::reflect;
 use crate::error::Error;
@@ -47,10 +48,10 @@ impl Authenticator {
         match self.permissions.needs(path) {
             Needs::Nothing => Ok(Caller::Anonymous),
             Needs::Edge => self.edges.admit(bearer).await.map(Caller::Edge),
-            Needs::Administrator if bearer.is_some_and(|bearer| self.admin.matches(bearer)) => {
-                Ok(Caller::Administrator)
+            Needs::Principal | Needs::Permission(_) if bearer.is_some_and(|bearer| self.admin.matches(bearer)) => {
+                Ok(Caller::Principal(Rights::administrator()))
             }
-            Needs::Administrator => {
+            Needs::Principal | Needs::Permission(_) => {
                 Err(not_the_administrator(bearer.is_some_and(|bearer| !bearer.is_empty())))
             }
         }
@@ -108,7 +109,7 @@ fn begin(request: &Request, caller: &Caller) -> Result<Option<PublicRequest>, Er
 fn holder(caller: &Caller) -> ConnectionHolder<Option<&str>> {
     match caller {
         Caller::Edge(claims) => ConnectionHolder::kept(Some(&claims.sub)),
-        Caller::Administrator | Caller::Anonymous => ConnectionHolder::kept(None),
+        Caller::Principal(_) | Caller::Anonymous => ConnectionHolder::kept(None),
     }
 }
 

@@ -59,7 +59,7 @@ impl RequestBodies {
         let connection = request.extensions().get::<ConnectionHandle>();
         let address = connection.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), ConnectionHandle::subscriber);
         let (holder, framing, max_bytes) = match caller {
-            Caller::Administrator => (Holder::Administrator, framing, MAX_MESSAGE_BYTES + FRAMING),
+            Caller::Principal(_) => (Holder::Administrator, framing, MAX_MESSAGE_BYTES + FRAMING),
             Caller::Edge(claims) => (Holder::Edge(&claims.sub), framing, MAX_EDGE_MESSAGE_BYTES + FRAMING),
             // A stream of messages, too, is to be complete in time.
             Caller::Anonymous => (Holder::Address(address), Framing::Whole, MAX_PUBLIC_BYTES),

@@ -3,12 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use prost_reflect::{DescriptorPool, MethodDescriptor};
-use trunkline::common::v1::Access;
+use trunkline::common::v1::{Access, Permission};
 
 use crate::domain::reflect;
 
 /// The option by which an rpc declares who may call it.
 const OPTION: &str = "trunkline.common.v1.access";
+/// The option by which it declares the permission that they need.
+const PERMISSION: &str = "trunkline.common.v1.permission";
 /// Rpcs of other contracts, which declare nothing. Anyone may call them.
 const OPEN: [&str; 5] = [
     "/grpc.health.v1.Health/Check",
@@ -26,18 +28,29 @@ const REFLECTION: [&str; 2] = [
 /// The credential that a caller must present before an rpc runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Nothing: the rpc is open, or reads a join token from its request.
+    /// Nothing: the rpc is open, or reads a secret from its request.
     Nothing,
     /// The credential of an edge that is enrolled.
     Edge,
-    /// The administrator's bearer.
-    Administrator,
+    /// The credential of a principal: a person, a service account or the administrator.
+    Principal,
+    /// That of a principal who holds a permission.
+    Permission(Permission),
 }
 
-/// An rpc that declares no access.
+/// An rpc that does not declare who may call it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} declares no access; add `option ({OPTION})`")]
-pub struct Undeclared(pub String);
+pub enum Undeclared {
+    /// It declares no access.
+    #[error("{0} declares no access; add `option ({OPTION})`")]
+    Access(String),
+    /// It takes principals, and declares no permission.
+    #[error("{0} declares ACCESS_CALLER and no permission; add `option ({PERMISSION})`")]
+    Permission(String),
+    /// It declares a permission that is looked at by nobody.
+    #[error("{0} declares a permission without ACCESS_CALLER; remove `option ({PERMISSION})`")]
+    Unused(String),
+}
 
 /// The credential that each rpc takes, by its path.
 #[derive(Debug)]
@@ -54,13 +67,18 @@ impl Permissions {
         let mut streaming: HashSet<_> = REFLECTION.iter().map(|path| (*path).to_owned()).collect();
         for method in contract.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            let needs = match access(contract, &method) {
-                Access::Unspecified => return Err(Undeclared(path)),
+            let needs = match (access(contract, &method), permission(contract, &method)) {
+                (Access::Unspecified, _) => return Err(Undeclared::Access(path)),
+                (Access::Caller, Permission::Unspecified) => return Err(Undeclared::Permission(path)),
+                (Access::Caller, permission) => Needs::Permission(permission),
+                (_, permission) if permission != Permission::Unspecified => {
+                    return Err(Undeclared::Unused(path));
+                }
                 // Edges serve it to each other, the control plane does not.
-                Access::Sibling => continue,
-                Access::Administrator => Needs::Administrator,
-                Access::Edge => Needs::Edge,
-                Access::Join => Needs::Nothing,
+                (Access::Sibling, _) => continue,
+                (Access::Self_, _) => Needs::Principal,
+                (Access::Edge, _) => Needs::Edge,
+                (Access::Join | Access::Anyone, _) => Needs::Nothing,
             };
             if method.is_client_streaming() {
                 streaming.insert(path.clone());
@@ -70,9 +88,9 @@ impl Permissions {
         Ok(Self { needs: table, streaming })
     }
 
-    /// Finds what a path needs. Unknown paths need the administrator, so that a stranger cannot learn what exists.
+    /// Finds what a path needs. Unknown paths need a principal, so that a stranger cannot learn what exists.
     pub fn needs(&self, path: &str) -> Needs {
-        self.needs.get(path).copied().unwrap_or(Needs::Administrator)
+        self.needs.get(path).copied().unwrap_or(Needs::Principal)
     }
 
     /// Returns whether the requests of an rpc are streams of messages.
@@ -89,11 +107,17 @@ pub fn served() -> impl Iterator<Item = String> {
 }
 
 fn access(contract: &DescriptorPool, method: &MethodDescriptor) -> Access {
-    let declared = contract.get_extension_by_name(OPTION).and_then(|option| {
-        let number = method.options().get_extension(&option).as_enum_number()?;
-        Access::try_from(number).ok()
-    });
+    let declared = option(contract, OPTION, method).and_then(|number| Access::try_from(number).ok());
     declared.unwrap_or(Access::Unspecified)
+}
+
+fn permission(contract: &DescriptorPool, method: &MethodDescriptor) -> Permission {
+    let declared = option(contract, PERMISSION, method).and_then(|number| Permission::try_from(number).ok());
+    declared.unwrap_or(Permission::Unspecified)
+}
+
+fn option(contract: &DescriptorPool, name: &str, method: &MethodDescriptor) -> Option<i32> {
+    method.options().get_extension(&contract.get_extension_by_name(name)?).as_enum_number()
 }
 
 #[cfg(test)]
@@ -107,7 +131,7 @@ mod tests {
     fn every_rpc_declares_its_access() {
         let permissions = Permissions::read(pool()).unwrap();
         let count = |wanted| permissions.needs.values().filter(|needs| **needs == wanted).count();
-        assert_eq!((count(Needs::Edge), count(Needs::Nothing)), (3, OPEN.len() + 1));
+        assert_eq!((count(Needs::Edge), count(Needs::Nothing), count(Needs::Principal)), (4, OPEN.len() + 3, 7));
     }
 
     #[test]
@@ -134,7 +158,7 @@ mod tests {
             ..Default::default()
         };
         contract.add_file_descriptor_proto(file).unwrap();
-        assert_eq!(Permissions::read(&contract).unwrap_err(), Undeclared("/new.New/Open".to_owned()));
+        assert_eq!(Permissions::read(&contract).unwrap_err(), Undeclared::Access("/new.New/Open".to_owned()));
     }
 
     #[test]
@@ -144,7 +168,8 @@ mod tests {
         streaming.sort_unstable();
         let resources = "/trunkline.discovery.v1.DiscoveryService/StreamResources";
         let usage = "/trunkline.telemetry.v1.UsageService/ReportUsage";
-        assert_eq!(streaming, [REFLECTION[0], REFLECTION[1], resources, usage]);
+        let limits = "/trunkline.policy.v1.LimitService/LeaseLimits";
+        assert_eq!(streaming, [REFLECTION[0], REFLECTION[1], resources, limits, usage]);
     }
 
     #[test]
@@ -155,7 +180,7 @@ mod tests {
         for path in
             [&format!("{enroll}Again"), &format!("{enroll}/"), &format!("/{enroll}"), "/grpc.reflection."]
         {
-            assert_eq!(permissions.needs(path), Needs::Administrator, "{path}");
+            assert_eq!(permissions.needs(path), Needs::Principal, "{path}");
         }
     }
 }

@@ -1,9 +1,15 @@
 //! An rpc as a value: its request, which is run against the registry. The generated service traits are implemented once,
 //! here, and here an error becomes a status. It must not know what rpcs do.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use inbound::ConnectionHandle;
 use tonic::{Request, Response, Status};
 
 use super::Registry;
+use crate::auth::caller::Caller;
+use crate::auth::rights::Rights;
 use crate::error::Error;
 
 /// The request of a unary rpc. One that every kind has is a line in `standard.rs`; any other is implemented in the file
@@ -13,7 +19,28 @@ pub(super) trait Rpc: Send + 'static {
     type Response: Send + 'static;
 
     /// Runs the rpc.
-    fn run(self, registry: &Registry) -> impl Future<Output = Result<Self::Response, Error>> + Send;
+    fn run(self, call: &Call<'_>) -> impl Future<Output = Result<Self::Response, Error>> + Send;
+}
+
+/// A call that is under way: whose it is, and the registry it is about.
+#[derive(Debug, Clone)]
+pub(super) struct Call<'a> {
+    pub(super) registry: &'a Registry,
+    /// Who calls.
+    pub(super) caller: Arc<Rights>,
+    /// Where they call from, where that is known.
+    pub(super) address: Option<IpAddr>,
+    /// What they sent, where it says more of them: the headers of the request.
+    pub(super) headers: http::HeaderMap,
+}
+
+impl<'a> Call<'a> {
+    /// The call that a request is.
+    pub(super) fn of<T>(registry: &'a Registry, request: &Request<T>) -> Self {
+        let address = request.extensions().get::<ConnectionHandle>().map(ConnectionHandle::address);
+        let headers = request.metadata().clone().into_headers();
+        Self { registry, caller: Caller::rights(request), address, headers }
+    }
 }
 
 /// Runs an rpc that came over gRPC.
@@ -21,7 +48,8 @@ pub(super) async fn serve<R: Rpc>(
     registry: &Registry,
     request: Request<R>,
 ) -> Result<Response<R::Response>, Status> {
-    Ok(Response::new(request.into_inner().run(registry).await?))
+    let call = Call::of(registry, &request);
+    Ok(Response::new(request.into_inner().run(&call).await?))
 }
 
 /// Implements services of which all rpcs are unary, and adds them to the routes: `package Service { Rpc … }`.

@@ -3,16 +3,16 @@
 use trunkline::registry::v1::{ListServerEntriesRequest, ListServerEntriesResponse, Server, ServerEntry};
 
 use super::Registry;
-use super::rpc::Rpc;
+use super::rpc::{Call, Rpc};
 use crate::domain::members;
 use crate::error::Error;
 
 impl Rpc for ListServerEntriesRequest {
     type Response = ListServerEntriesResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
-        let server: Server = registry.get(&self.name).await?;
-        let known = registry.catalogue().await?;
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        let server: Server = call.registry.get(&self.name).await?;
+        let known = call.registry.catalogue().await?;
         let entries = members::evaluate(&server, &known.catalogue)
             .entries
             .into_iter()

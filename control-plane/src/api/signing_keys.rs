@@ -6,7 +6,7 @@ use trunkline::identity::v1::{
 };
 
 use super::Registry;
-use super::rpc::Rpc;
+use super::rpc::{Call, Rpc};
 use crate::auth::keys::ALGORITHM;
 use crate::clock;
 use crate::error::Error;
@@ -14,20 +14,20 @@ use crate::error::Error;
 impl Rpc for ListSigningKeysRequest {
     type Response = ListSigningKeysResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
-        Ok(ListSigningKeysResponse { signing_keys: registry.signing_keys() })
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        Ok(ListSigningKeysResponse { signing_keys: call.registry.signing_keys() })
     }
 }
 
 impl Rpc for RotateSigningKeyRequest {
     type Response = RotateSigningKeyResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
-        registry.inner.signer.rotate_signing().await.map_err(Error::internal)?;
-        let mut tx = registry.store().write().await?;
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        call.registry.inner.signer.rotate_signing().await.map_err(Error::internal)?;
+        let mut tx = call.registry.store().write().await?;
         tx.touch();
         let revision = tx.commit().await?;
-        Ok(RotateSigningKeyResponse { signing_key: registry.signing_keys().into_iter().next(), revision })
+        Ok(RotateSigningKeyResponse { signing_key: call.registry.signing_keys().into_iter().next(), revision })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Registry;
 use super::crud::{Create, Delete, Update};
 use super::list::List;
-use super::rpc::Rpc;
+use super::rpc::{Call, Rpc};
 use crate::error::Error;
 
 /// Implements an rpc: `Rpc package Kind field`, and for those under an upstream `, parent`.
@@ -12,8 +12,8 @@ macro_rules! standard {
         impl Rpc for trunkline::$package::v1::[<Get $kind Request>] {
             type Response = trunkline::$package::v1::[<Get $kind Response>];
 
-            async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
-                Ok(Self::Response { $one: Some(registry.get(&self.name).await?) })
+            async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+                Ok(Self::Response { $one: Some(call.registry.get(&self.name).await?) })
             }
         }
     } };
@@ -21,7 +21,7 @@ macro_rules! standard {
         impl Rpc for trunkline::$package::v1::[<List $kind s Request>] {
             type Response = trunkline::$package::v1::[<List $kind s Response>];
 
-            async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+            async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
                 let list = List {
                     parent: None$(.or(Some(self.$parent.as_str())))?,
                     page_size: self.page_size,
@@ -29,7 +29,7 @@ macro_rules! standard {
                     filter: &self.filter,
                     order_by: &self.order_by,
                 };
-                let ($many, next_page_token) = registry.list(&list).await?;
+                let ($many, next_page_token) = call.registry.list(&list).await?;
                 Ok(Self::Response { $many, next_page_token })
             }
         }
@@ -38,14 +38,14 @@ macro_rules! standard {
         impl Rpc for trunkline::$package::v1::[<Create $kind Request>] {
             type Response = trunkline::$package::v1::[<Create $kind Response>];
 
-            async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+            async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
                 let create = Create {
                     parent: None$(.or(Some(self.$parent.as_str())))?,
                     id: (stringify!([<$one _id>]), &self.[<$one _id>]),
                     message: (stringify!($one), self.$one),
                     validate_only: self.validate_only,
                 };
-                Ok(Self::Response { $one: Some(registry.create(create).await?) })
+                Ok(Self::Response { $one: Some(call.registry.create(create).await?) })
             }
         }
     } };
@@ -53,14 +53,14 @@ macro_rules! standard {
         impl Rpc for trunkline::$package::v1::[<Update $kind Request>] {
             type Response = trunkline::$package::v1::[<Update $kind Response>];
 
-            async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+            async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
                 let update = Update {
                     message: (stringify!($one), self.$one),
                     mask: self.update_mask,
                     allow_missing: self.allow_missing,
                     validate_only: self.validate_only,
                 };
-                Ok(Self::Response { $one: Some(registry.update(update).await?) })
+                Ok(Self::Response { $one: Some(call.registry.update(update).await?) })
             }
         }
     } };
@@ -68,14 +68,14 @@ macro_rules! standard {
         impl Rpc for trunkline::$package::v1::[<Delete $kind Request>] {
             type Response = trunkline::$package::v1::[<Delete $kind Response>];
 
-            async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+            async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
                 let delete = Delete {
                     name: &self.name,
                     etag: &self.etag,
                     force: self.force,
                     validate_only: self.validate_only,
                 };
-                let revision = registry.delete::<trunkline::$package::v1::$kind>(delete).await?;
+                let revision = call.registry.delete::<trunkline::$package::v1::$kind>(delete).await?;
                 Ok(Self::Response { revision })
             }
         }

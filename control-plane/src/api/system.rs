@@ -3,15 +3,15 @@
 use trunkline::admin::v1::{DatabaseKind, GetSystemRequest, GetSystemResponse, System};
 
 use super::Registry;
-use super::rpc::Rpc;
+use super::rpc::{Call, Rpc};
 use crate::clock;
 use crate::error::Error;
 
 impl Rpc for GetSystemRequest {
     type Response = GetSystemResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
-        let (store, run) = (registry.store(), &registry.inner.run);
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        let (store, run) = (call.registry.store(), &call.registry.inner.run);
         let database_kind = if store.is_sqlite() { DatabaseKind::Sqlite } else { DatabaseKind::Postgresql };
         let system = System {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -20,7 +20,7 @@ impl Rpc for GetSystemRequest {
             database_kind: database_kind.into(),
             schema_version: store.schema_version().await?,
             revision: store.revision().await?,
-            egress: registry.egress_rule().to_string(),
+            egress: call.registry.egress_rule().to_string(),
             // Last, so that it is as fresh as can be.
             time: Some(clock::timestamp(clock::now_us())),
         };

@@ -8,7 +8,7 @@ use trunkline::identity::v1::{
 
 use super::Registry;
 use super::crud::{Create, RESOURCE_EXISTS, Update, check_name};
-use super::rpc::Rpc;
+use super::rpc::{Call, Rpc};
 use super::write::Write;
 use crate::clock;
 use crate::domain::Kind;
@@ -18,16 +18,16 @@ use crate::store::Row;
 impl Rpc for CreateTokenRequest {
     type Response = CreateTokenResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let create = Create {
             parent: None,
             id: ("token_id", &self.token_id),
             message: ("token", self.token),
             validate_only: self.validate_only,
         };
-        let (mut write, row) = match registry.prepare_create(&create).await {
+        let (mut write, row) = match call.registry.prepare_create(&create).await {
             Err(error) if error.reason() == RESOURCE_EXISTS => {
-                return Err(registry.taken(error, &format!("tokens/{}", self.token_id)).await);
+                return Err(call.registry.taken(error, &format!("tokens/{}", self.token_id)).await);
             }
             prepared => prepared?,
         };
@@ -57,7 +57,7 @@ fn check_expiry(token: &Token, now_us: i64) -> Result<(), Error> {
 impl Rpc for UpdateTokenRequest {
     type Response = UpdateTokenResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         if self.allow_missing {
             // The answer has no room for the bearer, which is shown once.
             let text = "is not supported for tokens; create them with CreateToken or ApplyResources, which return the bearer";
@@ -69,17 +69,17 @@ impl Rpc for UpdateTokenRequest {
             allow_missing: false,
             validate_only: self.validate_only,
         };
-        Ok(UpdateTokenResponse { token: Some(registry.update(update).await?) })
+        Ok(UpdateTokenResponse { token: Some(call.registry.update(update).await?) })
     }
 }
 
 impl Rpc for RevokeTokenRequest {
     type Response = RevokeTokenResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let name = self.name;
         check_name(Kind::Token, &name)?;
-        let mut tx = registry.store().write().await?;
+        let mut tx = call.registry.store().write().await?;
         let row = tx.get(Kind::Token, &name).await?.ok_or_else(|| Error::not_found(Kind::Token, &name))?;
         let mut token: Token = row.message()?;
         // Once is for ever: the time of the first revocation stays.
@@ -88,7 +88,7 @@ impl Rpc for RevokeTokenRequest {
         tx.commit().await?;
         // For who restores a copy of the database from before.
         tracing::info!(token = name, "revoked a token");
-        Ok(RevokeTokenResponse { token: Some(registry.present(&row).await?) })
+        Ok(RevokeTokenResponse { token: Some(call.registry.present(&row).await?) })
     }
 }
 

@@ -14,7 +14,7 @@ use trunkline::registry::v1::{
 
 use super::Registry;
 use super::crud::{Create, Update};
-use super::rpc::Rpc;
+use super::rpc::{Call, Rpc};
 use super::write::check_address;
 use crate::clock;
 use crate::domain::upstream::dials_in;
@@ -28,16 +28,16 @@ const FIRST_IMPORT: Duration = Duration::from_secs(15);
 impl Rpc for CreateUpstreamRequest {
     type Response = CreateUpstreamResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let create = Create {
             parent: None,
             id: ("upstream_id", &self.upstream_id),
             message: ("upstream", self.upstream),
             validate_only: self.validate_only,
         };
-        let mut upstream: Upstream = registry.create(create).await?;
+        let mut upstream: Upstream = call.registry.create(create).await?;
         if !self.validate_only && !upstream.disabled {
-            upstream = registry.import_first(upstream, !self.no_wait).await?;
+            upstream = call.registry.import_first(upstream, !self.no_wait).await?;
         }
         Ok(CreateUpstreamResponse { upstream: Some(upstream) })
     }
@@ -46,16 +46,16 @@ impl Rpc for CreateUpstreamRequest {
 impl Rpc for UpdateUpstreamRequest {
     type Response = UpdateUpstreamResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let update = Update {
             message: ("upstream", self.upstream),
             mask: self.update_mask,
             allow_missing: self.allow_missing,
             validate_only: self.validate_only,
         };
-        let upstream: Upstream = registry.update(update).await?;
+        let upstream: Upstream = call.registry.update(update).await?;
         if !self.validate_only {
-            registry.inner.sync.wake(&upstream.name);
+            call.registry.inner.sync.wake(&upstream.name);
         }
         Ok(UpdateUpstreamResponse { upstream: Some(upstream) })
     }
@@ -64,14 +64,14 @@ impl Rpc for UpdateUpstreamRequest {
 impl Rpc for RefreshUpstreamRequest {
     type Response = RefreshUpstreamResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
-        let known: Upstream = registry.get(&self.name).await?;
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        let known: Upstream = call.registry.get(&self.name).await?;
         if self.no_wait {
-            registry.inner.sync.refresh_soon(&self.name).await?;
+            call.registry.inner.sync.refresh_soon(&self.name).await?;
             return Ok(RefreshUpstreamResponse { upstream: Some(known) });
         }
-        registry.inner.sync.refresh(&self.name).await?;
-        let upstream = registry.get(&self.name).await?;
+        call.registry.inner.sync.refresh(&self.name).await?;
+        let upstream = call.registry.get(&self.name).await?;
         Ok(RefreshUpstreamResponse { upstream: Some(upstream) })
     }
 }
@@ -79,12 +79,12 @@ impl Rpc for RefreshUpstreamRequest {
 impl Rpc for ProbeUpstreamRequest {
     type Response = ProbeUpstreamResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let (upstream, credential) = match self.target {
             None => return Err(Error::field("target", "is required: set `name` or `upstream`")),
             Some(Target::Name(name)) => {
-                let upstream: Upstream = registry.get(&name).await?;
-                let credential = registry.secret_of(&upstream).await?;
+                let upstream: Upstream = call.registry.get(&name).await?;
+                let credential = call.registry.secret_of(&upstream).await?;
                 (upstream, credential)
             }
             Some(Target::Upstream(upstream)) => unregistered(upstream, registry.egress_rule())?,
@@ -99,9 +99,9 @@ impl Rpc for ProbeUpstreamRequest {
 impl Rpc for CreateTunnelCredentialRequest {
     type Response = CreateTunnelCredentialResponse;
 
-    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let name = self.name;
-        let upstream: Upstream = registry.get(&name).await?;
+        let upstream: Upstream = call.registry.get(&name).await?;
         if !dials_in(&upstream) {
             let text = format!("{name} does not dial in: it is not reached through `tunnel`");
             return Err(
@@ -109,7 +109,7 @@ impl Rpc for CreateTunnelCredentialRequest {
             );
         }
         let uid = upstream.meta.map(|meta| meta.uid).unwrap_or_default();
-        let (credential, end) = registry.inner.tunnels.issue(&uid).map_err(Error::internal)?;
+        let (credential, end) = call.registry.inner.tunnels.issue(&uid).map_err(Error::internal)?;
         let expire_time = Some(clock::timestamp(end));
         Ok(CreateTunnelCredentialResponse { credential, expire_time })
     }

@@ -8,5 +8,7 @@ pub mod caller;
 pub mod credential;
 pub mod keys;
 pub mod master;
+pub mod permission_set;
+pub mod rights;
 pub mod tunnel;
 pub mod vault;

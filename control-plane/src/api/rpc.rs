@@ -24,6 +24,7 @@ pub(super) trait Rpc: Send + 'static {
 
 /// A call that is under way: whose it is, and the registry it is about.
 #[derive(Debug, Clone)]
+#[allow(dead_code, reason = "read by what follows")]
 pub(super) struct Call<'a> {
     pub(super) registry: &'a Registry,
     /// Who calls.

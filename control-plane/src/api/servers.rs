@@ -2,7 +2,6 @@
 
 use trunkline::registry::v1::{ListServerEntriesRequest, ListServerEntriesResponse, Server, ServerEntry};
 
-use super::Registry;
 use super::rpc::{Call, Rpc};
 use crate::domain::members;
 use crate::error::Error;

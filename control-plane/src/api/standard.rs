@@ -1,6 +1,5 @@
 //! The rpcs that every kind has, a line for each kind. It must not know what any kind is.
 
-use super::Registry;
 use super::crud::{Create, Delete, Update};
 use super::list::List;
 use super::rpc::{Call, Rpc};

@@ -2,7 +2,6 @@
 
 use trunkline::admin::v1::{DatabaseKind, GetSystemRequest, GetSystemResponse, System};
 
-use super::Registry;
 use super::rpc::{Call, Rpc};
 use crate::clock;
 use crate::error::Error;

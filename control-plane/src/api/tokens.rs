@@ -34,12 +34,12 @@ impl Rpc for CreateTokenRequest {
         check_expiry(&row.message()?, clock::now_us())?;
         if create.validate_only {
             write.finish().await?;
-            let token = Some(registry.present(&row).await?);
+            let token = Some(call.registry.present(&row).await?);
             return Ok(CreateTokenResponse { token, bearer: String::new() });
         }
         let (row, bearer) = write.sign(&row).await?;
         write.finish().await?.commit().await?;
-        Ok(CreateTokenResponse { token: Some(registry.present(&row).await?), bearer })
+        Ok(CreateTokenResponse { token: Some(call.registry.present(&row).await?), bearer })
     }
 }
 

@@ -87,9 +87,9 @@ impl Rpc for ProbeUpstreamRequest {
                 let credential = call.registry.secret_of(&upstream).await?;
                 (upstream, credential)
             }
-            Some(Target::Upstream(upstream)) => unregistered(upstream, registry.egress_rule())?,
+            Some(Target::Upstream(upstream)) => unregistered(upstream, call.registry.egress_rule())?,
         };
-        let mut status = registry.inner.sync.probe(&upstream, credential.as_ref()).await;
+        let mut status = call.registry.inner.sync.probe(&upstream, credential.as_ref()).await;
         // It is one look, and nothing became of it.
         status.events.clear();
         Ok(ProbeUpstreamResponse { status: Some(status) })

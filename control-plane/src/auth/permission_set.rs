@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(names.len(), 20);
         for (permission, name) in known() {
             assert_eq!(parse(name), Some(*permission));
-            assert_eq!(PermissionSet::from_iter([*permission]).names(), [name.clone()]);
+            assert_eq!(PermissionSet::from_iter([*permission]).names(), std::slice::from_ref(name));
         }
         assert_eq!(PermissionSet::all().names().len(), 20);
     }

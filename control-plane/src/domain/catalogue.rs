@@ -148,7 +148,7 @@ impl Catalogue {
 
     /// Forgets a server, an upstream with its entries, or an entry. Other names are nothing to it.
     pub fn remove(&mut self, kind: Kind, name: &str) {
-        if kind == Kind::Token {
+        if matches!(kind, Kind::Token | Kind::Team | Kind::Role) {
             return;
         }
         self.known_names = KnownNames::default();

@@ -42,7 +42,19 @@ macro_rules! each_kind {
             Token {
                 package: identity, collection: "tokens", under_upstream: false,
                 manifest: Token "token",
-                output_only: [revoke_time, key_id, state, reason, unmatched],
+                output_only: [revoke_time, key_id, state, reason, unmatched, last_use_time, last_use_address, suspend_time],
+            }
+            /// A group of people.
+            Team {
+                package: identity, collection: "teams", under_upstream: false,
+                manifest: Team "team",
+                output_only: [status],
+            }
+            /// A set of permissions.
+            Role {
+                package: identity, collection: "roles", under_upstream: false,
+                manifest: Role "role",
+                output_only: [built_in],
             }
         }
     };

@@ -1,19 +1,15 @@
 //! Tokens: what their author may write, and which servers they name.
 
-use mcp::uri;
 use trunkline::identity::v1::{Scope, Token, TokenState};
 use trunkline::registry::v1::UpstreamState;
 
+use super::scope::{self, ALL};
 use super::{Catalogue, Kind, KindRules, Reference, Surroundings, Violations, meta, names};
 use crate::clock;
 
 const MAX_DESCRIPTION: usize = 1_024;
-const MAX_PATTERNS: usize = 1_000;
-const MAX_PATTERN_BYTES: usize = 2_048;
 /// Entries of a scope that match nothing, and are named.
 const MAX_UNMATCHED: usize = 100;
-/// Every server.
-const ALL: &str = "*";
 
 impl KindRules for Token {
     fn validate(&self, violations: &mut Violations) {
@@ -24,37 +20,12 @@ impl KindRules for Token {
                 (0..=253_402_300_799).contains(&end.seconds) && (0..1_000_000_000).contains(&end.nanos);
             violations.require(valid, "expire_time", "must be a time between the years 1970 and 9999");
         }
-        let Some(scope) = &self.scope else { return };
-        for (index, server) in scope.servers.iter().enumerate().filter(|(_, server)| *server != ALL) {
-            if let Err(error) = names::parse(Kind::Server, server) {
-                let text = format!("must be `*` or the name of a server: {error}");
-                violations.add(format!("scope.servers[{index}]"), text);
-            }
-        }
-        let lists = [
-            ("servers", &scope.servers),
-            ("tools", &scope.tools),
-            ("resources", &scope.resources),
-            ("prompts", &scope.prompts),
-        ];
-        for (name, list) in lists {
-            validate_list(&format!("scope.{name}"), list, violations);
-        }
-        for (index, pattern) in scope.resources.iter().enumerate().filter(|(_, text)| glob::is_pattern(text))
-        {
-            validate_uri_pattern(format!("scope.resources[{index}]"), pattern, violations);
+        if let Some(scope) = &self.scope {
+            scope::validate(scope, violations);
         }
     }
     fn references(&self) -> Vec<Reference> {
-        let servers = self.scope.iter().flat_map(|scope| &scope.servers).enumerate();
-        servers
-            .filter(|(_, server)| *server != ALL)
-            .map(|(index, server)| Reference {
-                field: format!("scope.servers[{index}]"),
-                target: server.clone(),
-                required: true,
-            })
-            .collect()
+        scope::references(self.scope.as_ref())
     }
     fn search(&self) -> Vec<&str> {
         vec![&self.description]
@@ -133,33 +104,6 @@ fn is_imported(id: &str, around: &Surroundings<'_>) -> bool {
     around.upstream_states.get(&names::upstream(id)) == Some(&UpstreamState::Ready)
 }
 
-fn validate_list(field: &str, list: &[String], violations: &mut Violations) {
-    let count = list.len();
-    violations.require(
-        count <= MAX_PATTERNS,
-        field,
-        format!("has {count} entries; the maximum is {MAX_PATTERNS}"),
-    );
-    for (index, pattern) in list.iter().enumerate() {
-        let field = format!("{field}[{index}]");
-        violations.require(!pattern.is_empty(), field.clone(), "is empty");
-        violations.at_most_bytes(&field, pattern, MAX_PATTERN_BYTES);
-    }
-}
-
-/// Refuses a pattern that can match no URI that a template produces: its author meant something else.
-fn validate_uri_pattern(field: String, pattern: &str, violations: &mut Violations) {
-    let problem = if pattern.chars().any(char::is_control) {
-        "has a control character"
-    } else if uri::resolves_elsewhere(pattern) {
-        "has a dot segment"
-    } else {
-        return;
-    };
-    let reason = "and so matches no URI that a template produces; a URI that an upstream lists so is named without `*`";
-    violations.add(field, format!("{problem}, {reason}"));
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -167,42 +111,6 @@ mod tests {
     use trunkline::registry::v1::{Member, Server, Tool, Upstream};
 
     use super::*;
-
-    fn violations(resource: &str) -> Vec<String> {
-        let scope = Scope { resources: vec!["*".to_owned(), resource.to_owned()], ..Scope::default() };
-        let mut violations = Violations::default();
-        Token { scope: Some(scope), ..Token::default() }.validate(&mut violations);
-        violations
-            .into_vec()
-            .into_iter()
-            .map(|found| format!("{} {}", found.field, found.description))
-            .collect()
-    }
-
-    #[test]
-    fn patterns_that_match_no_uri_of_a_template_are_refused_for_their_reason() {
-        for (resource, problem) in [
-            ("file:///public/../*", Some("has a dot segment")),
-            ("file:///./*", Some("has a dot segment")),
-            ("file:///public/%2e%2E/*", Some("has a dot segment")),
-            ("file:///public\\..\\*", Some("has a dot segment")),
-            ("file:///public/\n*", Some("has a control character")),
-            ("file:///public/..", None),
-            ("file:///public/*", None),
-            ("file:///public/..*", None),
-            ("file:///{+path}*", None),
-            ("file:///C:\\*", None),
-            ("memo://a b*", None),
-            ("*.md", None),
-        ] {
-            let reason = "and so matches no URI that a template produces; a URI that an upstream lists so is named without `*`";
-            let expected: Vec<String> = problem
-                .map(|problem| format!("scope.resources[1] {problem}, {reason}"))
-                .into_iter()
-                .collect();
-            assert_eq!(violations(resource), expected, "{resource:?}");
-        }
-    }
 
     #[test]
     fn a_token_is_valid_where_a_server_of_its_scope_exists() {

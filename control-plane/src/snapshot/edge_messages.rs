@@ -133,6 +133,7 @@ pub(super) fn token(token: &identity::v1::Token) -> edge::Token {
         tools: scope.tools,
         resources: scope.resources,
         prompts: scope.prompts,
+        access: None,
     }
 }
 

@@ -99,6 +99,7 @@ impl Projector {
                 self.set(StreamType::Token, &row.name, Some(&edge_messages::token(&token)));
                 Ok(())
             }
+            Kind::Team | Kind::Role => Ok(()),
         }
     }
 
@@ -178,6 +179,7 @@ impl Projector {
             Kind::Prompt => StreamType::Prompt,
             Kind::Token => StreamType::Token,
             Kind::Server => StreamType::Server,
+            Kind::Team | Kind::Role => StreamType::Grant,
         };
         self.remove(kind, &row.name);
     }
@@ -193,6 +195,7 @@ impl Projector {
             resources: Vec::new(),
             resource_templates: Vec::new(),
             prompts: Vec::new(),
+            ..edge::Server::default()
         };
         for exposed in &exposure.entries {
             let list = match exposed.kind {

@@ -56,7 +56,7 @@ impl Row {
             Kind::Resource => catalogue.put_resource(&self.message::<Resource>()?),
             Kind::Prompt => catalogue.put_prompt(&self.message::<Prompt>()?),
             Kind::Server => catalogue.put_server(&self.message::<Server>()?),
-            Kind::Token => {}
+            Kind::Token | Kind::Team | Kind::Role => {}
         }
         Ok(())
     }

@@ -203,5 +203,6 @@ fn read(row: &AnyRow) -> sqlx::Result<UsageRecord> {
         duration_us: row.try_get("duration_us")?,
         request_bytes: row.try_get("request_bytes")?,
         response_bytes: row.try_get("response_bytes")?,
+        last_address: String::new(),
     })
 }

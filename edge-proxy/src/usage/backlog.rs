@@ -152,6 +152,7 @@ fn record(key: &Key, sums: &Sums) -> UsageRecord {
         duration_us: count(sums.duration_us),
         request_bytes: count(sums.request_bytes),
         response_bytes: count(sums.response_bytes),
+        last_address: String::new(),
     }
 }
 

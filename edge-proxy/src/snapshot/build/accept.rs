@@ -51,6 +51,14 @@ pub(super) fn check(kind: StreamType, name: &str, body: &[u8]) -> Result<(), Inv
             pattern(name, "siblings/{edge}", &["siblings", ""])?;
             siblings::convert(&sibling).map(drop)
         }
+        StreamType::Withdrawal => {
+            decode(name, body, |m: &wire::Withdrawal| &m.name)?;
+            pattern(name, "withdrawals/{uid}", &["withdrawals", ""])
+        }
+        StreamType::Grant => {
+            decode(name, body, |m: &wire::Grant| &m.name)?;
+            Ok(())
+        }
         StreamType::Upstream => {
             let upstream = decode(name, body, |m: &wire::Upstream| &m.name)?;
             pattern(name, "upstreams/{upstream}", &["upstreams", ""])?;

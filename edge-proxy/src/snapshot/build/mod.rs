@@ -196,6 +196,7 @@ impl Changed {
             }
             StreamType::TrustBundle => self.trust = true,
             StreamType::Sibling => self.siblings = true,
+            StreamType::Withdrawal | StreamType::Grant => {}
         }
     }
 }

@@ -169,6 +169,8 @@ fn number(kind: StreamType) -> u8 {
         StreamType::Token => 6,
         StreamType::Server => 7,
         StreamType::Sibling => 8,
+        StreamType::Grant => 9,
+        StreamType::Withdrawal => 10,
     }
 }
 

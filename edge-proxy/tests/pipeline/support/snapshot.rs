@@ -151,6 +151,7 @@ impl TestSnapshot {
                     resources: vec![entry("u+file:///r", "upstreams/u/resources/r", "u+")],
                     resource_templates: vec![entry("u+file:///t/{id}", "upstreams/u/resources/t", "u+")],
                     prompts: vec![entry("u_p", "upstreams/u/prompts/p", "")],
+                    ..Default::default()
                 },
                 wire::Server { name: "servers/secret".into(), uid: "s-secret".into(), ..Default::default() },
             ],

@@ -1,0 +1,115 @@
+//! Scopes of tokens and teams: what may be written in them, and which servers they name.
+
+use mcp::uri;
+use trunkline::identity::v1::Scope;
+
+use super::{Kind, Reference, Violations, names};
+
+const MAX_PATTERNS: usize = 1_000;
+const MAX_PATTERN_BYTES: usize = 2_048;
+/// Every server.
+pub const ALL: &str = "*";
+
+/// Checks everything that can be checked without looking at servers.
+pub fn validate(scope: &Scope, violations: &mut Violations) {
+    for (index, server) in scope.servers.iter().enumerate().filter(|(_, server)| *server != ALL) {
+        if let Err(error) = names::parse(Kind::Server, server) {
+            let text = format!("must be `*` or the name of a server: {error}");
+            violations.add(format!("scope.servers[{index}]"), text);
+        }
+    }
+    let lists = [
+        ("servers", &scope.servers),
+        ("tools", &scope.tools),
+        ("resources", &scope.resources),
+        ("prompts", &scope.prompts),
+    ];
+    for (name, list) in lists {
+        validate_list(&format!("scope.{name}"), list, violations);
+    }
+    for (index, pattern) in scope.resources.iter().enumerate().filter(|(_, text)| glob::is_pattern(text))
+    {
+        validate_uri_pattern(format!("scope.resources[{index}]"), pattern, violations);
+    }
+}
+
+/// The servers that a scope names, which must exist.
+pub fn references(scope: Option<&Scope>) -> Vec<Reference> {
+    let servers = scope.iter().flat_map(|scope| &scope.servers).enumerate();
+    servers
+        .filter(|(_, server)| *server != ALL)
+        .map(|(index, server)| Reference {
+            field: format!("scope.servers[{index}]"),
+            target: server.clone(),
+            required: true,
+        })
+        .collect()
+}
+
+fn validate_list(field: &str, list: &[String], violations: &mut Violations) {
+    let count = list.len();
+    violations.require(
+        count <= MAX_PATTERNS,
+        field,
+        format!("has {count} entries; the maximum is {MAX_PATTERNS}"),
+    );
+    for (index, pattern) in list.iter().enumerate() {
+        let field = format!("{field}[{index}]");
+        violations.require(!pattern.is_empty(), field.clone(), "is empty");
+        violations.at_most_bytes(&field, pattern, MAX_PATTERN_BYTES);
+    }
+}
+
+/// Refuses a pattern that can match no URI that a template produces: its author meant something else.
+fn validate_uri_pattern(field: String, pattern: &str, violations: &mut Violations) {
+    let problem = if pattern.chars().any(char::is_control) {
+        "has a control character"
+    } else if uri::resolves_elsewhere(pattern) {
+        "has a dot segment"
+    } else {
+        return;
+    };
+    let reason = "and so matches no URI that a template produces; a URI that an upstream lists so is named without `*`";
+    violations.add(field, format!("{problem}, {reason}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn violations(resource: &str) -> Vec<String> {
+        let scope = Scope { resources: vec!["*".to_owned(), resource.to_owned()], ..Scope::default() };
+        let mut violations = Violations::default();
+        validate(&scope, &mut violations);
+        violations
+            .into_vec()
+            .into_iter()
+            .map(|found| format!("{} {}", found.field, found.description))
+            .collect()
+    }
+
+    #[test]
+    fn patterns_that_match_no_uri_of_a_template_are_refused_for_their_reason() {
+        for (resource, problem) in [
+            ("file:///public/../*", Some("has a dot segment")),
+            ("file:///./*", Some("has a dot segment")),
+            ("file:///public/%2e%2E/*", Some("has a dot segment")),
+            ("file:///public\\..\\*", Some("has a dot segment")),
+            ("file:///public/\n*", Some("has a control character")),
+            ("file:///public/..", None),
+            ("file:///public/*", None),
+            ("file:///public/..*", None),
+            ("file:///{+path}*", None),
+            ("file:///C:\\*", None),
+            ("memo://a b*", None),
+            ("*.md", None),
+        ] {
+            let reason = "and so matches no URI that a template produces; a URI that an upstream lists so is named without `*`";
+            let expected: Vec<String> = problem
+                .map(|problem| format!("scope.resources[1] {problem}, {reason}"))
+                .into_iter()
+                .collect();
+            assert_eq!(violations(resource), expected, "{resource:?}");
+        }
+    }
+}

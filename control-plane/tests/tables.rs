@@ -119,6 +119,7 @@ fn record(server: &str, token: &str, calls: i64) -> UsageRecord {
         duration_us: calls * 10,
         request_bytes: calls * 100,
         response_bytes: calls * 1_000,
+        last_address: String::new(),
     }
 }
 

@@ -1,0 +1,70 @@
+//! What a request names of a server, and whether a pattern of a scope fits it. It must not know who asks.
+
+use crate::decide::Request;
+use crate::world::{Entry, Family, Server};
+
+/// Something of a server that a request may mean.
+#[derive(Debug)]
+pub(crate) struct Exposed<'a> {
+    entry: &'a Entry,
+    /// The URI that the entry, a template, produces.
+    produced: Option<String>,
+}
+
+/// The family of what a request names. `None`: it names nothing.
+pub(crate) fn family(server: &Server, request: &Request) -> Option<Family> {
+    let target = request.target.as_deref()?;
+    match request.method.as_str() {
+        "tools/call" => Some(Family::Tools),
+        "prompts/get" => Some(Family::Prompts),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some(Family::Resources),
+        "completion/complete" if server.prompts.iter().any(|entry| entry.name == target) => {
+            Some(Family::Prompts)
+        }
+        "completion/complete" => Some(Family::Resources),
+        _ => None,
+    }
+}
+
+/// What a server has of this name: the entry of it, and the templates that produce it.
+pub(crate) fn exposed<'a>(
+    server: &'a Server,
+    family: Family,
+    target: &str,
+    templates: &[String],
+) -> Vec<Exposed<'a>> {
+    let named = |entries: &'a [Entry]| entries.iter().filter(move |entry| is_named(entry, target));
+    let listed = |entry| Exposed { entry, produced: None };
+    match family {
+        Family::Tools => named(&server.tools).map(listed).collect(),
+        Family::Prompts => named(&server.prompts).map(listed).collect(),
+        Family::Resources => {
+            let producing = server.templates.iter().filter(|entry| templates.contains(&entry.name));
+            let produced = producing.map(|entry| Exposed { entry, produced: Some(target.to_owned()) });
+            named(&server.resources).chain(named(&server.templates)).map(listed).chain(produced).collect()
+        }
+    }
+}
+
+fn is_named(entry: &Entry, target: &str) -> bool {
+    entry.name == target || entry.former.as_deref() == Some(target)
+}
+
+/// Whether a pattern fits something: its name, or the URI that it produces.
+pub(crate) fn fits(pattern: &str, exposed: &Exposed<'_>) -> bool {
+    let Exposed { entry, produced } = exposed;
+    if pattern == "*" {
+        return true;
+    }
+    let led_out = glob::is_pattern(pattern) && entry.leads_out;
+    let names = [Some(entry.name.as_str()), entry.former.as_deref()];
+    let by_name = !led_out && names.into_iter().flatten().any(|name| glob::matches(pattern, name));
+    by_name || produced.as_deref().is_some_and(|uri| fits_uri(pattern, uri))
+}
+
+/// A pattern without a query or fragment must fit what stands before those as well, since servers may ignore the rest.
+fn fits_uri(pattern: &str, uri: &str) -> bool {
+    let ignored = ['?', '#'].into_iter().filter(|delimiter| !pattern.contains(*delimiter));
+    let end = ignored.filter_map(|delimiter| uri.find(delimiter)).min().unwrap_or(uri.len());
+    glob::matches(pattern, uri) && glob::matches(pattern, &uri[..end])
+}

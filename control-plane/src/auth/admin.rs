@@ -15,33 +15,46 @@ use super::master::{MasterKeyError, read_or_create};
 /// The bearer that every administrative rpc needs.
 #[derive(Clone, Debug)]
 pub struct AdminToken {
-    token: SecretString,
+    /// `None`: it is switched off.
+    token: Option<SecretString>,
 }
+
+/// What switches it off, in the place of a token.
+const OFF: &str = "off";
 
 impl AdminToken {
     /// Loads the token from configuration where it is given, else from `<data_dir>/admin-token`, which is generated when missing.
     pub fn load(configured: Option<&SecretString>, data_dir: &Path) -> Result<Self, AdminTokenError> {
+        if configured.is_some_and(|token| token.expose_secret() == OFF) {
+            return Ok(Self { token: None });
+        }
         let path = data_dir.join("admin-token");
         let (token, origin) = match configured {
             Some(token) => (token.clone(), "TRUNKLINE_ADMIN_TOKEN (--admin-token)".to_owned()),
             None => (read_or_create(&path, random_token)?.as_str().into(), path.display().to_string()),
         };
         match is_strong(token.expose_secret()) {
-            true => Ok(Self { token }),
+            true => Ok(Self { token: Some(token) }),
             false => Err(AdminTokenError::Weak { origin }),
         }
     }
 
     /// Compares a bearer with the token, in constant time.
     pub fn matches(&self, presented: &str) -> bool {
-        let ours = digest(&SHA256, self.token.expose_secret().as_bytes());
+        let Some(token) = &self.token else { return false };
+        let ours = digest(&SHA256, token.expose_secret().as_bytes());
         let theirs = digest(&SHA256, presented.as_bytes());
         aws_lc_rs::constant_time::verify_slices_are_equal(ours.as_ref(), theirs.as_ref()).is_ok()
     }
 
-    /// The bearer, to be handed to the person who started the program.
+    /// The bearer, to be handed to the person who started the program. Empty: it is switched off.
     pub fn expose(&self) -> &str {
-        self.token.expose_secret()
+        self.token.as_ref().map_or("", |token| token.expose_secret())
+    }
+
+    /// Tells whether it is switched off.
+    pub fn is_off(&self) -> bool {
+        self.token.is_none()
     }
 }
 
@@ -51,7 +64,7 @@ pub enum AdminTokenError {
     /// Anybody could guess it, or no header can carry it.
     #[error(
         "the admin token in {origin} must be at least {MIN_CHARS} visible ASCII characters; generate one with \
-         `openssl rand -base64 32`, or remove it, and one is generated"
+         `openssl rand -base64 32`, or remove it, and one is generated; `off` switches it off"
     )]
     Weak {
         /// Where it came from.
@@ -99,6 +112,18 @@ mod tests {
         let again = AdminToken::load(None, folder.path()).unwrap();
         assert!(again.matches(token.expose()));
         assert!(!format!("{token:?}").contains(token.expose()));
+    }
+
+    #[test]
+    fn switched_off_it_matches_nothing_and_is_not_generated() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = AdminToken::load(Some(&"off".into()), folder.path()).unwrap();
+        assert!(token.is_off());
+        for presented in ["", "off"] {
+            assert!(!token.matches(presented), "{presented:?}");
+        }
+        assert_eq!(token.expose(), "");
+        assert!(!folder.path().join("admin-token").exists());
     }
 
     #[test]

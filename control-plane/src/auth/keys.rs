@@ -113,6 +113,57 @@ pub struct BearerClaims {
     pub iat: i64,
 }
 
+/// How long a bearer of a person or service account is good.
+pub const ACCESS_LIFETIME: Duration = Duration::from_secs(3_600);
+
+/// The claims of a bearer with which a person or service account calls servers.
+#[derive(Debug, Clone, Serialize, serde::Deserialize, PartialEq, Eq)]
+pub struct AccessClaims {
+    /// The issuer.
+    pub iss: String,
+    /// [`CLIENT_AUDIENCE`].
+    pub aud: String,
+    /// `users/{user}` or `serviceAccounts/{service_account}`.
+    pub sub: String,
+    /// The uid of the principal.
+    pub uid: String,
+    /// Names this bearer.
+    pub jti: String,
+    /// The time of issue, in seconds since the Unix epoch.
+    pub iat: i64,
+    /// The end, in seconds since the Unix epoch.
+    pub exp: i64,
+    /// The epoch of the principal: what was withdrawn in a later one is not held.
+    pub ep: i64,
+    /// The ids of the grants of a role and of the team in which it is held; of none, everywhere.
+    pub gr: Vec<(String, String)>,
+}
+
+impl AccessClaims {
+    /// The claims of a bearer that begins now, and ends before `end_us`.
+    pub fn new(
+        name: &str,
+        uid: &str,
+        epoch: i64,
+        grants: Vec<(String, String)>,
+        end_us: Option<i64>,
+    ) -> Self {
+        let now_us = clock::now_us();
+        let end_us = (now_us + clock::duration_us(ACCESS_LIFETIME)).min(end_us.unwrap_or(i64::MAX));
+        Self {
+            iss: String::new(),
+            aud: CLIENT_AUDIENCE.to_owned(),
+            sub: name.to_owned(),
+            uid: uid.to_owned(),
+            jti: uuid::Uuid::now_v7().to_string(),
+            iat: now_us / 1_000_000,
+            exp: end_us / 1_000_000,
+            ep: epoch,
+            gr: grants,
+        }
+    }
+}
+
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SigningKey").field("key_id", &self.key_id).finish_non_exhaustive()
@@ -169,6 +220,12 @@ impl Signer {
             jti: uid.to_owned(),
             iat: clock::now_us() / 1_000_000,
         })
+    }
+
+    /// Signs the bearer of a person or service account.
+    pub fn sign_access(&self, claims: AccessClaims) -> Result<String, KeyError> {
+        let signed = self.sign(&AccessClaims { iss: self.issuer.clone(), ..claims })?;
+        Ok(signed.0)
     }
 
     /// Signs any claims with the newest key. Answers the JWT and the id of the key.

@@ -4,11 +4,17 @@
 
 pub mod admin;
 pub mod aead;
+pub mod api_key;
 pub mod caller;
 pub mod credential;
+pub mod giving;
 pub mod keys;
+pub mod link;
 pub mod master;
-pub mod permission_set;
-pub mod rights;
+pub mod password;
+pub mod session;
+pub mod throttle;
 pub mod tunnel;
 pub mod vault;
+
+pub use crate::rights::{self, grant_id, permission_set, roles};

@@ -3,7 +3,9 @@
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::row::{COLUMNS, Row};
+use super::viewer::Viewer;
 use super::{Store, StoreError, Tx};
+use crate::domain::Kind;
 
 /// The set that a write puts a resource in.
 #[derive(Debug, Clone, Copy)]
@@ -26,11 +28,20 @@ pub struct ApplySetRow {
 }
 
 impl Store {
-    /// The sets that have resources, by name.
-    pub async fn apply_sets(&self) -> Result<Vec<ApplySetRow>, StoreError> {
-        let sql = "select r.apply_set as name, count(*) as count, max(r.updated) as updated from resources r \
-                   where r.deleted = 0 and r.apply_set <> '' group by r.apply_set order by r.apply_set";
-        let rows = sqlx::query(sql).fetch_all(self.pool()).await?;
+    /// The sets that have resources of these kinds which exist for somebody, by name; others count for nothing.
+    pub async fn apply_sets(&self, kinds: &[Kind], viewer: &Viewer) -> Result<Vec<ApplySetRow>, StoreError> {
+        if kinds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let of_kind = |kind: &Kind| format!("(r.kind = '{kind}'{})", viewer.condition(*kind, 0));
+        let sql = format!(
+            "select r.apply_set as name, count(*) as count, max(r.updated) as updated from resources r \
+             where r.deleted = 0 and r.apply_set <> '' and ({}) group by r.apply_set order by r.apply_set",
+            kinds.iter().map(of_kind).collect::<Vec<_>>().join(" or ")
+        );
+        let query = sqlx::query(AssertSqlSafe(sql));
+        let query = viewer.values().fold(query, |query, value| query.bind(value));
+        let rows = query.fetch_all(self.pool()).await?;
         let read = |row: &sqlx::any::AnyRow| {
             Ok(ApplySetRow {
                 name: row.try_get("name")?,

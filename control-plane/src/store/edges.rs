@@ -246,6 +246,13 @@ impl Edges {
         .collect()
     }
 
+    /// Counts the edges that are connected to other replicas, of which there was a sign of life since then.
+    pub async fn connected_elsewhere(&self, replica: &str, since_us: i64) -> sqlx::Result<i64> {
+        let sql =
+            "SELECT COUNT(*) AS count FROM edges WHERE replica <> '' AND replica <> $1 AND beat_us > $2";
+        sqlx::query(sql).bind(replica).bind(since_us).fetch_one(self.store.pool()).await?.try_get("count")
+    }
+
     /// Writes that connections to `replica` ended, unless the edge has another one by now.
     pub async fn leave(&self, replica: &str, departures: &[DepartureRow]) -> sqlx::Result<()> {
         for rows in departures.chunks(ROWS) {

@@ -11,7 +11,7 @@ use super::values::{self, ROWS};
 use super::{StoreError, Tx};
 use crate::domain::{Kind, KindRules};
 
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 14] = [
     "kind",
     "name",
     "parent",
@@ -21,6 +21,9 @@ const COLUMNS: [&str; 11] = [
     "updated",
     "deleted",
     "apply_set",
+    "owner",
+    "team",
+    "visibility",
     "body",
     "status",
 ];
@@ -101,6 +104,9 @@ impl Tx {
                 .bind(row.update_us)
                 .bind(0_i64)
                 .bind(row.apply_set.as_str())
+                .bind(row.ownership.owner.as_str())
+                .bind(row.ownership.team.as_str())
+                .bind(i64::from(i32::from(row.ownership.visibility)))
                 .bind(row.body.as_slice())
                 .bind(row.status.as_slice())
         });
@@ -122,7 +128,7 @@ impl Tx {
         for Write { message, row, .. } in writes.iter().filter(changed) {
             let of_message = message.meta().into_iter().flat_map(|meta| &meta.labels);
             labels.extend(of_message.map(|(key, value)| (row.name.as_str(), key.as_str(), value.as_str())));
-            refs.extend(message.references().into_iter().map(|to| (row.name.as_str(), to.target)));
+            refs.extend(message.all_references().into_iter().map(|to| (row.name.as_str(), to.target)));
         }
         for labels in labels.chunks(ROWS) {
             let places = values::rows(0, 4, labels.len());

@@ -1,25 +1,37 @@
 //! The registry's storage: all SQL of the program, one text for SQLite and PostgreSQL.
 //! It knows what a resource is, and not what any kind of resource means.
 
+pub mod api_keys;
 mod apply_sets;
+pub mod bindings;
 mod catalogue;
 pub mod edges;
 pub mod enrollments;
+pub mod failures;
 pub mod join_tokens;
 pub mod keys;
 pub mod leases;
+pub mod links;
 mod many;
+pub mod memberships;
 mod migrate;
 mod notify;
 mod open;
+mod people;
+pub mod principals;
+pub mod quotas;
 mod reach;
 pub mod replicas;
 mod resources;
+pub mod rights;
 mod row;
 mod secrets;
+pub mod sessions;
 mod tx;
 pub mod usage;
 mod values;
+mod viewer;
+pub mod withdrawals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +46,7 @@ pub use resources::Page;
 pub use row::Row;
 pub use secrets::SecretRow;
 pub use tx::Tx;
+pub use viewer::Viewer;
 
 /// The reason why the store failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,16 @@
 //! Reading the resource log.
 
+use std::collections::HashSet;
+
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row as _};
 
 use super::row::{COLUMNS, Row};
+use super::viewer::{self, Viewer};
 use super::{Store, StoreError};
 use crate::domain::Kind;
 use crate::domain::page::Order;
+use crate::rights::Ownership;
 
 /// A keyset page of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct Page {
     pub descending: bool,
     /// The end of the page before: the value sorted by (not for `Order::Name`), and the name.
     pub after: Option<(i64, String)>,
+    /// Who looks.
+    pub viewer: Viewer,
     /// Labels that the resource must carry.
     pub labels: Vec<(String, String)>,
     /// The maximum number of rows.
@@ -55,10 +61,27 @@ impl Store {
         get(self.pool(), kind, name).await
     }
 
+    /// Whose a resource is that exists.
+    pub async fn ownership(&self, kind: Kind, name: &str) -> Result<Option<Ownership>, StoreError> {
+        viewer::owned(self.pool(), kind, name).await
+    }
+
+    /// The names of those of a kind that exist for somebody.
+    pub async fn seen(&self, kind: Kind, viewer: &Viewer) -> Result<HashSet<String>, StoreError> {
+        let sql = format!(
+            "select r.name from resources r where r.kind = $1 and r.deleted = 0{}",
+            viewer.condition(kind, 1)
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(kind.as_str());
+        let query = viewer.values().fold(query, |query, value| query.bind(value));
+        query.fetch_all(self.pool()).await?.iter().map(|row| Ok(row.try_get("name")?)).collect()
+    }
+
     /// A page of resources that exist.
     pub async fn page(&self, page: &Page) -> Result<Vec<Row>, StoreError> {
         let mut sql = format!("select {COLUMNS} from resources r where r.kind = $1 and r.deleted = 0");
-        let mut number = 1;
+        let mut number = 1 + page.viewer.values().count();
+        sql += &page.viewer.condition(page.kind, 1);
         let mut next = || {
             number += 1;
             number
@@ -88,7 +111,8 @@ impl Store {
         let sorted = column.map_or(String::new(), |column| format!("{column} {way}, "));
         sql += &format!(" order by {sorted}r.name {way} limit ${}", next());
 
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(page.kind.as_str());
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(page.kind.as_str());
+        let mut query = page.viewer.values().fold(query, |query, value| query.bind(value));
         if let Some(parent) = &page.parent {
             query = query.bind(parent.as_str());
         }

@@ -2,14 +2,15 @@
 
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use trunkline::common::v1::Visibility;
 
 use super::StoreError;
 use crate::clock;
 use crate::domain::{Kind, KindRules};
+use crate::rights::Ownership;
 
 /// The columns of a row, in the order in which every statement selects them.
-pub(super) const COLUMNS: &str =
-    "r.kind, r.name, r.uid, r.revision, r.created, r.updated, r.deleted, r.apply_set, r.body, r.status";
+pub(super) const COLUMNS: &str = "r.kind, r.name, r.uid, r.revision, r.created, r.updated, r.deleted, r.apply_set, r.owner, r.team, r.visibility, r.body, r.status";
 
 /// One resource as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Row {
     pub deleted: bool,
     /// The set with which it was applied; empty: none.
     pub apply_set: String,
+    /// Whose it is, as its body says. Of what is under an upstream it says nothing.
+    pub ownership: Ownership,
     /// The message without name, output-only fields and secrets.
     pub body: Vec<u8>,
     /// The message with nothing but output-only fields, `meta` aside.
@@ -77,10 +80,23 @@ impl Row {
             update_us: row.try_get("updated")?,
             deleted: row.try_get::<i64, _>("deleted")? != 0,
             apply_set: row.try_get("apply_set")?,
+            ownership: ownership(row)?,
             body: row.try_get("body")?,
             status: row.try_get("status")?,
         })
     }
+}
+
+/// Reads whose a resource is from its columns.
+pub(super) fn ownership(row: &AnyRow) -> Result<Ownership, sqlx::Error> {
+    let visibility: i64 = row.try_get("visibility")?;
+    let visibility = i32::try_from(visibility).ok().and_then(|number| Visibility::try_from(number).ok());
+    let visibility = visibility.filter(|said| *said != Visibility::Unspecified);
+    Ok(Ownership {
+        owner: row.try_get("owner")?,
+        team: row.try_get("team")?,
+        visibility: visibility.unwrap_or(Visibility::Private),
+    })
 }
 
 /// The parent that a name of the kind holds.

@@ -8,9 +8,11 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::apply_sets::Membership;
 use super::row::{COLUMNS, Row};
+use super::viewer::{self, Viewer};
 use super::{Store, StoreError, announce, resources};
 use crate::clock;
 use crate::domain::{Kind, KindRules, meta};
+use crate::rights::Ownership;
 
 /// A write that is under way. Dropped without `commit`, it leaves no trace.
 #[derive(Debug)]
@@ -133,12 +135,26 @@ impl Tx {
         rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
     }
 
-    /// The names of all resources of a kind.
-    pub async fn names(&mut self, kind: Kind) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query("select name from resources where kind = $1 and deleted = 0 order by name")
-            .bind(kind.as_str())
-            .fetch_all(self.connection())
-            .await?;
+    /// Whose a resource is that exists.
+    pub async fn ownership(&mut self, kind: Kind, name: &str) -> Result<Option<Ownership>, StoreError> {
+        viewer::owned(self.connection(), kind, name).await
+    }
+
+    /// Tells whether there is a user or service account of this name.
+    pub async fn has_principal(&mut self, name: &str) -> Result<bool, StoreError> {
+        let found = sqlx::query("select 1 from principals where name = $1").bind(name);
+        Ok(found.fetch_optional(self.connection()).await?.is_some())
+    }
+
+    /// The names of all resources of a kind that exist for somebody.
+    pub async fn names(&mut self, kind: Kind, viewer: &Viewer) -> Result<Vec<String>, StoreError> {
+        let sql = format!(
+            "select r.name from resources r where r.kind = $1 and r.deleted = 0{} order by r.name",
+            viewer.condition(kind, 1)
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(kind.as_str());
+        let query = viewer.values().fold(query, |query, value| query.bind(value));
+        let rows = query.fetch_all(self.connection()).await?;
         rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
     }
 
@@ -177,6 +193,7 @@ impl Tx {
             update_us: self.now_us,
             deleted: false,
             apply_set: set.or(old.map(|old| old.apply_set.as_str())).unwrap_or_default().to_owned(),
+            ownership: if K::KIND.in_catalogue() { Ownership::default() } else { message.ownership() },
             body,
             status,
         }
@@ -236,7 +253,7 @@ impl Tx {
                 .execute(self.connection())
                 .await?;
         }
-        for reference in message.references() {
+        for reference in message.all_references() {
             sqlx::query(
                 "insert into refs (name, target) values ($1, $2) on conflict (name, target) do nothing",
             )

@@ -2,7 +2,7 @@
 //!
 //! It must not know how edges count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::any::AnyRow;
@@ -10,9 +10,10 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Row as _};
 use tokio::sync::Mutex;
 use trunkline::telemetry::v1::{ReportUsageRequest, UsageRecord};
 
-use super::Store;
 use super::values::{self, ROWS};
+use super::{Store, StoreError, Viewer};
 use crate::clock;
+use crate::domain::{Kind, names};
 
 const MINUTE_US: i64 = 60_000_000;
 /// The most that a row can count, whatever edges report: so many rows as 131,072 minutes (91 days) have add up without an
@@ -31,7 +32,27 @@ pub struct UsageQuery {
     pub token: String,
     /// The maximum number of sums: those with the most calls.
     pub limit: i64,
+    /// Who looks: calls of servers and by callers that do not exist for them are left out, and where others led to is not said.
+    pub viewer: Viewer,
 }
+
+/// A last use of a token.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenUse {
+    /// `tokens/{token}`.
+    pub token: String,
+    /// `servers/{server}`; empty: any.
+    pub server: String,
+    /// The target; empty: any.
+    pub target: String,
+    /// When, at the latest.
+    pub time_us: i64,
+    /// From where. Empty: not known.
+    pub address: String,
+}
+
+/// The name in the place of those that edges had too many of.
+const FOLDED: &str = "other";
 
 /// The tables.
 #[derive(Debug, Clone)]
@@ -76,6 +97,11 @@ impl UsageTable {
             for rows in sums.chunks(ROWS) {
                 add(&mut transaction, minute, rows).await?;
             }
+            let uses: Vec<TokenUse> =
+                last_uses(&batch.records, end.min(clock::now_us())).into_values().collect();
+            for rows in uses.chunks(ROWS) {
+                note_uses(&mut transaction, rows).await?;
+            }
             transaction.commit().await?;
             return Ok(batch.sequence);
         }
@@ -88,27 +114,32 @@ impl UsageTable {
     }
 
     /// Sums, those with the most calls first.
-    pub async fn query(&self, query: &UsageQuery) -> sqlx::Result<Vec<UsageRecord>> {
-        sqlx::query(
+    pub async fn query(&self, query: &UsageQuery) -> Result<Vec<UsageRecord>, StoreError> {
+        let sql = format!(
             "SELECT server, token, method, target, outcome, CAST(SUM(calls) AS BIGINT) AS calls, \
              CAST(SUM(duration_us) AS BIGINT) AS duration_us, \
              CAST(SUM(request_bytes) AS BIGINT) AS request_bytes, \
              CAST(SUM(response_bytes) AS BIGINT) AS response_bytes \
              FROM usage_sums WHERE minute_us >= $1 AND minute_us < $2 \
-             AND ($3 = '' OR server = $3) AND ($4 = '' OR token = $4) \
+             AND ($3 = '' OR server = $3) AND ($4 = '' OR token = $4){} \
              GROUP BY server, token, method, target, outcome \
              ORDER BY SUM(calls) DESC, server, token, method, target, outcome LIMIT $5",
-        )
-        .bind(query.start_us.div_euclid(MINUTE_US) * MINUTE_US)
-        .bind(query.end_us)
-        .bind(query.server.as_str())
-        .bind(query.token.as_str())
-        .bind(query.limit)
-        .fetch_all(self.store.pool())
-        .await?
-        .iter()
-        .map(read)
-        .collect()
+            query.viewer.usage_condition(5)
+        );
+        let select = sqlx::query(AssertSqlSafe(sql))
+            .bind(query.start_us.div_euclid(MINUTE_US) * MINUTE_US)
+            .bind(query.end_us)
+            .bind(query.server.as_str())
+            .bind(query.token.as_str())
+            .bind(query.limit);
+        let select = query.viewer.values().fold(select, |select, value| select.bind(value));
+        let rows = select.fetch_all(self.store.pool()).await?;
+        let records = rows.iter().map(read).collect::<sqlx::Result<Vec<_>>>()?;
+        if query.viewer.sees_everything() {
+            return Ok(records);
+        }
+        let upstreams = self.store.seen(Kind::Upstream, &query.viewer).await?;
+        Ok(without_unseen_targets(records, &upstreams))
     }
 
     /// Forgets what is older than `before_us`, minute by minute, so that the tables do not grow for ever.
@@ -116,6 +147,7 @@ impl UsageTable {
         const OLDEST: &str = "DELETE FROM usage_sums WHERE minute_us < $1 \
                               AND minute_us = (SELECT MIN(minute_us) FROM usage_sums)";
         while self.forget_by(OLDEST, before_us).await? > 0 {}
+        self.forget_by("DELETE FROM last_uses WHERE time_us < $1", before_us).await?;
         self.forget_by("DELETE FROM usage_runs WHERE seen_us < $1", before_us).await.map(drop)
     }
 
@@ -123,6 +155,92 @@ impl UsageTable {
         let _turn = self.store.turn().await;
         Ok(sqlx::query(statement).bind(before_us).execute(self.store.pool()).await?.rows_affected())
     }
+}
+
+/// Says nowhere that calls led to what does not exist for who looks. Those with the most calls first.
+fn without_unseen_targets(mut records: Vec<UsageRecord>, upstreams: &HashSet<String>) -> Vec<UsageRecord> {
+    for record in &mut records {
+        let upstream = names::upstream_id(&record.target).map(names::upstream);
+        if !upstream.is_some_and(|upstream| upstreams.contains(&upstream)) {
+            record.target.clear();
+        }
+    }
+    let mut sums: Vec<_> = summed(&records).into_values().collect();
+    sums.sort_by_key(|sum| std::cmp::Reverse(sum.calls));
+    sums
+}
+
+impl Store {
+    /// When, and from where, each of these tokens (`tokens/{token}`) was last used, if it was within the retention of usage.
+    pub async fn last_uses(&self, tokens: &[&str]) -> Result<Vec<TokenUse>, StoreError> {
+        let mut uses = Vec::new();
+        for tokens in tokens.chunks(ROWS) {
+            let places = values::list(0, tokens.len());
+            let sql =
+                format!("SELECT * FROM last_uses WHERE target = '' AND server = '' AND token IN ({places})");
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for token in tokens {
+                query = query.bind(*token);
+            }
+            for row in &query.fetch_all(self.pool()).await? {
+                uses.push(read_use(row)?);
+            }
+        }
+        Ok(uses)
+    }
+
+    /// When, and from where, a token was last used at each server and for each target, the last ones first.
+    pub async fn last_uses_of(&self, token: &str, limit: i64) -> Result<Vec<TokenUse>, StoreError> {
+        let sql = "SELECT * FROM last_uses WHERE token = $1 AND server <> '' ORDER BY time_us DESC, server, target LIMIT $2";
+        let rows = sqlx::query(sql).bind(token).bind(limit).fetch_all(self.pool()).await?;
+        Ok(rows.iter().map(read_use).collect::<sqlx::Result<_>>()?)
+    }
+}
+
+/// When, and from where, each token of a batch was used: for anything, at each server, and for each target.
+fn last_uses(records: &[UsageRecord], time_us: i64) -> BTreeMap<[&str; 3], TokenUse> {
+    let mut uses = BTreeMap::new();
+    for record in records.iter().filter(|record| !matches!(&*record.token, "" | FOLDED)) {
+        let (token, server, target) = (&*record.token, &*record.server, &*record.target);
+        for key in [[token, "", ""], [token, server, ""], [token, server, target]] {
+            if key.contains(&FOLDED) {
+                continue;
+            }
+            let found: &mut TokenUse = uses.entry(key).or_default();
+            let [token, server, target] = key.map(str::to_owned);
+            let address = Some(&record.last_address).filter(|address| !address.is_empty());
+            let address = address.unwrap_or(&found.address).clone();
+            *found = TokenUse { token, server, target, time_us, address };
+        }
+    }
+    uses
+}
+
+/// Writes down last uses of different keys, in one statement. An older one changes nothing.
+async fn note_uses(connection: &mut AnyConnection, uses: &[TokenUse]) -> sqlx::Result<()> {
+    let sql = format!(
+        "INSERT INTO last_uses (token, server, target, time_us, address) VALUES {} \
+         ON CONFLICT (token, server, target) DO UPDATE SET time_us = excluded.time_us, \
+         address = CASE WHEN excluded.address <> '' THEN excluded.address ELSE last_uses.address END \
+         WHERE last_uses.time_us <= excluded.time_us",
+        values::rows(0, 5, uses.len())
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(uses.len() == ROWS);
+    for TokenUse { token, server, target, time_us, address } in uses {
+        query = query.bind(token.as_str()).bind(server.as_str()).bind(target.as_str());
+        query = query.bind(*time_us).bind(address.as_str());
+    }
+    query.execute(connection).await.map(drop)
+}
+
+fn read_use(row: &AnyRow) -> sqlx::Result<TokenUse> {
+    Ok(TokenUse {
+        token: row.try_get("token")?,
+        server: row.try_get("server")?,
+        target: row.try_get("target")?,
+        time_us: row.try_get("time_us")?,
+        address: row.try_get("address")?,
+    })
 }
 
 /// One record for each key, so that a batch writes each row once.
@@ -203,6 +321,7 @@ fn read(row: &AnyRow) -> sqlx::Result<UsageRecord> {
         duration_us: row.try_get("duration_us")?,
         request_bytes: row.try_get("request_bytes")?,
         response_bytes: row.try_get("response_bytes")?,
+        // Of single calls, and not of sums.
         last_address: String::new(),
     })
 }

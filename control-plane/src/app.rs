@@ -21,7 +21,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tunnel::Tunnels;
 
+use crate::api::Registry;
 use crate::api::bodies::RequestBodies;
+use crate::api::proofs::TransportRule;
 use crate::auth::admin::AdminToken;
 use crate::auth::credential::EdgeCredentials;
 use crate::auth::keys::Signer;
@@ -40,6 +42,7 @@ use crate::snapshot::Publisher;
 use crate::store::edges::Edges;
 use crate::store::keys::{Keys, Purpose};
 use crate::store::leases::Leases;
+use crate::store::quotas::Quotas;
 use crate::store::replicas::{ReplicaRow, Replicas};
 use crate::store::usage::UsageTable;
 use crate::store::{self, Store};
@@ -57,8 +60,10 @@ const MASTER_KEY: &str = "master.key";
 pub struct Running {
     /// The address it listens on.
     pub addr: SocketAddr,
-    /// The bearer of administrators.
+    /// The bearer of administrators. Empty: it is switched off.
     pub admin_token: SecretString,
+    /// The secret of the link by which somebody becomes the first administrator, where this start made one.
+    pub setup_link: Option<SecretString>,
     enrollment: Enrollment,
     /// The join tokens that end with this process.
     join_tokens: Vec<String>,
@@ -92,10 +97,19 @@ struct Parts {
     usage: UsageTable,
     usage_service: Usage,
     tunnels: Arc<Tunnels>,
+    /// Where replicas agree on what is shared, if they do.
+    redis: Option<redis::Client>,
     sync: CatalogueSync,
     connections: Connections,
     bodies: RequestBodies,
+    sign_in: SignIn,
     drain: CancellationToken,
+}
+
+/// How people may send what proves who they are.
+struct SignIn {
+    transport: TransportRule,
+    takes_basic: bool,
 }
 
 /// Starts a control plane on the address that `config` says.
@@ -129,6 +143,10 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let (store, vault, signer) = (parts.store.clone(), parts.vault.clone(), parts.signer.clone());
     let publisher = Publisher::start(store, vault, signer, trust, roster.siblings()).await?;
     let stop = CancellationToken::new();
+    let setup_link = match config.sign_in.makes_setup_link {
+        true => Registry::setup_link(&parts.store, parts.admin.is_off()).await?,
+        false => None,
+    };
     let names = AllowedNames::new(addr, &config.hosts.allowed_hosts, &[]).with_ip_literals();
     let router =
         services::router(&parts, &publisher)?.layer(from_fn_with_state(Arc::new(names), http::check_names));
@@ -147,6 +165,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     Ok(Running {
         addr,
         admin_token: parts.admin.expose().into(),
+        setup_link: setup_link.map(SecretString::from),
         enrollment: parts.enrollment,
         join_tokens: Vec::new(),
         replica: parts.replica,
@@ -256,10 +275,19 @@ async fn parts(config: &Config, addr: SocketAddr) -> anyhow::Result<Parts> {
             usize::from(config.sync_concurrency),
         ),
         tunnels,
+        redis: config.redis_url.as_ref().and_then(|url| redis::Client::open(url.expose_secret()).ok()),
         connections: config.limits.connections.connections(),
         bodies: RequestBodies {
             budget: Arc::new(BodyBudget::new(config.limits.max_body_memory_bytes)),
             timeout: config.limits.body_timeout,
+        },
+        sign_in: SignIn {
+            transport: TransportRule {
+                is_tls: config.tls.tls_cert.is_some(),
+                allows_plain: config.sign_in.insecure_sign_in,
+                balancers: config.limits.connections.balancer_addresses.clone(),
+            },
+            takes_basic: config.sign_in.basic_auth,
         },
         drain: CancellationToken::new(),
         edges,
@@ -302,6 +330,7 @@ fn background(
         signer: parts.signer.clone(),
         edges: parts.edges.clone(),
         usage: parts.usage.clone(),
+        quotas: Quotas::new(&parts.store),
         signing: days(config.keys.signing_key_rotation),
         sealing: days(config.keys.sealing_key_rotation),
         retention: days(config.usage_retention),

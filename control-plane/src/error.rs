@@ -7,8 +7,10 @@ use std::time::Duration;
 use inbound::LineLimit;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+use trunkline::common::v1::Permission;
 
 use crate::domain::{Kind, Violations};
+use crate::rights::permission_set;
 use crate::store::{StoreError, is_unusable};
 use crate::sync::RefreshError;
 
@@ -91,6 +93,26 @@ impl Error {
     pub fn not_found(kind: Kind, name: &str) -> Self {
         Self::new(Code::NotFound, "RESOURCE_NOT_FOUND", format!("{name} does not exist"))
             .with("kind", kind.as_str())
+            .with("name", name)
+    }
+
+    /// The caller lacks a permission.
+    pub fn lacks(permission: Permission) -> Self {
+        let needed = permission_set::name(permission);
+        Self::new(
+            Code::PermissionDenied,
+            "PERMISSION_DENIED",
+            format!("this takes {needed}, which the caller does not have"),
+        )
+        .with("permission", needed)
+    }
+
+    /// The caller sees a resource, and may not do this to it.
+    pub fn denied(permission: Permission, name: &str) -> Self {
+        let needed = permission_set::name(permission);
+        let text = format!("{name} is not yours to change: that takes {needed}, as its owner or in its team");
+        Self::new(Code::PermissionDenied, "PERMISSION_DENIED", text)
+            .with("permission", needed)
             .with("name", name)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! In reading order: `api` speaks, `domain` decides, `store` remembers; `snapshot` projects what is stored
 //! for edges, `discovery` publishes it; `sync` asks upstreams for their catalogues,
-//! through `tunnels` those that cannot be dialled; `auth` is proof.
+//! through `tunnels` those that cannot be dialled; `rights` is what somebody may do, `auth` is proof.
 //! `app` wires them, and nobody imports `app`.
 
 pub mod api;
@@ -17,6 +17,7 @@ pub mod error;
 mod importers;
 mod listener;
 pub mod observe;
+pub mod rights;
 pub mod snapshot;
 pub mod store;
 pub mod sync;

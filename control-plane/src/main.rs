@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_control_plane::{app, config::Config, observe};
 
@@ -30,6 +31,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         () = stop.wait() => return Ok(()),
     };
     tracing::info!(address = %running.addr, "control plane is ready");
+    if let Some(link) = &running.setup_link {
+        // Here and nowhere else: it is stored as a hash.
+        eprintln!(
+            "no administrator exists yet: become the first with `mcpctl login --link {} --email YOUR@EMAIL` within 24 hours",
+            link.expose_secret()
+        );
+    }
     loop {
         tokio::select! {
             () = stop.wait() => break,

@@ -1,71 +1,135 @@
 //! The authenticator in front of every rpc, over gRPC and JSON alike: finds the [`Caller`] by the credential that the
 //! contract declares for the rpc. It runs before anything else, so that a stranger cannot learn what exists.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use inbound::{ConnectionHandle, ConnectionHolder, Framing, Guarded, PublicRequest};
 use tonic::Code;
 
 use super::bodies::{RequestBodies, too_many_connections, too_many_public_requests};
+use super::credentials::Credentials;
 use super::json;
 use super::permissions::{Needs, Permissions, Undeclared};
-use crate::auth::admin::AdminToken;
+use super::proofs::{TransportRule, denied};
+use crate::auth::api_key;
 use crate::auth::caller::Caller;
 use crate::auth::rights::Rights;
 use crate::discovery::authenticate::EdgeAuthenticator;
 use crate::domain::reflect;
 use crate::error::Error;
 
+/// All that is left to those who must choose another password first.
+const BEFORE_CHANGE: [&str; 3] = [
+    "/trunkline.identity.v1.SessionService/ChangePassword",
+    "/trunkline.identity.v1.SessionService/SignOut",
+    "/trunkline.identity.v1.SessionService/GetCaller",
+];
+
 /// The credentials that the authenticator accepts, and the rpcs that take each.
 #[derive(Debug)]
 pub struct Authenticator {
     permissions: Permissions,
-    admin: AdminToken,
+    credentials: Arc<Credentials>,
     edges: EdgeAuthenticator,
     bodies: RequestBodies,
+    basic: Option<TransportRule>,
 }
 
 impl Authenticator {
-    /// Reads the permissions that the contract declares. Fails where an rpc declares none.
+    /// Reads the permissions that the contract declares. Fails where an rpc declares none. `basic`: where API keys are taken as
+    /// passwords of HTTP Basic, if anywhere.
     pub fn new(
-        admin: AdminToken,
+        credentials: Arc<Credentials>,
         edges: EdgeAuthenticator,
         bodies: RequestBodies,
+        basic: Option<TransportRule>,
     ) -> Result<Self, Undeclared> {
-        Ok(Self { permissions: Permissions::read(reflect::pool())?, admin, edges, bodies })
+        Ok(Self { permissions: Permissions::read(reflect::pool())?, credentials, edges, bodies, basic })
     }
 
     fn framing(&self, path: &str) -> Framing {
         if self.permissions.is_client_streaming(path) { Framing::GrpcMessages } else { Framing::Whole }
     }
 
-    async fn caller(&self, path: &str, bearer: Option<&str>) -> Result<Caller, Error> {
-        match self.permissions.needs(path) {
+    async fn caller(&self, head: &Head) -> Result<Caller, Error> {
+        match self.permissions.needs(&head.path) {
             Needs::Nothing => Ok(Caller::Anonymous),
-            Needs::Edge => self.edges.admit(bearer).await.map(Caller::Edge),
-            Needs::Principal | Needs::Permission(_) if bearer.is_some_and(|bearer| self.admin.matches(bearer)) => {
-                Ok(Caller::Principal(Rights::administrator()))
-            }
-            Needs::Principal | Needs::Permission(_) => {
-                Err(not_the_administrator(bearer.is_some_and(|bearer| !bearer.is_empty())))
+            Needs::Edge => self.edges.admit(head.bearer()).await.map(Caller::Edge),
+            needs => {
+                let key = head.basic(self.basic.as_ref())?;
+                let rights = self.credentials.rights(key.as_deref().or(head.bearer()), head.address).await?;
+                check(&head.path, needs, &rights)?;
+                Ok(Caller::Principal(rights))
             }
         }
     }
 }
 
-fn not_the_administrator(has_bearer: bool) -> Error {
-    let (reason, text) = match has_bearer {
-        true => ("ADMIN_INVALID", "the bearer is not the administrator's token of this control plane"),
-        false => {
-            ("ADMIN_REQUIRED", "the administrator's token is required: send it as `authorization: Bearer`")
+/// Refuses what somebody may not do, whatever it is about.
+fn check(path: &str, needs: Needs, rights: &Rights) -> Result<(), Error> {
+    if rights.must_change_password && !BEFORE_CHANGE.contains(&path) {
+        let text = "another password must be chosen before anything else; run `mcpctl login` to choose one";
+        return Err(Error::new(Code::PermissionDenied, "MUST_CHANGE_PASSWORD", text));
+    }
+    match needs {
+        Needs::Permission(permission) if !rights.holds(permission) => Err(denied(permission, "")),
+        _ => Ok(()),
+    }
+}
+
+/// What is looked at of a request before it is passed on.
+struct Head {
+    path: String,
+    /// Scheme and credential.
+    authorization: Option<(String, String)>,
+    address: Option<IpAddr>,
+    headers: HeaderMap,
+}
+
+impl Head {
+    fn of(request: &Request) -> Self {
+        let sent = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let sent = sent.and_then(|value| value.split_once(' '));
+        Self {
+            path: request.uri().path().to_owned(),
+            authorization: sent.map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest.trim().to_owned())),
+            address: request.extensions().get::<ConnectionHandle>().map(ConnectionHandle::address),
+            headers: request.headers().clone(),
         }
-    };
-    Error::new(Code::Unauthenticated, reason, text)
+    }
+
+    fn bearer(&self) -> Option<&str> {
+        let sent = self.authorization.as_ref().filter(|(scheme, _)| scheme == "bearer");
+        sent.map(|(_, bearer)| bearer.as_str())
+    }
+
+    /// The API key that came as the password of HTTP Basic, where that is taken. Its user name says nothing.
+    fn basic(&self, rule: Option<&TransportRule>) -> Result<Option<String>, Error> {
+        let sent = self.authorization.as_ref().filter(|(scheme, _)| scheme == "basic");
+        let (Some(rule), Some((_, sent))) = (rule, sent) else { return Ok(None) };
+        if !rule.is_secure(self.address, &self.headers) {
+            let text = "HTTP Basic is taken over TLS or from this machine only";
+            return Err(Error::new(Code::PermissionDenied, "BASIC_NOT_HERE", text));
+        }
+        let text = STANDARD.decode(sent).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let key = text.as_deref().and_then(|text| text.split_once(':')).map(|(_, password)| password);
+        match key.filter(|key| key.starts_with(api_key::PREFIX)) {
+            Some(key) => Ok(Some(key.to_owned())),
+            None => {
+                let text = "the password of HTTP Basic must be an API key; the user name may be anything";
+                Err(Error::new(Code::Unauthenticated, "API_KEY_INVALID", text))
+            }
+        }
+    }
 }
 
 /// A layer for `axum::middleware::from_fn_with_state`: passes on the calls of those who may make them, with bounds on their
@@ -75,13 +139,12 @@ pub async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    let path = request.uri().path().to_owned();
-    let bearer = bearer(&request).map(str::to_owned);
-    let admitted = authenticator.caller(&path, bearer.as_deref()).await;
+    let head = Head::of(&request);
+    let admitted = authenticator.caller(&head).await;
     let admitted = admitted.and_then(|caller| Ok((begin(&request, &caller)?, caller)));
     match admitted {
         Ok((public_request, caller)) => {
-            let framing = authenticator.framing(&path);
+            let framing = authenticator.framing(&head.path);
             let (mut request, _reservation) = authenticator.bodies.bound(request, &caller, framing);
             request.extensions_mut().insert(caller);
             let response = next.run(request).await;
@@ -105,15 +168,11 @@ fn begin(request: &Request, caller: &Caller) -> Result<Option<PublicRequest>, Er
     Ok(None)
 }
 
-/// Whom a connection counts for. Whatever other credentials hold, edges and people find one.
+/// Whom a connection counts for. Whatever other credentials hold, edges and the administrator's bearer find one.
 fn holder(caller: &Caller) -> ConnectionHolder<Option<&str>> {
     match caller {
         Caller::Edge(claims) => ConnectionHolder::kept(Some(&claims.sub)),
+        Caller::Principal(rights) if !rights.uid.is_empty() => ConnectionHolder::new(Some(&rights.uid)),
         Caller::Principal(_) | Caller::Anonymous => ConnectionHolder::kept(None),
     }
-}
-
-fn bearer(request: &Request) -> Option<&str> {
-    let (scheme, bearer) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(bearer.trim())
 }

@@ -15,12 +15,25 @@ use inbound::{
     TooManyConnections,
 };
 use tonic::{Code, Status};
+use trunkline::common::v1::Permission;
 
 use crate::auth::caller::Caller;
+use crate::auth::rights::Rights;
 use crate::error::Error;
 
-/// The largest message of an administrator, who may apply a whole registry in one.
+/// The largest message of who may change something, and so may apply a whole registry in one.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// The largest message of who may only ask.
+const MAX_QUESTION_BYTES: usize = 1 << 20;
+/// Permissions by which something is changed that people write in files.
+const WRITES: [Permission; 6] = [
+    Permission::UpstreamsWrite,
+    Permission::ServersWrite,
+    Permission::TokensIssue,
+    Permission::PeopleWrite,
+    Permission::TeamsWrite,
+    Permission::RolesWrite,
+];
 /// The largest message of an edge. Decoded, it can take many times as much.
 pub const MAX_EDGE_MESSAGE_BYTES: usize = delta::MAX_REQUEST_BYTES;
 /// What may surround a message in a body.
@@ -43,6 +56,7 @@ pub struct RequestBodies {
 #[derive(Hash)]
 enum Holder<'a> {
     Administrator,
+    Principal(&'a str),
     Edge(&'a str),
     Address(IpAddr),
 }
@@ -59,7 +73,7 @@ impl RequestBodies {
         let connection = request.extensions().get::<ConnectionHandle>();
         let address = connection.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), ConnectionHandle::subscriber);
         let (holder, framing, max_bytes) = match caller {
-            Caller::Principal(_) => (Holder::Administrator, framing, MAX_MESSAGE_BYTES + FRAMING),
+            Caller::Principal(rights) => (principal(rights), framing, max_bytes(rights) + FRAMING),
             Caller::Edge(claims) => (Holder::Edge(&claims.sub), framing, MAX_EDGE_MESSAGE_BYTES + FRAMING),
             // A stream of messages, too, is to be complete in time.
             Caller::Anonymous => (Holder::Address(address), Framing::Whole, MAX_PUBLIC_BYTES),
@@ -70,6 +84,15 @@ impl RequestBodies {
         let bound = |body| Body::new(BoundedBody::new(body, limits, reservation).map_err(status));
         (request.map(bound), kept)
     }
+}
+
+fn principal(rights: &Rights) -> Holder<'_> {
+    if rights.uid.is_empty() { Holder::Administrator } else { Holder::Principal(&rights.uid) }
+}
+
+fn max_bytes(rights: &Rights) -> usize {
+    let writes = WRITES.iter().any(|permission| rights.holds(*permission));
+    if writes { MAX_MESSAGE_BYTES } else { MAX_QUESTION_BYTES }
 }
 
 /// The error of a caller who has too many requests in progress without having authenticated.

@@ -16,6 +16,7 @@ use trunkline::admin::v1::{
 
 use super::Registry;
 use super::prune::{Prune, check_sets};
+use super::rpc::Call;
 use super::surroundings::Known;
 use super::write::{DELETE_REFERRERS_FIRST, Write, check_etag, check_uid};
 use crate::clock;
@@ -35,8 +36,10 @@ impl BulkService for Registry {
         &self,
         request: Request<ExportResourcesRequest>,
     ) -> Result<Response<Self::ExportResourcesStream>, Status> {
-        let kinds = kinds(&request.into_inner().kinds)?;
-        let (revision, mut rows) = self.store().all().await.map_err(Error::from)?;
+        let call = Call::of(self, &request);
+        let kinds = kinds(&call, &request.into_inner().kinds)?;
+        let (revision, rows) = self.store().all().await.map_err(Error::from)?;
+        let mut rows = seen(&call, rows);
         rows.retain(|row| kinds.contains(&row.kind));
         rows.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
         let (left_out, rows) = part_ended(rows)?;
@@ -53,21 +56,25 @@ impl BulkService for Registry {
         &self,
         request: Request<ApplyResourcesRequest>,
     ) -> Result<Response<ApplyResourcesResponse>, Status> {
-        Ok(Response::new(self.apply(request.into_inner()).await?))
+        let call = Call::of(self, &request);
+        Ok(Response::new(call.apply(request.into_inner()).await?))
     }
 
     async fn delete_resources(
         &self,
         request: Request<DeleteResourcesRequest>,
     ) -> Result<Response<DeleteResourcesResponse>, Status> {
-        Ok(Response::new(self.delete_many(request.into_inner()).await?))
+        let call = Call::of(self, &request);
+        Ok(Response::new(call.delete_many(request.into_inner()).await?))
     }
 
     async fn list_apply_sets(
         &self,
-        _: Request<ListApplySetsRequest>,
+        request: Request<ListApplySetsRequest>,
     ) -> Result<Response<ListApplySetsResponse>, Status> {
-        let sets = self.store().apply_sets().await.map_err(Error::from)?.into_iter();
+        let call = Call::of(self, &request);
+        let kinds = call.readable(Kind::ALL);
+        let sets = self.store().apply_sets(&kinds, &call.viewer()).await.map_err(Error::from)?.into_iter();
         let apply_sets = sets.map(|set| ApplySet {
             name: set.name,
             count: set.count,
@@ -77,10 +84,11 @@ impl BulkService for Registry {
     }
 }
 
-impl Registry {
+impl Call<'_> {
     async fn apply(&self, request: ApplyResourcesRequest) -> Result<ApplyResourcesResponse, Error> {
         let set = if request.apply_set.is_empty() { DEFAULT_SET } else { &request.apply_set };
         check_request(&request.manifests, set)?;
+        self.check_may_write_kinds(request.manifests.iter().filter_map(kind_and_name).map(|(kind, _)| kind))?;
         let set = Membership { name: set, take_over: request.take_over };
         let before = self.known_of_all().await?;
         let mut write = Write::begin(self).await?;
@@ -147,7 +155,7 @@ impl Write<'_> {
         prefix: &str,
     ) -> Result<Change, Error> {
         let name = message.name().to_owned();
-        let old = self.tx.get(K::KIND, &name).await?;
+        let old = self.look_to_write(K::KIND, &name, prefix).await?;
         let uid = message.meta().map(|meta| meta.uid.clone()).unwrap_or_default();
         let etag = self.etag_of(&message, old.as_ref()).await?;
         let next = match &old {
@@ -203,6 +211,7 @@ impl Write<'_> {
         self.referrer_advice = DELETE_REFERRERS_FIRST;
         let mut changes = Vec::new();
         for row in rows {
+            self.check_may_write(row).await?;
             changes.push(Change {
                 name: row.name.clone(),
                 action: ChangeAction::Deleted.into(),
@@ -253,9 +262,25 @@ fn part_ended(rows: Vec<Row>) -> Result<(Vec<String>, Vec<Row>), Error> {
     Ok((ended, others))
 }
 
-fn kinds(words: &[String]) -> Result<Vec<Kind>, Error> {
+/// The rows that exist for the caller. What is under an upstream is in the same list as that.
+fn seen(call: &Call<'_>, mut rows: Vec<Row>) -> Vec<Row> {
+    if call.caller.sees_all() {
+        return rows;
+    }
+    let upstreams = rows.iter().filter(|row| row.kind == Kind::Upstream && call.caller.sees(&row.ownership));
+    let upstreams: HashSet<String> = upstreams.map(|row| row.name.clone()).collect();
+    rows.retain(|row| match row.parent() {
+        "" => call.caller.sees(&row.ownership),
+        upstream => upstreams.contains(upstream),
+    });
+    rows
+}
+
+/// The kinds that are asked for, which the caller may read; where none is, those that they may read.
+fn kinds(call: &Call<'_>, words: &[String]) -> Result<Vec<Kind>, Error> {
     if words.is_empty() {
-        return Ok(vec![Kind::Upstream, Kind::Server, Kind::Token]);
+        let exported: Vec<_> = Kind::ALL.iter().copied().filter(|kind| !kind.in_catalogue()).collect();
+        return Ok(call.readable(&exported));
     }
     let mut violations = Violations::default();
     let mut kinds = Vec::new();
@@ -269,7 +294,13 @@ fn kinds(words: &[String]) -> Result<Vec<Kind>, Error> {
             }
         }
     }
-    if violations.is_empty() { Ok(kinds) } else { Err(Error::invalid(violations)) }
+    if !violations.is_empty() {
+        return Err(Error::invalid(violations));
+    }
+    match kinds.iter().find(|kind| !call.caller.holds(kind.read())) {
+        None => Ok(kinds),
+        Some(kind) => Err(Error::lacks(kind.read())),
+    }
 }
 
 fn kind_and_name(manifest: &Manifest) -> Option<(Kind, &str)> {
@@ -279,7 +310,7 @@ fn kind_and_name(manifest: &Manifest) -> Option<(Kind, &str)> {
 macro_rules! by_kind {
     ($($(#[$doc:meta])* $kind:ident {
         package: $package:ident, collection: $collection:literal, under_upstream: $under_upstream:literal,
-        manifest: $variant:ident $field:literal,
+        manifest: $variant:ident $field:literal, read: $read:ident, write: $write:ident,
         output_only: [$($output_only:ident),*],
     })*) => {
         impl Write<'_> {

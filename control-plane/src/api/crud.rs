@@ -1,9 +1,9 @@
-//! Get, create, update and delete for any kind of resource.
+//! Get, create, update and delete for any kind of resource, as far as it exists for the caller and they may do so.
 
 use prost_types::FieldMask;
-use tonic::Code;
 
-use super::Registry;
+use super::guard::{Found, taken};
+use super::rpc::Call;
 use super::write::{Write, check_etag, new_name};
 use crate::domain::{Kind, KindRules, Violations, mask, names};
 use crate::error::Error;
@@ -40,11 +40,16 @@ pub(super) struct Delete<'a> {
     pub(super) validate_only: bool,
 }
 
-impl Registry {
+impl Call<'_> {
     pub(super) async fn get<K: KindRules>(&self, name: &str) -> Result<K, Error> {
         check_name(K::KIND, name)?;
-        let row = self.store().get(K::KIND, name).await?.ok_or_else(|| Error::not_found(K::KIND, name))?;
-        self.present(&row).await
+        self.present(&self.find(K::KIND, name).await?).await
+    }
+
+    /// What the caller may change, too.
+    pub(super) async fn get_to_write<K: KindRules>(&self, name: &str) -> Result<K, Error> {
+        check_name(K::KIND, name)?;
+        self.present(&self.find_to(K::KIND.write(), K::KIND, name).await?).await
     }
 
     pub(super) async fn create<K: KindRules>(&self, create: Create<'_, K>) -> Result<K, Error> {
@@ -67,10 +72,9 @@ impl Registry {
         message.set_name(name.clone());
         message.take_status();
         let mut write = Write::begin(self).await?;
+        write.check_parent(K::KIND, &name, &format!("{field}.")).await?;
         if write.tx.get(K::KIND, &name).await?.is_some() {
-            return Err(Error::new(Code::AlreadyExists, RESOURCE_EXISTS, format!("{name} already exists"))
-                .with("kind", K::KIND.as_str())
-                .with("name", name));
+            return Err(taken(K::KIND, &name));
         }
         let row = write.put(message, None, None, &format!("{field}.")).await?;
         Ok((write, row))
@@ -83,17 +87,26 @@ impl Registry {
         let name = patch.name().to_owned();
         let etag = patch.meta().map(|meta| meta.etag.clone()).unwrap_or_default();
         let mut write = Write::begin(self).await?;
-        let old = write.tx.get(K::KIND, &name).await?;
+        let found = write.look(K::KIND, &name).await?;
+        let is_taken = matches!(found, Found::Hidden);
+        let old = found.seen();
+        if let Some(row) = &old {
+            write.check_may_write(row).await?;
+        }
         check_etag(&name, &etag, old.as_ref())?;
         let next = match &old {
             Some(row) => {
                 mask::update(&row.message::<K>()?, &patch, update.mask.as_ref()).map_err(Error::invalid)?
             }
-            None if update.allow_missing => {
+            None if !update.allow_missing => return Err(Error::not_found(K::KIND, &name)),
+            None if is_taken => {
+                write.check_parent(K::KIND, &name, &format!("{field}.")).await?;
+                return Err(taken(K::KIND, &name));
+            }
+            None => {
                 patch.take_status();
                 patch
             }
-            None => return Err(Error::not_found(K::KIND, &name)),
         };
         let row = write.put(next, old.as_ref(), None, &format!("{field}.")).await?;
         let tx = write.finish().await?;
@@ -108,7 +121,8 @@ impl Registry {
         let name = delete.name;
         check_name(K::KIND, name)?;
         let mut write = Write::begin(self).await?;
-        let row = write.tx.get(K::KIND, name).await?.ok_or_else(|| Error::not_found(K::KIND, name))?;
+        let row = write.look(K::KIND, name).await?.seen().ok_or_else(|| Error::not_found(K::KIND, name))?;
+        write.check_may_write(&row).await?;
         check_etag(name, delete.etag, Some(&row))?;
         write.delete(&row, delete.force).await?;
         let tx = write.finish().await?;
@@ -119,7 +133,7 @@ impl Registry {
         Ok(revision)
     }
 
-    /// The message of a row, with what follows from its surroundings.
+    /// The message of a row, with what follows from its surroundings, as far as they exist for the caller.
     pub(super) async fn present<K: KindRules>(&self, row: &Row) -> Result<K, Error> {
         let mut message: K = row.message()?;
         message.evaluate(&self.known::<K>().await?.around());

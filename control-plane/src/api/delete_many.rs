@@ -5,22 +5,24 @@ use std::collections::BTreeSet;
 use tonic::Code;
 use trunkline::admin::v1::{DeleteResourcesRequest, DeleteResourcesResponse};
 
-use super::Registry;
 use super::bulk::MAX_MANIFESTS;
+use super::rpc::Call;
 use super::write::{Write, check_etag};
 use crate::domain::{Kind, Violations, names};
 use crate::error::Error;
 use crate::store::Row;
 
-impl Registry {
+impl Call<'_> {
     pub(super) async fn delete_many(
         &self,
         request: DeleteResourcesRequest,
     ) -> Result<DeleteResourcesResponse, Error> {
         let targets = targets(&request)?;
+        self.check_may_write_kinds(targets.iter().map(|(kind, _)| *kind))?;
         let mut write = Write::begin(self).await?;
         let rows = find(&mut write, &targets).await?;
         for row in &rows {
+            write.check_may_write(row).await?;
             let etag = request.etags.get(&row.name).map(String::as_str).unwrap_or_default();
             check_etag(&row.name, etag, Some(row))?;
         }
@@ -59,7 +61,7 @@ fn targets(request: &DeleteResourcesRequest) -> Result<BTreeSet<(Kind, &str)>, E
 async fn find(write: &mut Write<'_>, targets: &BTreeSet<(Kind, &str)>) -> Result<Vec<Row>, Error> {
     let (mut rows, mut missing) = (Vec::new(), Vec::new());
     for (kind, name) in targets {
-        match write.tx.get(*kind, name).await? {
+        match write.look(*kind, name).await?.seen() {
             Some(row) => rows.push(row),
             None => missing.push((*kind, *name)),
         }

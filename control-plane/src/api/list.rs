@@ -5,6 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message as _;
 
 use super::Registry;
+use super::roles::with_built_in;
+use super::rpc::Call;
 use crate::auth::vault::Sealed;
 use crate::domain::filter::Filter;
 use crate::domain::page::{self, MAX_PAGE_BYTES, Order, PageToken};
@@ -35,8 +37,8 @@ struct Plan {
     page: Page,
 }
 
-impl Registry {
-    /// A page, and the token of the next one; empty at the end.
+impl Call<'_> {
+    /// A page of what exists for the caller, and the token of the next one; empty at the end.
     pub(super) async fn list<K: KindRules>(&self, list: &List<'_>) -> Result<(Vec<K>, String), Error> {
         let mut plan = self.plan::<K>(list)?;
         let known = self.known::<K>().await?;
@@ -45,8 +47,10 @@ impl Registry {
         let (mut found, mut bytes) = (Vec::new(), 0);
         let mut last: Option<(i64, String)> = None;
         loop {
-            let rows = self.store().page(&plan.page).await?;
-            for row in &rows {
+            let rows = self.registry.store().page(&plan.page).await?;
+            let read = rows.last().filter(|_| rows.len() as i64 == plan.page.limit);
+            let read = read.map(|row| place(plan.page.order, row));
+            for row in &with_built_in(&plan.page, rows) {
                 let mut message: K = row.message()?;
                 if evaluate_first {
                     message.evaluate(&known.around());
@@ -61,17 +65,15 @@ impl Registry {
                 if let Some((value, name)) = &last
                     && (found.len() == plan.size || bytes + size > MAX_PAGE_BYTES)
                 {
-                    return Ok((found, self.seal(plan.query_hash, *value, name)?));
+                    return Ok((found, self.registry.seal(plan.query_hash, *value, name)?));
                 }
                 bytes += size;
                 last = Some(place(plan.page.order, row));
                 found.push(message);
             }
-            match rows.last() {
-                Some(row) if rows.len() as i64 == plan.page.limit => {
-                    plan.page.after = Some(place(plan.page.order, row))
-                }
-                _ => return Ok((found, String::new())),
+            match read {
+                Some(place) => plan.page.after = Some(place),
+                None => return Ok((found, String::new())),
             }
         }
     }
@@ -83,10 +85,15 @@ impl Registry {
         let filter = Filter::parse(list.filter, &reflect::descriptor::<K>())
             .map_err(|wrong| violations.extend_under("", wrong));
         let parent = parent(list.parent).map_err(|error| violations.add("parent", error));
-        let query_hash =
-            page::query_hash(K::KIND, list.parent.unwrap_or_default(), list.filter, list.order_by);
-        let after =
-            self.open(list.page_token, &query_hash).map_err(|error| violations.add("page_token", error));
+        let query_hash = page::query_hash(
+            K::KIND,
+            list.parent.unwrap_or_default(),
+            list.filter,
+            list.order_by,
+            &self.caller.uid,
+        );
+        let after = self.registry.open(list.page_token, &query_hash);
+        let after = after.map_err(|error| violations.add("page_token", error));
         let (Ok(size), Ok((order, descending)), Ok(filter), Ok(parent), Ok(after)) =
             (size, order, filter, parent, after)
         else {
@@ -95,17 +102,20 @@ impl Registry {
         // One more than a page shows whether there is another; a filter may need to look at many.
         let limit = if filter.is_empty() { i64::try_from(size + 1).unwrap_or(CHUNK) } else { CHUNK };
         let labels = filter.labels();
-        let page = Page { kind: K::KIND, parent, order, descending, after, labels, limit };
+        let viewer = self.viewer();
+        let page = Page { kind: K::KIND, parent, order, descending, after, viewer, labels, limit };
         Ok(Plan { filter, size, query_hash, page })
     }
+}
 
-    fn seal(&self, query_hash: Vec<u8>, value: i64, name: &str) -> Result<String, Error> {
+impl Registry {
+    pub(super) fn seal(&self, query_hash: Vec<u8>, value: i64, name: &str) -> Result<String, Error> {
         let token = PageToken { query_hash, value, name: name.to_owned() };
         let sealed = self.inner.vault.seal(CONTEXT, &token.encode_to_vec()).map_err(Error::internal)?;
         Ok(URL_SAFE_NO_PAD.encode(sealed.as_bytes()))
     }
 
-    fn open(&self, token: &str, query_hash: &[u8]) -> Result<Option<(i64, String)>, &'static str> {
+    pub(super) fn open(&self, token: &str, query_hash: &[u8]) -> Result<Option<(i64, String)>, &'static str> {
         if token.is_empty() {
             return Ok(None);
         }
@@ -115,7 +125,7 @@ impl Registry {
         let token = PageToken::decode(plain.as_slice()).map_err(|_| foreign)?;
         if token.query_hash != query_hash {
             return Err(
-                "belongs to another request: parent, filter and order_by must be the same for all pages",
+                "belongs to another request: caller, parent, filter and order_by must be the same for all pages",
             );
         }
         Ok(Some((token.value, token.name)))
@@ -141,7 +151,8 @@ fn passes<K: KindRules>(filter: &Filter, message: &K) -> bool {
     filter.matches(&reflect::dynamic(message), &texts)
 }
 
-fn place(order: Order, row: &Row) -> (i64, String) {
+/// Where a row stands in an order.
+pub(super) fn place(order: Order, row: &Row) -> (i64, String) {
     let value = match order {
         Order::Name => 0,
         Order::Revision => row.revision,

@@ -1,33 +1,49 @@
 //! The control plane's API: each file decodes, acts and encodes for one package or concern.
 //!
 //! Everything about resources goes through one generic path ([`crud`], [`write`]); the files named after
-//! services are thin. It must not know how upstreams are probed, nor what edges are sent.
+//! services are thin. It must not know how upstreams are probed, nor how what edges are sent is made.
 
+mod api_keys;
 pub mod authenticate;
+mod belongings;
 pub mod bodies;
 mod bulk;
 mod catalogue;
+pub mod credentials;
 mod crud;
 pub mod database;
 mod delete_many;
+mod guard;
+mod holders;
 pub mod json;
 mod list;
+mod ownership;
+mod people;
 pub mod permissions;
+mod policy;
+pub mod proofs;
 mod prune;
+mod roles;
 mod rpc;
 mod secrets;
 mod servers;
+mod service_accounts;
+mod sessions;
+mod sign_in;
 mod signing_keys;
 mod standard;
 mod surroundings;
 mod system;
+mod teams;
 mod tokens;
 mod upstreams;
+mod users;
 mod write;
 
 use std::sync::{Arc, Mutex};
 
 use egress::Rule;
+use tokio::sync::watch;
 use tonic::service::RoutesBuilder;
 use trunkline::admin::v1::bulk_service_server::BulkServiceServer;
 
@@ -35,6 +51,7 @@ use crate::auth::keys::Signer;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::auth::vault::Vault;
 use crate::clock;
+use crate::snapshot::content::Snapshot;
 use crate::store::Store;
 use crate::sync::CatalogueSync;
 
@@ -45,6 +62,8 @@ pub const MAX_REQUEST_BYTES: usize = 32 << 20;
 #[derive(Clone, Debug)]
 pub struct Registry {
     inner: Arc<Inner>,
+    /// What edges are sent.
+    snapshots: watch::Receiver<Arc<Snapshot>>,
 }
 
 #[derive(Debug)]
@@ -56,7 +75,9 @@ struct Inner {
     sync: CatalogueSync,
     catalogue: Mutex<Arc<catalogue::CatalogueAtRevision>>,
     upstream_states: surroundings::SeenStates,
+    people: surroundings::SeenPeople,
     run: ReplicaRun,
+    proofs: proofs::Proofs,
 }
 
 /// This run of this process.
@@ -75,6 +96,7 @@ impl Registry {
         signer: Arc<Signer>,
         sync: CatalogueSync,
         replica: String,
+        proofs: proofs::Proofs,
     ) -> Self {
         let tunnels = TunnelCredentials::new(signer.clone());
         let inner = Inner {
@@ -85,9 +107,16 @@ impl Registry {
             sync,
             catalogue: Mutex::default(),
             upstream_states: surroundings::SeenStates::default(),
+            people: surroundings::SeenPeople::default(),
             run: ReplicaRun { replica, start_us: clock::now_us() },
+            proofs,
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), snapshots: watch::channel(Arc::default()).1 }
+    }
+
+    /// Decides who may do what by these snapshots. Without them there is nothing that anybody may do.
+    pub fn with_snapshots(self, snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
+        Self { snapshots, ..self }
     }
 
     /// Adds the services to those of others.

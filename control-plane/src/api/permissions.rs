@@ -111,7 +111,8 @@ fn access(contract: &DescriptorPool, method: &MethodDescriptor) -> Access {
     declared.unwrap_or(Access::Unspecified)
 }
 
-fn permission(contract: &DescriptorPool, method: &MethodDescriptor) -> Permission {
+/// The permission that an rpc declares.
+pub(super) fn permission(contract: &DescriptorPool, method: &MethodDescriptor) -> Permission {
     let declared = option(contract, PERMISSION, method).and_then(|number| Permission::try_from(number).ok());
     declared.unwrap_or(Permission::Unspecified)
 }
@@ -131,7 +132,10 @@ mod tests {
     fn every_rpc_declares_its_access() {
         let permissions = Permissions::read(pool()).unwrap();
         let count = |wanted| permissions.needs.values().filter(|needs| **needs == wanted).count();
-        assert_eq!((count(Needs::Edge), count(Needs::Nothing), count(Needs::Principal)), (4, OPEN.len() + 3, 7));
+        assert_eq!(
+            (count(Needs::Edge), count(Needs::Nothing), count(Needs::Principal)),
+            (4, OPEN.len() + 3, 7)
+        );
     }
 
     #[test]

@@ -38,7 +38,13 @@ impl<'a> Prune<'a> {
             violations.add("manifests", text);
             return Err(Error::broken(Code::InvalidArgument, "PRUNE_WITHOUT_RESOURCES", violations));
         }
-        let members = write.tx.applied_with(set).await?;
+        let mut members = Vec::new();
+        for row in write.tx.applied_with(set).await? {
+            // What does not exist for the caller is no part of their set.
+            if write.sees(&row).await? {
+                members.push(row);
+            }
+        }
         let only = request.prune_only.iter().map(String::as_str).collect();
         Ok(Some(Self { set, members, force: request.force, only }))
     }

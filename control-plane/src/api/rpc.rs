@@ -87,6 +87,24 @@ unary_services! {
     registry ResourceService { GetResource ListResources CreateResource UpdateResource DeleteResource }
     registry PromptService { GetPrompt ListPrompts CreatePrompt UpdatePrompt DeletePrompt }
     identity TokenService { GetToken ListTokens CreateToken UpdateToken DeleteToken RevokeToken }
+    identity TeamService {
+        GetTeam ListTeams CreateTeam UpdateTeam DeleteTeam AddMember InviteMember RemoveMember ListMembers
+    }
+    identity RoleService {
+        GetRole ListRoles CreateRole UpdateRole DeleteRole BindRole UnbindRole ListPermissions
+    }
+    identity SessionService {
+        SignIn RedeemLink SignOut GetCaller ChangePassword ListSessions RevokeSession CreateAccessBearer
+        CreateSignInLink
+    }
+    identity UserService {
+        GetUser ListUsers CreateUser UpdateUser DeleteUser DisableUser EnableUser ResetPassword
+    }
+    identity ServiceAccountService {
+        GetServiceAccount ListServiceAccounts CreateServiceAccount UpdateServiceAccount DeleteServiceAccount
+        CreateApiKey ListApiKeys RevokeApiKey
+    }
     identity SigningKeyService { ListSigningKeys RotateSigningKey }
+    policy PolicyService { ExplainAccess WhoCan }
     admin SystemService { GetSystem }
 }

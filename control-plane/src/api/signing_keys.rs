@@ -27,7 +27,10 @@ impl Rpc for RotateSigningKeyRequest {
         let mut tx = call.registry.store().write().await?;
         tx.touch();
         let revision = tx.commit().await?;
-        Ok(RotateSigningKeyResponse { signing_key: call.registry.signing_keys().into_iter().next(), revision })
+        Ok(RotateSigningKeyResponse {
+            signing_key: call.registry.signing_keys().into_iter().next(),
+            revision,
+        })
     }
 }
 

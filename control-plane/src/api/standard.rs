@@ -12,7 +12,7 @@ macro_rules! standard {
             type Response = trunkline::$package::v1::[<Get $kind Response>];
 
             async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
-                Ok(Self::Response { $one: Some(call.registry.get(&self.name).await?) })
+                Ok(Self::Response { $one: Some(call.get(&self.name).await?) })
             }
         }
     } };
@@ -28,7 +28,7 @@ macro_rules! standard {
                     filter: &self.filter,
                     order_by: &self.order_by,
                 };
-                let ($many, next_page_token) = call.registry.list(&list).await?;
+                let ($many, next_page_token) = call.list(&list).await?;
                 Ok(Self::Response { $many, next_page_token })
             }
         }
@@ -44,7 +44,7 @@ macro_rules! standard {
                     message: (stringify!($one), self.$one),
                     validate_only: self.validate_only,
                 };
-                Ok(Self::Response { $one: Some(call.registry.create(create).await?) })
+                Ok(Self::Response { $one: Some(call.create(create).await?) })
             }
         }
     } };
@@ -59,7 +59,7 @@ macro_rules! standard {
                     allow_missing: self.allow_missing,
                     validate_only: self.validate_only,
                 };
-                Ok(Self::Response { $one: Some(call.registry.update(update).await?) })
+                Ok(Self::Response { $one: Some(call.update(update).await?) })
             }
         }
     } };
@@ -74,7 +74,7 @@ macro_rules! standard {
                     force: self.force,
                     validate_only: self.validate_only,
                 };
-                let revision = call.registry.delete::<trunkline::$package::v1::$kind>(delete).await?;
+                let revision = call.delete::<trunkline::$package::v1::$kind>(delete).await?;
                 Ok(Self::Response { revision })
             }
         }
@@ -112,3 +112,15 @@ standard!(Delete registry Prompt);
 standard!(Get identity Token token);
 standard!(List identity Token tokens);
 standard!(Delete identity Token);
+
+standard!(Get identity Team team);
+standard!(List identity Team teams);
+standard!(Create identity Team team);
+standard!(Update identity Team team);
+standard!(Delete identity Team);
+
+standard!(Get identity Role role);
+standard!(List identity Role roles);
+standard!(Create identity Role role);
+standard!(Update identity Role role);
+standard!(Delete identity Role);

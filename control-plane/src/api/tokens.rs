@@ -6,7 +6,6 @@ use trunkline::identity::v1::{
     UpdateTokenRequest, UpdateTokenResponse,
 };
 
-use super::Registry;
 use super::crud::{Create, RESOURCE_EXISTS, Update, check_name};
 use super::rpc::{Call, Rpc};
 use super::write::Write;
@@ -25,21 +24,21 @@ impl Rpc for CreateTokenRequest {
             message: ("token", self.token),
             validate_only: self.validate_only,
         };
-        let (mut write, row) = match call.registry.prepare_create(&create).await {
+        let (mut write, row) = match call.prepare_create(&create).await {
             Err(error) if error.reason() == RESOURCE_EXISTS => {
-                return Err(call.registry.taken(error, &format!("tokens/{}", self.token_id)).await);
+                return Err(call.taken(error, &format!("tokens/{}", self.token_id)).await);
             }
             prepared => prepared?,
         };
         check_expiry(&row.message()?, clock::now_us())?;
         if create.validate_only {
             write.finish().await?;
-            let token = Some(call.registry.present(&row).await?);
+            let token = Some(call.present(&row).await?);
             return Ok(CreateTokenResponse { token, bearer: String::new() });
         }
         let (row, bearer) = write.sign(&row).await?;
         write.finish().await?.commit().await?;
-        Ok(CreateTokenResponse { token: Some(call.registry.present(&row).await?), bearer })
+        Ok(CreateTokenResponse { token: Some(call.present(&row).await?), bearer })
     }
 }
 
@@ -69,7 +68,7 @@ impl Rpc for UpdateTokenRequest {
             allow_missing: false,
             validate_only: self.validate_only,
         };
-        Ok(UpdateTokenResponse { token: Some(call.registry.update(update).await?) })
+        Ok(UpdateTokenResponse { token: Some(call.update(update).await?) })
     }
 }
 
@@ -79,8 +78,11 @@ impl Rpc for RevokeTokenRequest {
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let name = self.name;
         check_name(Kind::Token, &name)?;
-        let mut tx = call.registry.store().write().await?;
-        let row = tx.get(Kind::Token, &name).await?.ok_or_else(|| Error::not_found(Kind::Token, &name))?;
+        let mut write = Write::begin(call).await?;
+        let found = write.look(Kind::Token, &name).await?.seen();
+        let row = found.ok_or_else(|| Error::not_found(Kind::Token, &name))?;
+        write.check_may_write(&row).await?;
+        let mut tx = write.finish().await?;
         let mut token: Token = row.message()?;
         // Once is for ever: the time of the first revocation stays.
         token.revoke_time.get_or_insert(clock::timestamp(tx.now_us()));
@@ -88,11 +90,11 @@ impl Rpc for RevokeTokenRequest {
         tx.commit().await?;
         // For who restores a copy of the database from before.
         tracing::info!(token = name, "revoked a token");
-        Ok(RevokeTokenResponse { token: Some(call.registry.present(&row).await?) })
+        Ok(RevokeTokenResponse { token: Some(call.present(&row).await?) })
     }
 }
 
-impl Registry {
+impl Call<'_> {
     /// The error where a token is to be created that exists. One that was revoked is never valid again, whatever is done to it.
     async fn taken(&self, error: Error, name: &str) -> Error {
         match self.get::<Token>(name).await {

@@ -12,7 +12,6 @@ use trunkline::registry::v1::{
     RefreshUpstreamResponse, UpdateUpstreamRequest, UpdateUpstreamResponse, Upstream,
 };
 
-use super::Registry;
 use super::crud::{Create, Update};
 use super::rpc::{Call, Rpc};
 use super::write::check_address;
@@ -35,9 +34,9 @@ impl Rpc for CreateUpstreamRequest {
             message: ("upstream", self.upstream),
             validate_only: self.validate_only,
         };
-        let mut upstream: Upstream = call.registry.create(create).await?;
+        let mut upstream: Upstream = call.create(create).await?;
         if !self.validate_only && !upstream.disabled {
-            upstream = call.registry.import_first(upstream, !self.no_wait).await?;
+            upstream = call.import_first(upstream, !self.no_wait).await?;
         }
         Ok(CreateUpstreamResponse { upstream: Some(upstream) })
     }
@@ -53,7 +52,7 @@ impl Rpc for UpdateUpstreamRequest {
             allow_missing: self.allow_missing,
             validate_only: self.validate_only,
         };
-        let upstream: Upstream = call.registry.update(update).await?;
+        let upstream: Upstream = call.update(update).await?;
         if !self.validate_only {
             call.registry.inner.sync.wake(&upstream.name);
         }
@@ -65,13 +64,13 @@ impl Rpc for RefreshUpstreamRequest {
     type Response = RefreshUpstreamResponse;
 
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
-        let known: Upstream = call.registry.get(&self.name).await?;
+        let known: Upstream = call.get_to_write(&self.name).await?;
         if self.no_wait {
             call.registry.inner.sync.refresh_soon(&self.name).await?;
             return Ok(RefreshUpstreamResponse { upstream: Some(known) });
         }
         call.registry.inner.sync.refresh(&self.name).await?;
-        let upstream = call.registry.get(&self.name).await?;
+        let upstream = call.get(&self.name).await?;
         Ok(RefreshUpstreamResponse { upstream: Some(upstream) })
     }
 }
@@ -83,7 +82,7 @@ impl Rpc for ProbeUpstreamRequest {
         let (upstream, credential) = match self.target {
             None => return Err(Error::field("target", "is required: set `name` or `upstream`")),
             Some(Target::Name(name)) => {
-                let upstream: Upstream = call.registry.get(&name).await?;
+                let upstream: Upstream = call.get_to_write(&name).await?;
                 let credential = call.registry.secret_of(&upstream).await?;
                 (upstream, credential)
             }
@@ -101,7 +100,7 @@ impl Rpc for CreateTunnelCredentialRequest {
 
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let name = self.name;
-        let upstream: Upstream = call.registry.get(&name).await?;
+        let upstream: Upstream = call.get_to_write(&name).await?;
         if !dials_in(&upstream) {
             let text = format!("{name} does not dial in: it is not reached through `tunnel`");
             return Err(
@@ -115,25 +114,26 @@ impl Rpc for CreateTunnelCredentialRequest {
     }
 }
 
-impl Registry {
+impl Call<'_> {
     /// Requests the catalogue of a new upstream, and waits a while for it. That it does not answer is no
     /// error: its status says so.
     async fn import_first(&self, upstream: Upstream, wait: bool) -> Result<Upstream, Error> {
         if !wait {
-            self.inner.sync.wake(&upstream.name);
+            self.registry.inner.sync.wake(&upstream.name);
             return Ok(upstream);
         }
-        let looked = tokio::time::timeout(FIRST_IMPORT, self.inner.sync.refresh(&upstream.name)).await;
+        let looked =
+            tokio::time::timeout(FIRST_IMPORT, self.registry.inner.sync.refresh(&upstream.name)).await;
         if let Ok(Err(error)) = looked
             && !matches!(error, RefreshError::Away(_))
         {
             tracing::warn!(upstream = upstream.name, %error, "the first import failed");
         }
         // Somebody may have deleted it meanwhile; it was created all the same.
-        let row = self.store().get(Kind::Upstream, &upstream.name).await?;
-        match row {
-            Some(row) => self.present(&row).await,
-            None => Ok(upstream),
+        match self.find(Kind::Upstream, &upstream.name).await {
+            Ok(row) => self.present(&row).await,
+            Err(error) if error.code() == Code::NotFound => Ok(upstream),
+            Err(error) => Err(error),
         }
     }
 }

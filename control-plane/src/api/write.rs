@@ -1,20 +1,23 @@
 //! The path of every write of a resource, one or ten thousand of them: checks, secrets, references and
 //! collisions of exposed names, all within one transaction.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use egress::Rule;
 use tonic::Code;
 use trunkline::registry::v1::Server;
 
 use super::Registry;
-use super::prune::named;
+use super::guard::Found;
+use super::ownership::foreign_upstreams;
+use super::rpc::Call;
 use super::secrets::SecretChange;
 use crate::domain::credential::Moved;
 use crate::domain::members::{self, Collision, Conflict};
 use crate::domain::nearest::nearest;
-use crate::domain::{Kind, KindRules, Reference, Violations, names};
+use crate::domain::{Kind, KindRules, Reference, Violations, meta, names};
 use crate::error::Error;
+use crate::rights::Ownership;
 use crate::store::{Membership, Row, Tx};
 
 /// The number of missing resources of which an error says what may have been meant.
@@ -37,26 +40,39 @@ pub(super) fn check_address<K: KindRules>(message: &K, rule: &Rule, violations: 
 
 /// A write that is under way.
 pub(super) struct Write<'a> {
+    pub(super) call: &'a Call<'a>,
     pub(super) registry: &'a Registry,
     pub(super) tx: Tx,
+    /// Whose upstreams are, as far as that was looked up.
+    pub(super) upstreams: HashMap<String, Ownership>,
+    /// Names of principals that exist, as far as that was looked up.
+    pub(super) principals: HashSet<String>,
+    /// Servers that teams of the caller may call beside their own, once that was looked up.
+    pub(super) lent: Option<HashSet<String>>,
     pub(super) violations: Violations,
     pending: Vec<(String, Reference)>,
     servers: Vec<(String, Option<Server>, Server)>,
     deleted: Vec<String>,
+    deleted_teams: Vec<String>,
     /// What to do about what is used by others, and is to be deleted.
     pub(super) referrer_advice: &'static str,
 }
 
 impl<'a> Write<'a> {
-    pub(super) async fn begin(registry: &'a Registry) -> Result<Self, Error> {
-        let tx = registry.store().write().await?;
+    pub(super) async fn begin(call: &'a Call<'a>) -> Result<Self, Error> {
+        let tx = call.registry.store().write().await?;
         Ok(Self {
-            registry,
+            call,
+            registry: call.registry,
             tx,
+            upstreams: HashMap::new(),
+            principals: HashSet::new(),
+            lent: None,
             violations: Violations::default(),
             pending: Vec::new(),
             servers: Vec::new(),
             deleted: Vec::new(),
+            deleted_teams: Vec::new(),
             referrer_advice: DELETE_ANYWAY,
         })
     }
@@ -70,30 +86,48 @@ impl<'a> Write<'a> {
         set: Option<Membership<'_>>,
         prefix: &str,
     ) -> Result<Row, Error> {
-        let mut violations = Violations::default();
-        if let Err(error) = names::parse(K::KIND, message.name()) {
-            violations.add("name", error.to_string());
-        }
         message.set_defaults();
-        message.validate(&mut violations);
         let before: Option<K> = old.map(Row::message).transpose()?;
-        // What is there already must not stand in the way of an edit; it is checked when it is connected to.
-        if before.as_ref().and_then(KindRules::literal_address) != message.literal_address() {
-            check_address(&message, self.registry.egress_rule(), &mut violations);
+        if before.is_none() {
+            self.give_owner(&mut message);
         }
+        let mut violations = self.wrong_fields(&message, before.as_ref());
         let moved = Moved::between(before.as_ref().and_then(KindRules::destination), message.destination());
         let change = self.split_secret(&mut message, old, moved.as_ref(), &mut violations).await?;
         self.violations.extend_under(prefix, violations);
+        // Of what cannot be right, nobody asks whose it is.
+        if self.violations.is_empty() {
+            self.check_ownership(&message, before.as_ref(), prefix).await?;
+            self.check_scope(&message, before.as_ref(), prefix).await?;
+            self.check_if_role(before.as_ref(), &message).await?;
+        }
         if let Some(before) = &before {
             message.note_write(before, self.tx.now_us());
         }
 
         self.remember(&message, before, prefix);
+        self.upstreams.remove(message.name());
         let row = self.tx.put(&message, old, set).await?;
         let version =
             message.secret().and_then(|slot| slot.as_ref()).map(|c| c.version.clone()).unwrap_or_default();
         self.registry.store_secret(&mut self.tx, &row.name, &row.uid, &version, change).await?;
         Ok(row)
+    }
+
+    fn wrong_fields<K: KindRules>(&self, message: &K, before: Option<&K>) -> Violations {
+        let mut violations = Violations::default();
+        if let Err(error) = names::parse(K::KIND, message.name()) {
+            violations.add("name", error.to_string());
+        }
+        message.validate(&mut violations);
+        if !K::HAS_OWNER {
+            meta::validate_unowned(message.meta(), &mut violations);
+        }
+        // What is there already must not stand in the way of an edit; it is checked when it is connected to.
+        if before.and_then(KindRules::literal_address) != message.literal_address() {
+            check_address(message, self.registry.egress_rule(), &mut violations);
+        }
+        violations
     }
 
     async fn split_secret<K: KindRules>(
@@ -112,14 +146,14 @@ impl<'a> Write<'a> {
     /// Only what this write adds is checked: what was forced away before must not stand in the way of an edit.
     fn remember<K: KindRules>(&mut self, message: &K, before: Option<K>, prefix: &str) {
         let known: HashSet<String> =
-            before.iter().flat_map(KindRules::references).map(|reference| reference.target).collect();
+            before.iter().flat_map(KindRules::all_references).map(|reference| reference.target).collect();
         let own = names::kind_of(message.name()).filter(|kind| kind.in_catalogue());
         let parent = own.and_then(|_| names::upstream_id(message.name())).map(|id| Reference {
             field: "name".to_owned(),
             target: format!("upstreams/{id}"),
             required: true,
         });
-        let added = message.references().into_iter().filter(|reference| reference.required).chain(parent);
+        let added = message.all_references().into_iter().filter(|reference| reference.required).chain(parent);
         let added = added.filter(|reference| !known.contains(&reference.target)).map(|reference| {
             let field = format!("{prefix}{}", reference.field);
             (message.name().to_owned(), Reference { field, ..reference })
@@ -136,6 +170,15 @@ impl<'a> Write<'a> {
         if !force {
             self.deleted.push(row.name.clone());
         }
+        self.upstreams.remove(&row.name);
+        match row.kind {
+            Kind::Team => {
+                self.deleted_teams.push(row.name.clone());
+                self.empty_team(row, force).await?;
+            }
+            Kind::Role => self.unbind_role(row, force).await?,
+            _ => {}
+        }
         Ok(self.tx.delete(row).await?)
     }
 
@@ -144,19 +187,24 @@ impl<'a> Write<'a> {
         if !self.violations.is_empty() {
             return Err(Error::invalid(self.violations));
         }
-        self.check_references().await?;
+        let pending = std::mem::take(&mut self.pending);
+        self.check_exist(pending).await?;
         self.check_referrers().await?;
+        for team in std::mem::take(&mut self.deleted_teams) {
+            self.check_owns_nothing(&team).await?;
+        }
         self.check_names().await?;
         Ok(self.tx)
     }
 
-    async fn check_references(&mut self) -> Result<(), Error> {
+    /// Checks that what resources refer to exists for the caller.
+    pub(super) async fn check_exist(&mut self, references: Vec<(String, Reference)>) -> Result<(), Error> {
         let mut missing = Violations::default();
         let mut targets = BTreeSet::new();
-        for (referrer, reference) in std::mem::take(&mut self.pending) {
+        for (referrer, reference) in references {
             let kind = names::kind_of(&reference.target);
             let found = match kind {
-                Some(kind) => self.tx.get(kind, &reference.target).await?.is_some(),
+                Some(kind) => self.exists(kind, &reference.target).await?,
                 None => false,
             };
             if !found {
@@ -176,12 +224,20 @@ impl<'a> Write<'a> {
             .with("targets", targets.join(",")))
     }
 
+    async fn exists(&mut self, kind: Kind, target: &str) -> Result<bool, Error> {
+        Ok(match self.look(kind, target).await? {
+            Found::Seen(_) => true,
+            Found::Hidden => kind == Kind::Server && self.is_lent(target).await?,
+            Found::Nothing => false,
+        })
+    }
+
     /// What to do about a resource that does not exist.
     async fn advice(&mut self, kind: Option<Kind>, target: &str) -> Result<String, Error> {
         let Some(kind) = kind.filter(|kind| !kind.in_catalogue()) else {
             return Ok("create it first".to_owned());
         };
-        let known = self.tx.names(kind).await?;
+        let known = self.tx.names(kind, &self.call.viewer()).await?;
         let near = nearest(names::id(target), known.iter().map(|name| names::id(name)));
         Ok(near.map_or("create it first".to_owned(), |near| {
             format!("did you mean {}/{near}?", kind.collection())
@@ -192,7 +248,7 @@ impl<'a> Write<'a> {
         for name in std::mem::take(&mut self.deleted) {
             let by = self.tx.referrers(&name).await?;
             if !by.is_empty() {
-                let by = named(by.iter().map(String::as_str), REFERRERS_NAMED);
+                let by = self.named_as_seen(by).await?;
                 let text = format!("{name} is used by {by}{}", self.referrer_advice);
                 return Err(Error::new(Code::FailedPrecondition, "RESOURCE_REFERENCED", text)
                     .with("name", name)
@@ -200,6 +256,25 @@ impl<'a> Write<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Names those that exist for the caller, and counts the others.
+    async fn named_as_seen(&mut self, all: Vec<String>) -> Result<String, Error> {
+        let mut seen = Vec::new();
+        for name in &all {
+            let row = match names::kind_of(name) {
+                Some(kind) if seen.len() < REFERRERS_NAMED => self.look(kind, name).await?.seen(),
+                _ => None,
+            };
+            seen.extend(row.map(|row| row.name));
+        }
+        // Whose names are too many, and whose may not be told, are counted together.
+        let more = all.len() - seen.len();
+        Ok(match (seen.join(", "), more) {
+            (named, 0) => named,
+            (named, more) if named.is_empty() => format!("{more} resources that you may not see"),
+            (named, more) => format!("{named} and {more} more"),
+        })
     }
 
     /// Refuses exposed names that this write makes collide.
@@ -210,6 +285,10 @@ impl<'a> Write<'a> {
         }
         let known = self.registry.catalogue_within(&mut self.tx).await?;
         for (prefix, before, after) in &servers {
+            let foreign = foreign_upstreams(before.as_ref(), after, prefix, &known.catalogue);
+            if !foreign.is_empty() {
+                return Err(Error::broken(Code::FailedPrecondition, "UPSTREAM_NOT_USABLE", foreign));
+            }
             let before = before.as_ref().map(|before| members::evaluate(before, &known.catalogue).conflicts);
             let entries = |conflict: &Conflict| {
                 (conflict.exposed_name.clone(), conflict.kept.clone(), conflict.left_out.clone())

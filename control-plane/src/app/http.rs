@@ -30,7 +30,7 @@ use crate::discovery::usage_service::Usage;
 use crate::error::Error;
 use crate::observe::{Counter, Gauge, render};
 use crate::snapshot::DatabaseHealth;
-use crate::snapshot::content::Snapshot;
+use crate::snapshot::content::{Snapshot, expiring_tokens};
 use crate::store::Store;
 
 /// Without an answer from the database for so long, this replica should get no traffic.
@@ -202,6 +202,11 @@ async fn metrics(State(state): State<HttpState>) -> Response {
         gauge("trunkline_control_tools", "Tools published to edges.", size(StreamType::Tool)),
         gauge("trunkline_control_servers", "Virtual servers published to edges.", size(StreamType::Server)),
         gauge("trunkline_control_tokens", "Tokens published to edges.", size(StreamType::Token)),
+        gauge(
+            "trunkline_control_tokens_expiring",
+            "Tokens that end within seven days.",
+            count(expiring_tokens(&snapshot)),
+        ),
         gauge(
             "trunkline_control_too_large",
             "Resources that are too large to be sent to edges.",

@@ -7,17 +7,22 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tonic::service::Routes;
 use trunkline::discovery::v1::enrollment_service_server::EnrollmentServiceServer;
 use trunkline::discovery::v1::fleet_service_server::FleetServiceServer;
+use trunkline::policy::v1::limit_service_server::LimitServiceServer;
 use trunkline::telemetry::v1::usage_service_server::UsageServiceServer;
 
 use super::{Parts, http};
 use crate::api::Registry;
 use crate::api::authenticate::{Authenticator, admit};
 use crate::api::bodies::MAX_EDGE_MESSAGE_BYTES;
+use crate::api::credentials::Credentials;
 use crate::api::database::give_up_without_database;
 use crate::api::json::transcode;
 use crate::api::permissions::served;
+use crate::api::proofs::{Proofs, TransportRule};
+use crate::auth::password::Passwords;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::discovery::fleet_service::FleetApi;
+use crate::discovery::limit_service::LimitLeases;
 use crate::discovery::service::Discovery;
 use crate::discovery::stream_codec::DiscoveryServer;
 use crate::snapshot::Publisher;
@@ -45,13 +50,30 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
             UsageServiceServer::new(parts.usage_service.clone())
                 .max_decoding_message_size(MAX_EDGE_MESSAGE_BYTES),
         )
+        .add_service(
+            LimitServiceServer::new(LimitLeases::new(&parts.store, parts.fleet.clone(), parts.redis.clone()))
+                .max_decoding_message_size(MAX_EDGE_MESSAGE_BYTES),
+        )
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     let (store, vault, signer) = (parts.store.clone(), parts.vault.clone(), parts.signer.clone());
-    Registry::new(store, vault, signer, parts.sync.clone(), parts.replica.clone()).add_to(&mut routes);
-    let authenticator =
-        Authenticator::new(parts.admin.clone(), parts.edge_authenticator.clone(), parts.bodies.clone())?;
+    let credentials = Arc::new(Credentials::new(&store, parts.admin.clone()));
+    let proofs = Proofs {
+        passwords: Passwords::default(),
+        transport: parts.sign_in.transport.clone(),
+        credentials: credentials.clone(),
+    };
+    Registry::new(store, vault, signer, parts.sync.clone(), parts.replica.clone(), proofs)
+        .with_snapshots(snapshots.clone())
+        .add_to(&mut routes);
+    let basic = parts.sign_in.takes_basic.then(|| TransportRule {
+        // Whoever takes passwords over plain HTTP in a lab has not asked for this.
+        allows_plain: false,
+        ..parts.sign_in.transport.clone()
+    });
+    let edges = parts.edge_authenticator.clone();
+    let authenticator = Authenticator::new(credentials, edges, parts.bodies.clone(), basic)?;
     // The authenticator is outermost: nothing of a stranger's body is kept.
     let api = routes
         .routes()

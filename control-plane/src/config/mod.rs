@@ -29,7 +29,7 @@ pub struct Config {
     /// `sqlite:…` or `postgres://…`. Default: registry.db in the data directory.
     #[arg(long, env = "TRUNKLINE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
-    /// Redis through which replicas notify each other of changes, `redis://…`. Default: none; replicas use the
+    /// Redis through which replicas notify each other of changes and agree on their parts of rates, `redis://…`. Default: none; replicas use the
     /// notifications of PostgreSQL and poll every few seconds.
     #[arg(long, env = "TRUNKLINE_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: Option<SecretString>,
@@ -42,6 +42,9 @@ pub struct Config {
     /// Keys and credentials.
     #[command(flatten)]
     pub keys: KeyOptions,
+    /// How people sign in.
+    #[command(flatten)]
+    pub sign_in: SignInOptions,
     /// Maximum number of upstreams that are refreshed at the same time [number].
     #[arg(long, env = "TRUNKLINE_SYNC_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub sync_concurrency: u16,
@@ -105,7 +108,7 @@ impl Default for Limits {
 /// Keys and credentials.
 #[derive(Debug, Clone, Args)]
 pub struct KeyOptions {
-    /// Bearer token of the administrator. Default: admin-token in the data directory, generated if missing.
+    /// Bearer token of the administrator. Default: admin-token in the data directory, generated if missing. `off`: none is accepted.
     #[arg(long, env = "TRUNKLINE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub admin_token: Option<SecretString>,
     /// Key that seals all other keys [32 bytes in base64]. Default: master.key in the data directory, generated
@@ -127,6 +130,20 @@ pub struct KeyOptions {
     /// Time for which edges trust bearers without contact with a control plane [hours].
     #[arg(long, env = "TRUNKLINE_TRUST_MAX_AGE", value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
     pub trust_max_age: u16,
+}
+
+/// How people sign in.
+#[derive(Debug, Clone, Args)]
+pub struct SignInOptions {
+    /// Accepts passwords and one-time links over plain HTTP from other machines, too, where anybody on the way can read them.
+    #[arg(long, env = "TRUNKLINE_INSECURE_SIGN_IN")]
+    pub insecure_sign_in: bool,
+    /// Accepts API keys as passwords of HTTP Basic, over TLS or from this machine.
+    #[arg(long, env = "TRUNKLINE_BASIC_AUTH")]
+    pub basic_auth: bool,
+    /// Whether a link for the first administrator is made where there is none.
+    #[arg(skip = true)]
+    pub makes_setup_link: bool,
 }
 
 /// Form of log lines.
@@ -163,6 +180,7 @@ impl Config {
                 sealing_key_rotation: 7,
                 trust_max_age: 24,
             },
+            sign_in: SignInOptions { insecure_sign_in: false, basic_auth: false, makes_setup_link: false },
             egress: egress::Options::default(),
             sync_concurrency: 16,
             stream_concurrency: 32,

@@ -10,6 +10,7 @@ use trunkline::registry::v1::{Prompt, Resource, Server, Tool, Upstream};
 use super::server_names::KnownNames;
 use super::{Kind, KindRules, names};
 use crate::clock;
+use crate::rights::{Ownership, Rights};
 
 /// All upstreams with their entries, and the virtual servers.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,8 @@ pub struct UpstreamEntry {
     pub disabled: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Whose it is.
+    pub ownership: Ownership,
     entries: [BTreeMap<String, Entry>; 3],
 }
 
@@ -98,6 +101,7 @@ impl Catalogue {
         known.id = id;
         known.disabled = upstream.disabled;
         known.labels = labels(upstream);
+        known.ownership = upstream.ownership();
     }
 
     /// Takes a tool in.
@@ -126,9 +130,13 @@ impl Catalogue {
         self.servers.insert(server.name.clone(), server.clone());
     }
 
-    /// Tells whether there is a virtual server of this name; with `*`, whether there is any.
-    pub fn has_server(&self, name: &str) -> bool {
-        if name == "*" { !self.servers.is_empty() } else { self.servers.contains_key(name) }
+    /// Tells whether a virtual server of this name exists for somebody; with `*`, whether any does.
+    pub fn has_server(&self, name: &str, viewer: &Rights) -> bool {
+        let sees = |server: &Server| viewer.sees_all() || viewer.sees(&server.ownership());
+        match name {
+            "*" => self.servers.values().any(sees),
+            name => self.servers.get(name).is_some_and(sees),
+        }
     }
 
     /// The virtual server of this name.

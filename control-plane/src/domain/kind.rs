@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::kinds::each_kind;
-use super::{Surroundings, Violations};
+use super::{Surroundings, Violations, meta};
+use crate::rights::Ownership;
 use trunkline::admin::v1::manifest;
-use trunkline::common::v1::Meta;
+use trunkline::common::v1::{Meta, Permission};
+use trunkline::identity::v1::Scope;
 use trunkline::registry::v1::{Credential, Server};
 
 /// A name of another resource that a resource holds.
@@ -46,6 +48,17 @@ pub trait KindMessage: prost::Message + Default + Clone + PartialEq + Send + Syn
     fn into_manifest(self) -> manifest::Resource;
 }
 
+/// What a kind looks at of people, and of what they use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeesPeople {
+    /// Nothing.
+    Nothing,
+    /// Whether its owner is disabled, and when it was used.
+    OwnersAndUses,
+    /// The members of teams.
+    Members,
+}
+
 /// The rules of a kind: what its messages may say, and what follows from them.
 pub trait KindRules: KindMessage {
     /// Fills the defaults in, and what follows from other fields.
@@ -55,6 +68,22 @@ pub trait KindRules: KindMessage {
     /// The other resources it names.
     fn references(&self) -> Vec<Reference> {
         Vec::new()
+    }
+    /// Whether it says itself whose it is. What is under an upstream is of whoever the upstream is.
+    const HAS_OWNER: bool = !Self::KIND.in_catalogue();
+    /// Whose it is.
+    fn ownership(&self) -> Ownership {
+        meta::ownership(self.meta())
+    }
+    /// What it lets others call, where it does.
+    fn scope(&self) -> Option<&Scope> {
+        None
+    }
+    /// The other resources it names, its team included.
+    fn all_references(&self) -> Vec<Reference> {
+        let team = self.meta().map(|meta| meta.team.clone()).filter(|team| !team.is_empty());
+        let team = team.map(|target| Reference { field: "meta.team".to_owned(), target, required: true });
+        self.references().into_iter().chain(team).collect()
     }
     /// The field that holds secrets, where there is one.
     fn secret(&mut self) -> Option<&mut Option<Credential>> {
@@ -85,6 +114,8 @@ pub trait KindRules: KindMessage {
     const SEES_CATALOGUE: bool = true;
     /// True where `evaluate` looks at the states of upstreams.
     const SEES_UPSTREAM_STATES: bool = false;
+    /// What of people, and of what they use, `evaluate` looks at.
+    const SEES_PEOPLE: SeesPeople = SeesPeople::Nothing;
     /// Fills in what is not stored, because it changes with the time and with other resources: the state.
     fn evaluate(&mut self, around: &Surroundings<'_>);
 }
@@ -92,7 +123,7 @@ pub trait KindRules: KindMessage {
 macro_rules! define {
     ($($(#[$doc:meta])* $kind:ident {
         package: $package:ident, collection: $collection:literal, under_upstream: $under_upstream:literal,
-        manifest: $variant:ident $field:literal,
+        manifest: $variant:ident $field:literal, read: $read:ident, write: $write:ident,
         output_only: [$($output_only:ident),*],
     })*) => {
         /// A kind of resource of the log.
@@ -130,6 +161,20 @@ macro_rules! define {
             pub const fn manifest_field(self) -> &'static str {
                 match self {
                     $(Self::$kind => $field,)*
+                }
+            }
+
+            /// The permission that it takes to see it.
+            pub const fn read(self) -> Permission {
+                match self {
+                    $(Self::$kind => Permission::$read,)*
+                }
+            }
+
+            /// The permission that it takes to create, change and delete it.
+            pub const fn write(self) -> Permission {
+                match self {
+                    $(Self::$kind => Permission::$write,)*
                 }
             }
 

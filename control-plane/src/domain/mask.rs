@@ -3,6 +3,7 @@
 //! A path names fields by their names in the contract, joined by dots; below a map it names a key. No mask
 //! means the fields that are set, `*` means all that can be written. What is output only cannot be named.
 //! Without a mask, a message without content (`mcp: {}`) chooses the member of a oneof, and changes nothing in it.
+//! Whose a resource is does not change by silence: only a mask that names `meta.owner`, `meta.team` or `meta.visibility` empties it.
 
 use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value,
@@ -10,7 +11,7 @@ use prost_reflect::{
 use prost_types::FieldMask;
 
 use super::nearest::near_field;
-use super::{KindRules, Violations, reflect};
+use super::{KindRules, Violations, meta, reflect};
 
 const WRITABLE_META: [&str; 2] = ["labels", "annotations"];
 
@@ -27,8 +28,8 @@ pub fn update<K: KindRules>(current: &K, patch: &K, mask: Option<&FieldMask>) ->
     let all = FieldMask { paths: vec!["*".to_owned()] };
     let paths = match mask {
         None => set_paths(&from, K::OUTPUT_ONLY),
-        Some(mask) if *mask == all => writable(&reflect::descriptor::<K>(), K::OUTPUT_ONLY),
-        Some(mask) => named::<K>(mask)?,
+        Some(mask) if *mask == all => writable(&from, K::OUTPUT_ONLY),
+        Some(mask) => named::<K>(mask, &from)?,
     };
     let mut into = reflect::dynamic(current);
     for path in &paths {
@@ -38,11 +39,11 @@ pub fn update<K: KindRules>(current: &K, patch: &K, mask: Option<&FieldMask>) ->
 }
 
 /// Every writable field of the message, `meta` taken apart.
-fn writable(descriptor: &MessageDescriptor, output_only: &[&str]) -> Vec<Vec<Step>> {
+fn writable(from: &DynamicMessage, output_only: &[&str]) -> Vec<Vec<Step>> {
     let mut paths = Vec::new();
-    for field in descriptor.fields().filter(|field| is_writable(field, output_only)) {
+    for field in from.descriptor().fields().filter(|field| is_writable(field, output_only)) {
         if field.name() == "meta" {
-            paths.extend(meta_paths(&field));
+            paths.extend(meta_paths(&field, from));
         } else {
             paths.push(vec![Step::Field(field)]);
         }
@@ -54,17 +55,21 @@ fn is_writable(field: &FieldDescriptor, output_only: &[&str]) -> bool {
     field.name() != "name" && !output_only.contains(&field.name())
 }
 
-fn meta_paths(meta: &FieldDescriptor) -> Vec<Vec<Step>> {
-    let Kind::Message(message) = meta.kind() else { return Vec::new() };
-    let fields = WRITABLE_META.iter().filter_map(|name| message.get_field_by_name(name));
-    fields.map(|field| vec![Step::Field(meta.clone()), Step::Field(field)]).collect()
+/// The fields of `meta`, and of those that say whose it is the ones that are set.
+fn meta_paths(field: &FieldDescriptor, from: &DynamicMessage) -> Vec<Vec<Step>> {
+    let Kind::Message(message) = field.kind() else { return Vec::new() };
+    let written = from.get_field(field);
+    let is_said = |field: &FieldDescriptor| written.as_message().is_some_and(|meta| meta.has_field(field));
+    let plain = WRITABLE_META.iter().filter_map(|name| message.get_field_by_name(name));
+    let ownership = meta::OWNERSHIP.iter().filter_map(|name| message.get_field_by_name(name)).filter(is_said);
+    plain.chain(ownership).map(|inner| vec![Step::Field(field.clone()), Step::Field(inner)]).collect()
 }
 
-fn named<K: KindRules>(mask: &FieldMask) -> Result<Vec<Vec<Step>>, Violations> {
+fn named<K: KindRules>(mask: &FieldMask, from: &DynamicMessage) -> Result<Vec<Vec<Step>>, Violations> {
     let mut violations = Violations::default();
     let mut paths = Vec::new();
     for (index, path) in mask.paths.iter().enumerate() {
-        match resolve(&reflect::descriptor::<K>(), path, K::OUTPUT_ONLY) {
+        match resolve(from, path, K::OUTPUT_ONLY) {
             Ok(found) => paths.extend(found),
             Err(error) => violations.add(format!("update_mask.paths[{index}]"), error),
         }
@@ -72,11 +77,11 @@ fn named<K: KindRules>(mask: &FieldMask) -> Result<Vec<Vec<Step>>, Violations> {
     if violations.is_empty() { Ok(paths) } else { Err(violations) }
 }
 
-fn resolve(root: &MessageDescriptor, path: &str, output_only: &[&str]) -> Result<Vec<Vec<Step>>, String> {
+fn resolve(from: &DynamicMessage, path: &str, output_only: &[&str]) -> Result<Vec<Vec<Step>>, String> {
     if path == "*" {
         return Err("`*` must be the only path".to_owned());
     }
-    let mut message = Some(root.clone());
+    let mut message = Some(from.descriptor());
     let mut steps = Vec::new();
     let mut rest = Some(path);
     while let Some(text) = rest {
@@ -100,7 +105,7 @@ fn resolve(root: &MessageDescriptor, path: &str, output_only: &[&str]) -> Result
         }
     }
     match steps.as_slice() {
-        [Step::Field(only)] if only.name() == "meta" => Ok(meta_paths(only)),
+        [Step::Field(only)] if only.name() == "meta" => Ok(meta_paths(only, from)),
         _ => Ok(vec![steps]),
     }
 }
@@ -112,7 +117,9 @@ fn check_writable(
     output_only: &[&str],
 ) -> Result<(), ()> {
     let writable = match of.full_name() {
-        "trunkline.common.v1.Meta" => WRITABLE_META.contains(&field.name()),
+        "trunkline.common.v1.Meta" => {
+            WRITABLE_META.contains(&field.name()) || meta::OWNERSHIP.contains(&field.name())
+        }
         "trunkline.registry.v1.Credential" => field.name() != "version",
         _ => !first || is_writable(field, output_only),
     };
@@ -278,6 +285,27 @@ mod tests {
         let patch = Upstream { name: "upstreams/b".to_owned(), title: "t".to_owned(), ..Upstream::default() };
         let updated = update(&current, &patch, Some(&mask(&["*"]))).unwrap();
         assert_eq!(updated, Upstream { title: "t".to_owned(), ..current });
+    }
+
+    #[test]
+    fn whose_it_is_does_not_change_by_silence() {
+        let owned = Upstream {
+            meta: Some(Meta { owner: "users/ann".to_owned(), team: "teams/a".to_owned(), ..Meta::default() }),
+            ..Upstream::default()
+        };
+        let silent = Upstream { meta: Some(Meta::default()), ..Upstream::default() };
+        for broad in [None, Some(mask(&["*"])), Some(mask(&["meta"]))] {
+            assert_eq!(update(&owned, &silent, broad.as_ref()).unwrap(), owned, "{broad:?}");
+        }
+        let to_team = update(&owned, &silent, Some(&mask(&["meta.owner"]))).unwrap();
+        let meta = Meta { team: "teams/a".to_owned(), ..Meta::default() };
+        assert_eq!(to_team.meta, Some(meta));
+        let moved = Upstream {
+            meta: Some(Meta { team: "teams/b".to_owned(), ..Meta::default() }),
+            ..Upstream::default()
+        };
+        let moved = update(&owned, &moved, Some(&mask(&["*"]))).unwrap().meta.unwrap_or_default();
+        assert_eq!((moved.owner.as_str(), moved.team.as_str()), ("users/ann", "teams/b"));
     }
 
     #[test]

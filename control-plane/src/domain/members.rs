@@ -5,11 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use mcp::uri::naming;
+use trunkline::common::v1::Visibility;
 use trunkline::registry::v1::{Member, Server};
 
 use super::catalogue::{Entry, UpstreamEntry};
 use super::overlap::TakenUris;
-use super::{Catalogue, Kind, exposed, names};
+use super::{Catalogue, Kind, KindRules as _, exposed, names};
+use crate::rights::Ownership;
 
 /// The two parts of a `match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct Exposed<'a> {
     pub kind: Kind,
     /// The entry of the catalogue.
     pub entry: &'a Entry,
+    /// Whose its upstream is.
+    pub ownership: &'a Ownership,
     /// The member that selected it.
     pub member: &'a Member,
     /// The index of that member among those of its kind.
@@ -139,12 +143,13 @@ pub fn lists(server: &Server) -> [(Kind, &[Member]); 3] {
 }
 
 /// Evaluates a server. The first member that selects an entry governs it; stale and disabled entries, and
-/// those of disabled upstreams, are out; of two entries with one name the older one stays, and so does the
+/// those of upstreams that are disabled or not for it, are out; of two entries with one name the older one stays, and so does the
 /// older one of a template of one upstream and what it leads to of another.
 pub fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue) -> Exposure<'a> {
     let mut exposure = Exposure::default();
+    let own = server.ownership();
     for (kind, members) in lists(server) {
-        let mut chosen = select(kind, members, catalogue, &mut exposure.unresolved);
+        let mut chosen = select(kind, members, (&own, catalogue), &mut exposure.unresolved);
         chosen.sort_by(|a, b| a.entry.age().cmp(&b.entry.age()));
         let mut taken: HashMap<(bool, String), &str> = HashMap::with_capacity(chosen.len());
         let mut taken_uris = TakenUris::default();
@@ -176,6 +181,7 @@ pub fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue) -> Exposure<'a
             exposure.entries.push(Exposed {
                 kind,
                 entry: choice.entry,
+                ownership: &choice.upstream.ownership,
                 member: choice.member,
                 index: choice.index,
                 exposed_name,
@@ -190,6 +196,22 @@ pub fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue) -> Exposure<'a
     exposure
 }
 
+/// Tells whether a server that belongs so may select from an upstream. Those of the installation may from all that they name, and by a
+/// pattern from what is the installation's or public: nobody gets into one by making something. Others may from what is public, from
+/// what is shared with their team, and from what is their owner's. What their owner shares with nobody is selected where its owner
+/// alone writes the server, or where it is named: a pattern that somebody else of the team writes reaches no further than they do.
+pub fn may_use(own: &Ownership, upstream: &UpstreamEntry, is_named: bool) -> bool {
+    let of = &upstream.ownership;
+    if own.owner.is_empty() && own.team.is_empty() {
+        let is_installations = of.owner.is_empty() && of.team.is_empty();
+        return is_named || is_installations || of.visibility == Visibility::Public;
+    }
+    let same_team = !own.team.is_empty() && own.team == of.team && of.visibility == Visibility::Team;
+    let same_owner = !own.owner.is_empty() && own.owner == of.owner;
+    let is_shared = !own.team.is_empty() && own.visibility != Visibility::Private;
+    of.visibility == Visibility::Public || same_team || (same_owner && (is_named || !is_shared))
+}
+
 struct Choice<'a> {
     upstream: &'a UpstreamEntry,
     entry: &'a Entry,
@@ -200,7 +222,7 @@ struct Choice<'a> {
 fn select<'a>(
     kind: Kind,
     members: &'a [Member],
-    catalogue: &'a Catalogue,
+    (own, catalogue): (&Ownership, &'a Catalogue),
     unresolved: &mut Vec<String>,
 ) -> Vec<Choice<'a>> {
     let mut chosen = Vec::new();
@@ -208,7 +230,9 @@ fn select<'a>(
     for (index, member) in members.iter().enumerate() {
         let Some(target) = Target::parse(&member.r#match) else { continue };
         let mut found = false;
-        for upstream in catalogue.upstreams(target.upstream).filter(|upstream| !upstream.disabled) {
+        let is_named = !glob::is_pattern(target.upstream);
+        let for_it = |upstream: &&UpstreamEntry| !upstream.disabled && may_use(own, upstream, is_named);
+        for upstream in catalogue.upstreams(target.upstream).filter(for_it) {
             for entry in upstream.entries(kind, target.own) {
                 if !selects(member, upstream, entry) {
                     continue;

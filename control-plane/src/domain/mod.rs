@@ -1,6 +1,7 @@
 //! The registry's decisions, as pure functions over the messages of the contract: no async, no IO, no SQL.
 
 pub mod catalogue;
+pub mod conditions;
 pub mod credential;
 pub mod definition;
 mod entry_state;
@@ -15,6 +16,7 @@ pub mod names;
 pub mod nearest;
 mod overlap;
 pub mod page;
+pub mod principal;
 mod prompt;
 pub mod reflect;
 mod resource;
@@ -32,9 +34,9 @@ pub mod upstream_status;
 pub mod violation;
 
 pub use catalogue::Catalogue;
-pub use kind::{Kind, KindMessage, KindRules, Reference};
+pub use kind::{Kind, KindMessage, KindRules, Reference, SeesPeople};
 pub(crate) use kinds::each_kind;
-pub use surroundings::Surroundings;
+pub use surroundings::{LastUse, People, Surroundings};
 pub use violation::{Violation, Violations};
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub enum Order {
     CreateTime,
 }
 
-/// The end of a page, and the query it belongs to. It says nothing about who may ask.
+/// The end of a page, and the query and caller it belongs to.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct PageToken {
     /// A hash of everything that must not change from page to page.
@@ -64,9 +64,9 @@ pub fn order(text: &str) -> Result<(Order, bool), String> {
 }
 
 /// Hashes everything about a query that must not change from page to page.
-pub fn query_hash(kind: Kind, parent: &str, filter: &str, order_by: &str) -> Vec<u8> {
+pub fn query_hash(kind: Kind, parent: &str, filter: &str, order_by: &str, caller: &str) -> Vec<u8> {
     let mut text = Vec::new();
-    for part in [kind.as_str(), parent, filter, order_by] {
+    for part in [kind.as_str(), parent, filter, order_by, caller] {
         text.extend_from_slice(&part.len().to_be_bytes());
         text.extend_from_slice(part.as_bytes());
     }
@@ -92,6 +92,7 @@ mod tests {
 
     #[test]
     fn queries_differ() {
-        assert_ne!(query_hash(Kind::Tool, "a", "b", ""), query_hash(Kind::Tool, "ab", "", ""));
+        assert_ne!(query_hash(Kind::Tool, "a", "b", "", ""), query_hash(Kind::Tool, "ab", "", "", ""));
+        assert_ne!(query_hash(Kind::Tool, "a", "", "", "ann"), query_hash(Kind::Tool, "a", "", "", "bob"));
     }
 }

@@ -1,9 +1,11 @@
 //! Roles: what their author may write.
 
+use trunkline::common::v1::Visibility;
 use trunkline::identity::v1::Role;
 
 use super::{KindRules, Surroundings, Violations, meta};
-use crate::auth::permission_set;
+use crate::rights::Ownership;
+use crate::rights::permission_set;
 
 const MAX_TITLE: usize = 128;
 const MAX_DESCRIPTION: usize = 1_024;
@@ -22,10 +24,20 @@ impl KindRules for Role {
             violations.require(permission_set::parse(name).is_some(), format!("permissions[{index}]"), text);
         }
     }
+    // Everybody may see what it gives, and nobody owns it.
+    const HAS_OWNER: bool = false;
+    fn ownership(&self) -> Ownership {
+        Ownership { visibility: Visibility::Public, ..Ownership::default() }
+    }
     fn search(&self) -> Vec<&str> {
         vec![&self.title, &self.description]
     }
     const COMPUTED: &'static [&'static str] = &[];
     const SEES_CATALOGUE: bool = false;
-    fn evaluate(&mut self, _around: &Surroundings<'_>) {}
+    fn evaluate(&mut self, _around: &Surroundings<'_>) {
+        // Nobody made what is built in.
+        if let Some(meta) = self.meta.as_mut().filter(|_| self.built_in) {
+            (meta.create_time, meta.update_time) = (None, None);
+        }
+    }
 }

@@ -7,6 +7,8 @@ use super::{Kind, Reference, Violations, names};
 
 const MAX_PATTERNS: usize = 1_000;
 const MAX_PATTERN_BYTES: usize = 2_048;
+/// The most `*` of a pattern. A comparison takes time in proportion to them, and edges compare before they publish what was withdrawn.
+pub const MAX_STARS: usize = 16;
 /// Every server.
 pub const ALL: &str = "*";
 
@@ -27,8 +29,7 @@ pub fn validate(scope: &Scope, violations: &mut Violations) {
     for (name, list) in lists {
         validate_list(&format!("scope.{name}"), list, violations);
     }
-    for (index, pattern) in scope.resources.iter().enumerate().filter(|(_, text)| glob::is_pattern(text))
-    {
+    for (index, pattern) in scope.resources.iter().enumerate().filter(|(_, text)| glob::is_pattern(text)) {
         validate_uri_pattern(format!("scope.resources[{index}]"), pattern, violations);
     }
 }
@@ -46,6 +47,15 @@ pub fn references(scope: Option<&Scope>) -> Vec<Reference> {
         .collect()
 }
 
+/// Tells whether whatever `inner` allows, `outer` allows too, word by word.
+pub fn contains(outer: &Scope, inner: &Scope) -> bool {
+    let lists =
+        |scope: &Scope| [&scope.servers, &scope.tools, &scope.resources, &scope.prompts].map(Clone::clone);
+    let is_within =
+        |(outer, inner): (Vec<String>, Vec<String>)| inner.iter().all(|word| outer.contains(word));
+    lists(outer).into_iter().zip(lists(inner)).all(is_within)
+}
+
 fn validate_list(field: &str, list: &[String], violations: &mut Violations) {
     let count = list.len();
     violations.require(
@@ -57,7 +67,14 @@ fn validate_list(field: &str, list: &[String], violations: &mut Violations) {
         let field = format!("{field}[{index}]");
         violations.require(!pattern.is_empty(), field.clone(), "is empty");
         violations.at_most_bytes(&field, pattern, MAX_PATTERN_BYTES);
+        check_stars(&field, pattern, violations);
     }
+}
+
+/// Refuses a pattern that takes long to compare.
+pub fn check_stars(field: &str, pattern: &str, violations: &mut Violations) {
+    let stars = pattern.bytes().filter(|byte| *byte == b'*').count();
+    violations.require(stars <= MAX_STARS, field, format!("has {stars} `*`; the maximum is {MAX_STARS}"));
 }
 
 /// Refuses a pattern that can match no URI that a template produces: its author meant something else.
@@ -86,6 +103,12 @@ mod tests {
             .into_iter()
             .map(|found| format!("{} {}", found.field, found.description))
             .collect()
+    }
+
+    #[test]
+    fn a_pattern_has_few_stars() {
+        assert_eq!(violations(&"*a".repeat(MAX_STARS)), [""; 0]);
+        assert_eq!(violations(&"*".repeat(17)), ["scope.resources[1] has 17 `*`; the maximum is 16"]);
     }
 
     #[test]

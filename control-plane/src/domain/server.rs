@@ -4,7 +4,7 @@ use trunkline::registry::v1::{Member, NameStyle, Server, ServerStatus};
 
 use super::members::{self, Target};
 use super::{
-    Kind, KindRules, Reference, Surroundings, Violations, exposed, meta, names, reflect, server_state,
+    Kind, KindRules, Reference, Surroundings, Violations, exposed, meta, names, reflect, scope, server_state,
 };
 
 const MAX_MEMBERS: usize = 2_000;
@@ -81,7 +81,7 @@ impl KindRules for Server {
             resource_count: count(Kind::Resource),
             prompt_count: count(Kind::Prompt),
             too_large: exposure.excess().unwrap_or_default(),
-            conflicts: conflicts(&exposure),
+            conflicts: conflicts(&exposure, around),
             unresolved: exposure.unresolved,
             ..ServerStatus::default()
         };
@@ -92,10 +92,15 @@ impl KindRules for Server {
     }
 }
 
-/// Shows the first conflicts, and says how many there are besides.
-fn conflicts(exposure: &members::Exposure<'_>) -> Vec<String> {
-    let shown = exposure.conflicts.iter().take(MAX_CONFLICTS).map(ToString::to_string);
-    let more = exposure.conflicts.len().saturating_sub(MAX_CONFLICTS);
+/// Shows the first conflicts of what exists for the viewer, and says how many there are besides.
+fn conflicts(exposure: &members::Exposure<'_>, around: &Surroundings<'_>) -> Vec<String> {
+    let is_seen = |conflict: &&members::Conflict| {
+        [&conflict.kept, &conflict.left_out].into_iter().all(|entry| around.sees_upstream_of(entry))
+    };
+    let seen = exposure.conflicts.iter().filter(is_seen).take(MAX_CONFLICTS);
+    let shown: Vec<_> = seen.map(ToString::to_string).collect();
+    let more = exposure.conflicts.len() - shown.len();
+    let shown = shown.into_iter();
     shown.chain((more > 0).then(|| format!("and {more} more"))).collect()
 }
 
@@ -126,6 +131,7 @@ fn validate_member(field: &str, kind: Kind, member: &Member, violations: &mut Vi
 
 fn validate_match(field: &str, text: &str, violations: &mut Violations) {
     violations.at_most_bytes(field, text, MAX_MATCH_BYTES);
+    scope::check_stars(field, text, violations);
     let Some(target) = Target::parse(text) else {
         let form = "in the form `{upstream}/{name}`, where each part may contain `*`";
         return match text {

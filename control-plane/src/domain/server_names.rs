@@ -9,6 +9,7 @@ use trunkline::registry::v1::{Member, Server};
 
 use super::members::{self, Exposed, Exposure, Target};
 use super::{Catalogue, Kind};
+use crate::rights::Rights;
 
 /// Answers that are remembered of one kind of a server.
 const MAX_ANSWERS: usize = 10_000;
@@ -136,12 +137,14 @@ fn empty(list: &[Member], catalogue: &Catalogue) -> BTreeSet<String> {
 }
 
 impl Catalogue {
-    /// The names that servers expose: of each one that is named here and exists, and with `*` of every one.
-    pub fn names_of(&self, servers: &[String]) -> Vec<Arc<ServerNames>> {
+    /// The names that servers expose: of each one that is named here and exists for the viewer, and with `*` of every such one.
+    pub fn names_of(&self, servers: &[String], viewer: &Rights) -> Vec<Arc<ServerNames>> {
+        let exists = |server: &&str| viewer.sees_all() || self.has_server(server, viewer);
         if servers.iter().any(|server| server == "*") {
-            return self.servers().filter_map(|server| self.names_of_one(server)).collect();
+            return self.servers().filter(exists).filter_map(|server| self.names_of_one(server)).collect();
         }
-        servers.iter().filter_map(|server| self.names_of_one(server)).collect()
+        let named = servers.iter().map(String::as_str).filter(exists);
+        named.filter_map(|server| self.names_of_one(server)).collect()
     }
 
     fn names_of_one(&self, server: &str) -> Option<Arc<ServerNames>> {
@@ -194,7 +197,7 @@ mod tests {
     }
 
     fn names(catalogue: &Catalogue) -> Arc<ServerNames> {
-        catalogue.names_of(&["servers/s".to_owned()]).pop().unwrap()
+        catalogue.names_of(&["servers/s".to_owned()], &Rights::administrator()).pop().unwrap()
     }
 
     #[test]
@@ -249,6 +252,6 @@ mod tests {
         catalogue.remove(Kind::Tool, &names::entry(Kind::Tool, "mine", "plus"));
         assert!(!names(&catalogue).matches(Kind::Tool, "total"));
         catalogue.remove(Kind::Server, "servers/s");
-        assert!(catalogue.names_of(&["*".to_owned()]).is_empty());
+        assert!(catalogue.names_of(&["*".to_owned()], &Rights::administrator()).is_empty());
     }
 }

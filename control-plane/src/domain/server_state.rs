@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use trunkline::registry::v1::{Server, ServerState, ServerStatus, UpstreamState};
 
 use super::members::{self, Exposure, Target};
-use super::{Surroundings, names};
+use super::{KindRules as _, Surroundings, names};
+use crate::rights::Ownership;
 
 /// The names that a reason gives of each sort.
 const NAMED: usize = 3;
@@ -16,15 +17,24 @@ pub(super) fn not_ready(server: &Server, exposure: &Exposure<'_>, around: &Surro
     let members = members::lists(server).into_iter().flat_map(|(_, list)| list);
     let named = members.filter_map(|member| Target::parse(&member.r#match)).map(|target| target.upstream);
     let ids: BTreeSet<&str> = exposed.chain(named.filter(|id| !glob::is_pattern(id))).collect();
-    ids.into_iter().filter_map(|id| trouble(id, around)).collect()
+    let own = server.ownership();
+    ids.into_iter().filter_map(|id| trouble(id, &own, around)).collect()
 }
 
-fn trouble(id: &str, around: &Surroundings<'_>) -> Option<String> {
+fn trouble(id: &str, own: &Ownership, around: &Surroundings<'_>) -> Option<String> {
     let name = names::upstream(id);
-    let Some(known) = around.catalogue.upstreams(id).next() else {
-        return Some(format!("{name} does not exist"));
+    let known =
+        around.catalogue.upstreams(id).next().map(|known| (known, around.viewer.sees(&known.ownership)));
+    let (known, is_seen) = match known {
+        None => return Some(format!("{name} does not exist")),
+        Some((known, is_seen)) if !members::may_use(own, known, true) => {
+            let what = if is_seen { "is not for it to use" } else { "does not exist" };
+            return Some(format!("{name} {what}"));
+        }
+        Some(known) => known,
     };
-    let state = match around.upstream_states.get(&name) {
+    let name = if is_seen { name } else { "an upstream that you may not see".to_owned() };
+    let state = match around.upstream_states.get(&names::upstream(id)) {
         _ if known.disabled => UpstreamState::Disabled,
         None | Some(UpstreamState::Ready) => return None,
         Some(state) => *state,
@@ -80,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::domain::Catalogue;
+    use crate::rights::Rights;
 
     fn server() -> Server {
         let member = |text: &str| Member { r#match: text.to_owned(), ..Member::default() };
@@ -119,7 +130,8 @@ mod tests {
         }
         let unreachable = |id: &str| (names::upstream(id), UpstreamState::Unreachable);
         let upstream_states = &BTreeMap::from(["up", "other"].map(unreachable));
-        let around = Surroundings { now_us: 0, catalogue: &catalogue, upstream_states };
+        let (viewer, people) = (&Rights::administrator(), &super::super::People::default());
+        let around = Surroundings { now_us: 0, catalogue: &catalogue, upstream_states, people, viewer };
         let server = server();
         let exposure = members::evaluate(&server, &catalogue);
         assert_eq!(

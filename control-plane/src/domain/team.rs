@@ -1,8 +1,10 @@
 //! Teams: what their author may write, and which servers they name.
 
-use trunkline::identity::v1::Team;
+use trunkline::common::v1::Visibility;
+use trunkline::identity::v1::{Scope, Team};
 
-use super::{KindRules, Reference, Surroundings, Violations, meta, scope};
+use super::{KindRules, Reference, SeesPeople, Surroundings, Violations, meta, scope};
+use crate::rights::Ownership;
 
 const MAX_TITLE: usize = 128;
 const MAX_DESCRIPTION: usize = 1_024;
@@ -16,13 +18,25 @@ impl KindRules for Team {
             scope::validate(scope, violations);
         }
     }
+    fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
     fn references(&self) -> Vec<Reference> {
         scope::references(self.scope.as_ref())
+    }
+    // It is its members', and nobody's else.
+    const HAS_OWNER: bool = false;
+    fn ownership(&self) -> Ownership {
+        Ownership { owner: String::new(), team: self.name.clone(), visibility: Visibility::Team }
     }
     fn search(&self) -> Vec<&str> {
         vec![&self.title, &self.description]
     }
     const COMPUTED: &'static [&'static str] = &["status"];
     const SEES_CATALOGUE: bool = false;
-    fn evaluate(&mut self, _around: &Surroundings<'_>) {}
+    const SEES_PEOPLE: SeesPeople = SeesPeople::Members;
+    const EVALUATED: bool = true;
+    fn evaluate(&mut self, around: &Surroundings<'_>) {
+        self.status = Some(around.people.teams.get(&self.name).cloned().unwrap_or_default());
+    }
 }

@@ -13,7 +13,7 @@ use schema::contract::{below, pool};
 use schema::fields::{self, Entry, Shape, shape};
 use schema::{rules, words};
 use serde_json::{Value as Json, json};
-use trunkline::identity::v1::Token;
+use trunkline::identity::v1::{Role, Team, Token};
 use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstream};
 
 use super::*;
@@ -28,6 +28,8 @@ macro_rules! of_every_kind {
         all.extend($function::<Resource>());
         all.extend($function::<Prompt>());
         all.extend($function::<Token>());
+        all.extend($function::<Team>());
+        all.extend($function::<Role>());
         all
     }};
 }
@@ -305,8 +307,8 @@ fn patterns<K: KindRules>() -> Vec<String> {
     for path in writable_paths(&reflect::descriptor::<K>()) {
         let field = path.last().unwrap();
         let rules = rules::of(field);
-        // A name has a check of its own, and not every text of these forms is a URL or a user name.
-        if matches!(field.name(), "name" | "url" | "username") {
+        // A name has a check of its own, and not every text of these forms is a URL, a user name or a permission.
+        if matches!(field.name(), "name" | "url" | "username" | "permissions") {
             continue;
         }
         for (pattern, is_key) in [(&rules.pattern, false), (&rules.key_pattern, true)]

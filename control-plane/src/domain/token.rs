@@ -1,55 +1,97 @@
 //! Tokens: what their author may write, and which servers they name.
 
-use trunkline::identity::v1::{Scope, Token, TokenState};
+use trunkline::identity::v1::{Conditions, Scope, Token, TokenState};
 use trunkline::registry::v1::UpstreamState;
 
 use super::scope::{self, ALL};
-use super::{Catalogue, Kind, KindRules, Reference, Surroundings, Violations, meta, names};
+use super::{Kind, KindRules, Reference, SeesPeople, Surroundings, Violations, conditions, meta, names};
 use crate::clock;
 
 const MAX_DESCRIPTION: usize = 1_024;
+const MAX_PURPOSE: usize = 256;
+/// A token that ends within this time is said to be about to: seven days.
+const SOON_US: i64 = 7 * 86_400_000_000;
 /// Entries of a scope that match nothing, and are named.
 const MAX_UNMATCHED: usize = 100;
 
 impl KindRules for Token {
+    fn set_defaults(&mut self) {
+        self.conditions = self.conditions.take().filter(|conditions| *conditions != Conditions::default());
+    }
     fn validate(&self, violations: &mut Violations) {
         meta::validate(self.meta.as_ref(), violations);
         violations.at_most("description", &self.description, MAX_DESCRIPTION);
+        violations.at_most("purpose", &self.purpose, MAX_PURPOSE);
         if let Some(end) = &self.expire_time {
-            let valid =
-                (0..=253_402_300_799).contains(&end.seconds) && (0..1_000_000_000).contains(&end.nanos);
-            violations.require(valid, "expire_time", "must be a time between the years 1970 and 9999");
+            conditions::validate_time("expire_time", end, violations);
+        }
+        if let Some(given) = &self.conditions {
+            conditions::validate(given, self.expire_time.as_ref(), violations);
         }
         if let Some(scope) = &self.scope {
             scope::validate(scope, violations);
         }
     }
+    fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
     fn references(&self) -> Vec<Reference> {
         scope::references(self.scope.as_ref())
     }
     fn search(&self) -> Vec<&str> {
-        vec![&self.description]
+        vec![&self.description, &self.purpose]
     }
-    const COMPUTED: &'static [&'static str] = &["state", "reason", "unmatched"];
+    const COMPUTED: &'static [&'static str] =
+        &["state", "reason", "unmatched", "last_use_time", "last_use_address", "suspend_time"];
     const SEES_UPSTREAM_STATES: bool = true;
+    const SEES_PEOPLE: SeesPeople = SeesPeople::OwnersAndUses;
     fn evaluate(&mut self, around: &Surroundings<'_>) {
-        let (state, reason) = if self.revoke_time.is_some() {
-            (TokenState::Revoked, "it was revoked".to_owned())
-        } else if is_over(self, around.now_us) {
-            (TokenState::Expired, "its time is over".to_owned())
-        } else {
-            match unusable(&self.scope.clone().unwrap_or_default().servers, around.catalogue) {
-                Some(reason) => (TokenState::Unusable, reason),
-                None => (TokenState::Valid, String::new()),
-            }
-        };
+        let owner = self.meta.as_ref().map(|meta| meta.owner.as_str()).unwrap_or_default();
+        let suspended = around.people.disabled.get(owner).copied();
+        let (state, reason) = state_of(self, suspended.map(|_| owner), around);
         // Of what nobody can use, nothing is missing.
-        let is_valid = state == TokenState::Valid;
-        let scope = self.scope.as_ref().filter(|_| is_valid);
+        let is_usable = matches!(state, TokenState::Valid | TokenState::Expiring | TokenState::NotYetValid);
+        let scope = self.scope.as_ref().filter(|_| is_usable);
         self.unmatched = scope.map(|scope| unmatched(scope, around)).unwrap_or_default();
         self.set_state(state);
         self.reason = reason;
+        self.suspend_time = suspended.map(|us| self.suspend_time.unwrap_or_else(|| clock::timestamp(us)));
+        let used = around.people.last_uses.get(&self.name).cloned().unwrap_or_default();
+        self.last_use_time = (used.time_us > 0).then(|| clock::timestamp(used.time_us));
+        self.last_use_address = used.address;
     }
+}
+
+/// Whether clients can use a token, and why not. `disabled`: the name of its owner, where they are.
+fn state_of(token: &Token, disabled: Option<&str>, around: &Surroundings<'_>) -> (TokenState, String) {
+    let end_us = token.expire_time.as_ref().map(clock::micros);
+    let begin = token.conditions.as_ref().and_then(|conditions| conditions.not_before.as_ref());
+    if token.revoke_time.is_some() {
+        return (TokenState::Revoked, "it was revoked".to_owned());
+    }
+    if is_over(token, around.now_us) {
+        return (TokenState::Expired, "its time is over".to_owned());
+    }
+    if let Some(owner) = disabled {
+        return (TokenState::Suspended, format!("{owner} is disabled"));
+    }
+    if let Some(reason) = unusable(&token.scope.clone().unwrap_or_default().servers, around) {
+        return (TokenState::Unusable, reason);
+    }
+    if begin.is_some_and(|begin| clock::micros(begin) > around.now_us) {
+        return (TokenState::NotYetValid, "its time has not begun".to_owned());
+    }
+    match end_us {
+        Some(end_us) if is_soon(end_us, around.now_us) => {
+            (TokenState::Expiring, "it ends in less than seven days".to_owned())
+        }
+        _ => (TokenState::Valid, String::new()),
+    }
+}
+
+/// Tells whether a time at which something ends is near, and still to come.
+pub fn is_soon(end_us: i64, now_us: i64) -> bool {
+    end_us > now_us && end_us - now_us < SOON_US
 }
 
 /// Tells whether nobody can use a token any more: it was revoked, or its time has come.
@@ -57,9 +99,9 @@ pub fn is_over(token: &Token, now_us: i64) -> bool {
     token.revoke_time.is_some() || token.expire_time.as_ref().is_some_and(|end| clock::micros(end) <= now_us)
 }
 
-/// Why a token with these servers can be used nowhere.
-fn unusable(servers: &[String], catalogue: &Catalogue) -> Option<String> {
-    if servers.iter().any(|server| catalogue.has_server(server)) {
+/// Why a token with these servers can be used nowhere, as far as they exist for the viewer.
+fn unusable(servers: &[String], around: &Surroundings<'_>) -> Option<String> {
+    if servers.iter().any(|server| around.catalogue.has_server(server, around.viewer)) {
         return None;
     }
     Some(match servers {
@@ -82,7 +124,7 @@ fn unmatched(scope: &Scope, around: &Surroundings<'_>) -> Vec<String> {
     if !lists.iter().any(|(_, _, list)| list.iter().any(|pattern| is_narrow(&pattern))) {
         return Vec::new();
     }
-    let servers = around.catalogue.names_of(&scope.servers);
+    let servers = around.catalogue.names_of(&scope.servers, around.viewer);
     let mut found = Vec::new();
     for (field, kind, list) in lists {
         let mut empty = servers.iter().flat_map(|names| names.empty_upstreams(kind));
@@ -108,9 +150,16 @@ fn is_imported(id: &str, around: &Surroundings<'_>) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
+    use trunkline::common::v1::Meta;
     use trunkline::registry::v1::{Member, Server, Tool, Upstream};
 
+    use super::super::{LastUse, People};
     use super::*;
+    use crate::domain::Catalogue;
+    use crate::rights::Rights;
+
+    /// A time so far away that nothing is about to end.
+    const LATER: i64 = SOON_US + 11;
 
     #[test]
     fn a_token_is_valid_where_a_server_of_its_scope_exists() {
@@ -123,21 +172,72 @@ mod tests {
                 revoke_time: revoked.then(|| clock::timestamp(1)),
                 ..Token::default()
             };
-            let upstream_states = &Default::default();
-            token.evaluate(&Surroundings { now_us: 10, catalogue, upstream_states });
+            let (upstream_states, people) = (&Default::default(), &People::default());
+            let viewer = &Rights::administrator();
+            token.evaluate(&Surroundings { now_us: 10, catalogue, upstream_states, people, viewer });
             (token.state(), token.reason)
         };
         let unusable = |reason: &str| (TokenState::Unusable, reason.to_owned());
-        assert_eq!(state(&catalogue, &["*"], 11, false), unusable("there is no server"));
-        assert_eq!(state(&catalogue, &[], 11, false), unusable("its scope names no server"));
-        assert_eq!(state(&catalogue, &["servers/a"], 11, false), unusable("servers/a does not exist"));
+        assert_eq!(state(&catalogue, &["*"], LATER, false), unusable("there is no server"));
+        assert_eq!(state(&catalogue, &[], LATER, false), unusable("its scope names no server"));
+        assert_eq!(state(&catalogue, &["servers/a"], LATER, false), unusable("servers/a does not exist"));
         catalogue.put_server(&Server { name: "servers/b".to_owned(), ..Server::default() });
-        assert_eq!(state(&catalogue, &["*"], 11, false), (TokenState::Valid, String::new()));
-        assert_eq!(state(&catalogue, &["servers/a", "servers/b"], 11, false).0, TokenState::Valid);
+        assert_eq!(state(&catalogue, &["*"], LATER, false), (TokenState::Valid, String::new()));
+        assert_eq!(state(&catalogue, &["servers/a", "servers/b"], LATER, false).0, TokenState::Valid);
         assert_eq!(state(&catalogue, &["servers/b"], 10, false).0, TokenState::Expired);
         assert_eq!(state(&catalogue, &["servers/b"], 10, true).0, TokenState::Revoked);
         catalogue.remove(Kind::Server, "servers/b");
-        assert_eq!(state(&catalogue, &["servers/b"], 11, false), unusable("servers/b does not exist"));
+        assert_eq!(state(&catalogue, &["servers/b"], LATER, false), unusable("servers/b does not exist"));
+    }
+
+    /// A token of Ann's, for a server that exists, seen while `people` are known.
+    fn of_ann(end_us: Option<i64>, begin_us: Option<i64>, people: &People) -> Token {
+        let mut catalogue = Catalogue::default();
+        catalogue.put_server(&Server { name: "servers/b".to_owned(), ..Server::default() });
+        let owner = "users/ann@example.org".to_owned();
+        let mut token = Token {
+            name: "tokens/t".to_owned(),
+            meta: Some(Meta { owner, ..Meta::default() }),
+            scope: Some(Scope { servers: vec!["*".to_owned()], ..Scope::default() }),
+            expire_time: end_us.map(clock::timestamp),
+            conditions: Some(Conditions {
+                not_before: begin_us.map(clock::timestamp),
+                ..Conditions::default()
+            }),
+            ..Token::default()
+        };
+        let (upstream_states, viewer) = (&Default::default(), &Rights::administrator());
+        let catalogue = &catalogue;
+        token.evaluate(&Surroundings { now_us: 10, catalogue, upstream_states, people, viewer });
+        token
+    }
+
+    #[test]
+    fn what_ends_soon_has_not_begun_or_is_a_disabled_persons_says_so() {
+        let nobody = People::default();
+        let state = |token: Token| (token.state(), token.reason);
+        let expiring = (TokenState::Expiring, "it ends in less than seven days".to_owned());
+        assert_eq!(state(of_ann(Some(SOON_US + 9), None, &nobody)), expiring);
+        assert_eq!(state(of_ann(Some(SOON_US + 10), None, &nobody)), (TokenState::Valid, String::new()));
+        let early = (TokenState::NotYetValid, "its time has not begun".to_owned());
+        assert_eq!(state(of_ann(Some(20), Some(11), &nobody)), early);
+        assert_eq!(state(of_ann(None, Some(10), &nobody)).0, TokenState::Valid);
+        let ann = People { disabled: [("users/ann@example.org".to_owned(), 7)].into(), ..People::default() };
+        let token = of_ann(None, Some(11), &ann);
+        assert_eq!(token.suspend_time, Some(clock::timestamp(7)));
+        assert_eq!(state(token), (TokenState::Suspended, "users/ann@example.org is disabled".to_owned()));
+        assert_eq!(state(of_ann(Some(10), None, &ann)).0, TokenState::Expired);
+    }
+
+    #[test]
+    fn the_last_use_is_shown_where_there_was_one() {
+        let used = LastUse { time_us: 5, address: "192.0.2.7".to_owned() };
+        let people = People { last_uses: [("tokens/t".to_owned(), used)].into(), ..People::default() };
+        let token = of_ann(None, None, &people);
+        assert_eq!(token.last_use_time, Some(clock::timestamp(5)));
+        assert_eq!((token.last_use_address.as_str(), token.suspend_time), ("192.0.2.7", None));
+        let token = of_ann(None, None, &People::default());
+        assert_eq!((token.last_use_time, token.last_use_address.as_str()), (None, ""));
     }
 
     fn two_servers() -> Catalogue {
@@ -171,7 +271,8 @@ mod tests {
             }),
             ..Token::default()
         };
-        token.evaluate(&Surroundings { now_us: 10, catalogue, upstream_states: states });
+        let (people, viewer) = (&People::default(), &Rights::administrator());
+        token.evaluate(&Surroundings { now_us: 10, catalogue, upstream_states: states, people, viewer });
         token.unmatched
     }
 

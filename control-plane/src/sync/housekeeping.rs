@@ -11,13 +11,15 @@ use trunkline::identity::v1::Token;
 use crate::auth::credential::LIFETIME;
 use crate::auth::keys::{KeyError, Signer};
 use crate::auth::vault::{Vault, VaultError};
+use crate::auth::{session, throttle};
 use crate::clock;
 use crate::domain::Kind;
 use crate::domain::page::Order;
 use crate::store::edges::Edges;
 use crate::store::leases::Leases;
+use crate::store::quotas::Quotas;
 use crate::store::usage::UsageTable;
-use crate::store::{Page, Store, StoreError};
+use crate::store::{Page, Store, StoreError, Viewer};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(30);
@@ -28,6 +30,11 @@ const UNUSED: Duration = Duration::from_secs(30 * 86_400);
 /// A signing key that was replaced is kept for so long whatever happens: tokens are stored after they are signed,
 /// and edges' credentials are signed too.
 const KEPT: Duration = LIFETIME.saturating_add(Duration::from_secs(3_600));
+
+/// A link that is over is kept for a day.
+const LINKS_KEPT: Duration = Duration::from_secs(86_400);
+/// What was leased of a quota is kept beyond the longest period, a month.
+const QUOTAS: Duration = Duration::from_secs(33 * 86_400);
 
 /// Housekeeping's dependencies.
 #[derive(Debug)]
@@ -44,6 +51,8 @@ pub struct Housekeeping {
     pub edges: Edges,
     /// The counters.
     pub usage: UsageTable,
+    /// What was leased of quotas.
+    pub quotas: Quotas,
     /// Age at which the signing key is replaced.
     pub signing: Duration,
     /// Age at which the sealing key is replaced.
@@ -90,10 +99,33 @@ impl Housekeeping {
         if changed {
             self.store.announce_change().await?;
         }
+        self.forget_withdrawals().await?;
         for edge in self.edges.forget_unused(clock::now_us() - clock::duration_us(UNUSED)).await? {
             tracing::info!(edge, "deleted an edge that enrolled 30 days ago and was never connected");
         }
+        self.forget_sign_ins().await?;
+        self.quotas.forget(clock::now_us() - clock::duration_us(QUOTAS)).await?;
         Ok(self.usage.forget(clock::now_us() - clock::duration_us(self.retention)).await?)
+    }
+
+    /// What was lost long ago, all of it under one revision.
+    async fn forget_withdrawals(&self) -> Result<(), StoreError> {
+        if self.store.has_old_withdrawals().await? {
+            let mut tx = self.store.write().await?;
+            tx.forget_withdrawals().await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets sessions, links and tries to sign in that are over.
+    async fn forget_sign_ins(&self) -> Result<(), StoreError> {
+        let now_us = clock::now_us();
+        self.store.forget_sessions(now_us, now_us - clock::duration_us(session::IDLE)).await?;
+        self.store.forget_links(now_us - clock::duration_us(LINKS_KEPT)).await?;
+        self.store
+            .forget_old_tries(now_us - clock::duration_us(throttle::FORGOTTEN), throttle::MOST_KEYS)
+            .await
     }
 
     async fn rotate(&self) -> Result<bool, KeyError> {
@@ -124,6 +156,7 @@ impl Housekeeping {
                 order: Order::Name,
                 descending: false,
                 after,
+                viewer: Viewer::of_everything(),
                 labels: Vec::new(),
                 limit: PAGE,
             };

@@ -1,0 +1,309 @@
+//! What is allowed, and why. Decisions are made by what edges are sent, with the code that edges are held to.
+//!
+//! It must not know how roles and memberships are kept.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use access::decide::{Reason, Request};
+use access::explain::{Explanation, explain};
+use access::method::Methods;
+use access::world::{Held, Pair, World};
+use tonic::Code;
+use trunkline::common::v1::Permission;
+use trunkline::policy::v1::{Decision, ExplainAccessRequest, ExplainAccessResponse, Ground, Remedy};
+
+use super::Registry;
+use super::crud::check_name;
+use super::rpc::{Call, Rpc};
+use crate::clock;
+use crate::domain::{Kind, Violations};
+use crate::error::Error;
+use crate::rights::{ADMINISTRATOR, Rights, roles};
+use crate::snapshot::Published;
+use crate::snapshot::content::Snapshot;
+
+/// The method that is meant where none is named.
+const METHOD: &str = "tools/call";
+/// Methods that name a tool, a prompt or a URI.
+const WITH_TARGET: [&str; 6] = [
+    METHOD,
+    "prompts/get",
+    "resources/read",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "completion/complete",
+];
+/// What is said in the place of what does not exist for the caller.
+pub(super) const HIDDEN: &str = "a grant that does not exist for you";
+
+impl Rpc for ExplainAccessRequest {
+    type Response = ExplainAccessResponse;
+
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        let mut request = read(&self, &call.caller)?;
+        let snapshot = call.registry.snapshot();
+        let published = Published::read(&snapshot);
+        let mut world = published.grants();
+        let is_own = call.add_principal(&published, &mut world, &request.principal).await?;
+        if let Some(meant) = published.server(&request.server, request.target.as_deref()) {
+            world.servers.insert(request.server.clone(), meant.server);
+            request.templates = meant.templates;
+        }
+        let mut found = explain(&world, &request);
+        // What one may call exists for oneself, also where one would not find it here.
+        let is_known = is_own && found.decision.allowed();
+        if !is_known && !call.exists(Kind::Server, &request.server).await? {
+            world.servers.clear();
+            found = explain(&world, &request);
+        }
+        let found = call.masked(found).await?;
+        Ok(ExplainAccessResponse { decision: Some(told(found, &request, published.revision())) })
+    }
+}
+
+/// Reads a request, all of whose mistakes are told at once.
+fn read(asked: &ExplainAccessRequest, caller: &Rights) -> Result<Request, Error> {
+    let mut violations = Violations::default();
+    let principal = match asked.principal.as_str() {
+        "" if caller.name == ADMINISTRATOR => {
+            violations.add("principal", "is required: the administrator's bearer calls no servers");
+            String::new()
+        }
+        "" => caller.name.clone(),
+        name => name.to_owned(),
+    };
+    let kinds = ["tokens/", "users/", "serviceAccounts/"];
+    let is_one = kinds.iter().any(|kind| principal.strip_prefix(kind).is_some_and(|id| !id.is_empty()));
+    if !asked.principal.is_empty() && !is_one {
+        violations.add(
+            "principal",
+            "must be `tokens/{token}`, `users/{user}` or `serviceAccounts/{service_account}`",
+        );
+    }
+    let address = match asked.from.as_str() {
+        "" => None,
+        text => text
+            .parse::<IpAddr>()
+            .map_err(|_| violations.add("from", "must be an address such as 10.1.2.3"))
+            .ok(),
+    };
+    let now_s = match &asked.time {
+        Some(time) if (0..=253_402_300_799).contains(&time.seconds) => time.seconds,
+        Some(_) => {
+            violations.add("time", "must be a time between the years 1970 and 9999");
+            0
+        }
+        None => clock::now_us() / 1_000_000,
+    };
+    let (method, target) = read_target(&asked.method, &asked.target, &mut violations);
+    if violations.is_empty() {
+        check_name(Kind::Server, &asked.server)?;
+        let server = asked.server.clone();
+        return Ok(Request { principal, server, method, target, templates: Vec::new(), address, now_s });
+    }
+    Err(Error::invalid(violations))
+}
+
+/// Reads what is asked about: a method, and what it names.
+pub(super) fn read_target(
+    method: &str,
+    target: &str,
+    violations: &mut Violations,
+) -> (String, Option<String>) {
+    let method = if method.is_empty() { METHOD } else { method };
+    if !Methods::KNOWN.contains(&method) {
+        let why = Methods::new(&[method.to_owned()])
+            .err()
+            .map_or_else(|| "must be one method, such as tools/call".to_owned(), |error| error.to_string());
+        violations.add("method", why);
+    }
+    match (WITH_TARGET.contains(&method), target.is_empty()) {
+        (true, true) => {
+            violations.add("target", format!("is required: {method} names a tool, a prompt or a URI"))
+        }
+        (false, false) => violations.add("target", format!("must be empty: {method} names nothing")),
+        _ => {}
+    }
+    (method.to_owned(), Some(target.to_owned()).filter(|target| !target.is_empty()))
+}
+
+impl Registry {
+    /// What edges are sent at present.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+}
+
+impl Call<'_> {
+    /// Whether a resource exists for the caller.
+    pub(super) async fn exists(&self, kind: Kind, name: &str) -> Result<bool, Error> {
+        match self.find(kind, name).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Code::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds a principal to a world, if it exists for the caller. Returns whether it is themselves or a token of theirs; about others they
+    /// may ask only with `access.explain`, whether those exist or not.
+    async fn add_principal(
+        &self,
+        published: &Published<'_>,
+        world: &mut World,
+        name: &str,
+    ) -> Result<bool, Error> {
+        if name.starts_with("tokens/") {
+            return self.add_token(published, world, name).await;
+        }
+        let is_own = name == self.caller.name;
+        self.check_may_ask(is_own)?;
+        let found = self.registry.store().standings_named(&[name]).await?.pop();
+        if let Some(standing) = found.filter(|standing| !standing.is_disabled)
+            && (is_own || self.sees_person(&standing.rights))
+        {
+            world.people.insert(name.to_owned(), held(&standing.rights));
+        }
+        Ok(is_own)
+    }
+
+    async fn add_token(
+        &self,
+        published: &Published<'_>,
+        world: &mut World,
+        name: &str,
+    ) -> Result<bool, Error> {
+        let owner = match self.find(Kind::Token, name).await {
+            Ok(row) => Some(row.ownership.owner),
+            Err(error) if error.code() == Code::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let is_own = owner.as_ref().is_some_and(|owner| *owner == self.caller.name);
+        self.check_may_ask(is_own)?;
+        if let (Some(owner), Some(mut token)) = (owner, published.token(name)) {
+            if let Some(ceiling) = &mut token.ceiling {
+                ceiling.name = owner;
+            }
+            world.tokens.insert(name.to_owned(), token);
+        }
+        Ok(is_own)
+    }
+
+    fn check_may_ask(&self, is_own: bool) -> Result<(), Error> {
+        match is_own || self.caller.holds(Permission::AccessExplain) {
+            true => Ok(()),
+            false => Err(Error::lacks(Permission::AccessExplain)),
+        }
+    }
+
+    /// Whether the caller sees somebody: everybody, or who is in a team in which they see people.
+    fn sees_person(&self, rights: &Rights) -> bool {
+        let sees_in = |team: &String| self.caller.in_team(team).contains(Permission::PeopleRead);
+        self.caller.everywhere().contains(Permission::PeopleRead) || rights.teams().iter().any(sees_in)
+    }
+
+    /// Takes out what names a role or a team that does not exist for the caller.
+    async fn masked(&self, mut found: Explanation) -> Result<Explanation, Error> {
+        if self.caller.sees_all() {
+            return Ok(found);
+        }
+        let texts = found.decision.grounds.iter().flat_map(|ground| [&ground.resource, &ground.text]);
+        let changed = found.remedies.iter().map(|remedy| remedy.resource());
+        let texts: Vec<&str> = texts.map(String::as_str).chain(changed).collect();
+        let hidden = self.hidden(&texts).await?;
+        for ground in &mut found.decision.grounds {
+            if names(&ground.resource, &hidden) || names(&ground.text, &hidden) {
+                let holds = ground.holds;
+                *ground = access::decide::Ground { text: HIDDEN.to_owned(), holds, ..Default::default() };
+            }
+        }
+        found.remedies.retain(|remedy| !hidden.contains(remedy.resource()));
+        Ok(found)
+    }
+
+    /// The roles and teams that texts name and that do not exist for the caller.
+    pub(super) async fn hidden(&self, texts: &[&str]) -> Result<BTreeSet<String>, Error> {
+        let named: BTreeSet<&str> = texts.iter().flat_map(|text| words(text)).collect();
+        let mut hidden = BTreeSet::new();
+        for name in named {
+            let kind = match name.split_once('/') {
+                Some(("teams", _)) => Kind::Team,
+                Some(("roles", _)) if roles::permissions_of(name).is_none() => Kind::Role,
+                _ => continue,
+            };
+            let is_theirs = self.caller.teams().contains(name)
+                || self.caller.roles().iter().any(|held| held.role == name);
+            if !is_theirs && !self.exists(kind, name).await? {
+                hidden.insert(name.to_owned());
+            }
+        }
+        Ok(hidden)
+    }
+}
+
+/// What somebody holds at edges.
+pub(super) fn held(rights: &Rights) -> Held {
+    let pairs = rights.grants().into_iter().map(|(role, team)| Pair { role, team });
+    Held { name: rights.name.clone(), uid: rights.uid.clone(), pairs: pairs.collect() }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', ','])
+}
+
+/// Whether a text names one of these.
+pub(super) fn names(text: &str, hidden: &BTreeSet<String>) -> bool {
+    words(text).any(|word| hidden.contains(word))
+}
+
+/// The decision as the contract has it.
+fn told(found: Explanation, request: &Request, revision: i64) -> Decision {
+    let Explanation { decision, remedies, limits } = found;
+    let remedies = remedies.into_iter().map(|remedy| Remedy {
+        resource: remedy.resource().to_owned(),
+        field: remedy.field(),
+        change: remedy.text(),
+        command: remedy.command,
+    });
+    let grounds = decision.grounds.into_iter().map(|ground| Ground {
+        resource: ground.resource,
+        field: ground.field,
+        text: ground.text,
+        holds: ground.holds,
+        note: ground.note,
+    });
+    Decision {
+        allowed: decision.refused.is_none(),
+        reason: decision.refused.map_or_else(String::new, |reason| reason.as_str().to_owned()),
+        text: sentence(decision.refused, request),
+        grounds: grounds.collect(),
+        remedies: remedies.collect(),
+        revision,
+        limits,
+    }
+}
+
+fn sentence(refused: Option<Reason>, request: &Request) -> String {
+    let Request { principal, server, method, target, .. } = request;
+    let what = target.as_deref().unwrap_or(method);
+    match refused {
+        None => format!("{principal} may use {what} at {server}"),
+        Some(Reason::UnknownPrincipal) => format!("{principal} does not exist, or is disabled"),
+        Some(Reason::Revoked) => format!("{principal} is revoked"),
+        Some(Reason::Expired) => format!("{principal} has expired"),
+        Some(Reason::Suspended) => format!("the owner of {principal} is disabled"),
+        Some(Reason::NotYetValid) => format!("{principal} is not valid yet"),
+        Some(Reason::UnreadableLimit) => format!("a limit of {principal} cannot be read"),
+        Some(Reason::AddressNotAllowed) => match request.address {
+            Some(address) => format!("{principal} may not be used from {}", address.to_canonical()),
+            None => format!("{principal} may not be used from everywhere, and no address is given"),
+        },
+        Some(Reason::OutsideTimeWindow) => format!("{principal} is not valid at this time of the week"),
+        Some(Reason::MethodNotGranted) => format!("{principal} may not use {method}"),
+        Some(Reason::UnknownServer) => format!("{server} does not exist"),
+        Some(Reason::ServerNotGranted) => format!("nothing lets {principal} use {server}"),
+        Some(Reason::UnknownTarget) => format!("{server} exposes no {what}"),
+        Some(Reason::TargetNotGranted) => format!("nothing lets {principal} use {what} at {server}"),
+    }
+}

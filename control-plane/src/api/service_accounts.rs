@@ -1,0 +1,235 @@
+//! The rpcs of service accounts. Who answers for one may do all of this with it.
+
+use trunkline::common::v1::Permission;
+use trunkline::identity::v1::{
+    CreateServiceAccountRequest, CreateServiceAccountResponse, DeleteServiceAccountRequest,
+    DeleteServiceAccountResponse, GetServiceAccountRequest, GetServiceAccountResponse,
+    ListServiceAccountsRequest, ListServiceAccountsResponse, ServiceAccount, UpdateServiceAccountRequest,
+    UpdateServiceAccountResponse, UserState,
+};
+
+use super::Registry;
+use super::belongings;
+use super::people::{
+    check_above, check_etag, check_exists, etag, give, new_principal, principal_not_found, taken,
+};
+use super::proofs::denied;
+use super::rpc::{Call, Rpc};
+use super::users::fields;
+use crate::clock;
+use crate::domain::principal::{self, SERVICE_ACCOUNTS, USERS};
+use crate::domain::{Kind, names};
+use crate::error::Error;
+use crate::store::principals::Principal;
+use crate::store::{StoreError, Tx};
+
+/// The fields of a service account that an update changes.
+const WRITABLE: [&str; 4] = ["title", "owner", "team", "disabled"];
+
+impl Rpc for GetServiceAccountRequest {
+    type Response = GetServiceAccountResponse;
+
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        check_name("name", &self.name)?;
+        let found = call.seen(&self.name).await?;
+        let service_account = Some(call.registry.service_account(&found).await?);
+        Ok(GetServiceAccountResponse { service_account })
+    }
+}
+
+impl Rpc for ListServiceAccountsRequest {
+    type Response = ListServiceAccountsResponse;
+
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        let asked = (self.page_size, self.page_token.as_str(), self.search.as_str());
+        let (found, next_page_token) = call.page_of_people(SERVICE_ACCOUNTS, asked).await?;
+        let mut service_accounts = Vec::with_capacity(found.len());
+        for found in &found {
+            service_accounts.push(call.registry.service_account(found).await?);
+        }
+        Ok(ListServiceAccountsResponse { service_accounts, next_page_token })
+    }
+}
+
+impl Rpc for CreateServiceAccountRequest {
+    type Response = CreateServiceAccountResponse;
+
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        let account = self.service_account.unwrap_or_default();
+        let name = format!("{SERVICE_ACCOUNTS}{}", self.service_account_id);
+        names::check_id(&self.service_account_id)
+            .map_err(|error| Error::field("service_account_id", error.to_string()))?;
+        if !account.name.is_empty() && account.name != name {
+            return Err(Error::field("service_account.name", format!("must be {name}, or empty")));
+        }
+        principal::title(&account.title).map_err(|why| Error::field("service_account.title", why))?;
+        let mut tx = call.registry.store().write().await?;
+        if tx.principal(&name).await?.is_some() {
+            return Err(taken(&name));
+        }
+        let mut new = Principal {
+            title: account.title,
+            owner: call.answers_by_default(&mut tx).await?,
+            state: state(account.disabled),
+            ..new_principal(&tx, name)
+        };
+        if !account.owner.is_empty() {
+            set_owner(call, &mut tx, &mut new, account.owner).await?;
+        }
+        if !account.team.is_empty() {
+            set_team(call, &mut tx, &mut new, account.team).await?;
+        }
+        tx.put_principal(&new).await?;
+        give(call, &mut tx, &new, &account.bindings, "service_account.bindings").await?;
+        tx.commit().await?;
+        tracing::info!(principal = new.name, by = call.caller.name, "created a service account");
+        let service_account = Some(call.registry.service_account(&new).await?);
+        Ok(CreateServiceAccountResponse { service_account })
+    }
+}
+
+impl Rpc for UpdateServiceAccountRequest {
+    type Response = UpdateServiceAccountResponse;
+
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        let patch = self.service_account.ok_or_else(|| Error::field("service_account", "is required"))?;
+        let fields = fields(self.update_mask.as_ref(), &WRITABLE, |field| match field {
+            "title" => !patch.title.is_empty(),
+            "owner" => !patch.owner.is_empty(),
+            "team" => !patch.team.is_empty(),
+            _ => patch.disabled,
+        })?;
+        let (mut tx, mut account) = begin(call, "service_account.name", &patch.name).await?;
+        check_etag(&account.name, &patch.etag, &etag(&account, false))?;
+        if fields.contains(&"title") {
+            principal::title(&patch.title).map_err(|why| Error::field("service_account.title", why))?;
+            account.title = patch.title;
+        }
+        if fields.contains(&"owner") && patch.owner != account.owner {
+            set_owner(call, &mut tx, &mut account, patch.owner).await?;
+        }
+        if fields.contains(&"team") && patch.team != account.team {
+            set_team(call, &mut tx, &mut account, patch.team).await?;
+        }
+        let before = account.state;
+        if fields.contains(&"disabled") {
+            account.state = state(patch.disabled);
+        }
+        tx.put_principal(&account).await?;
+        match (before, account.state) {
+            (UserState::Active, UserState::Disabled) => belongings::stop(&mut tx, &account).await?,
+            (UserState::Disabled, UserState::Active) => belongings::start(&mut tx, &account).await?,
+            _ => {}
+        }
+        tx.commit().await?;
+        call.proofs().credentials.forget();
+        let service_account = Some(call.registry.service_account(&account).await?);
+        Ok(UpdateServiceAccountResponse { service_account })
+    }
+}
+
+impl Rpc for DeleteServiceAccountRequest {
+    type Response = DeleteServiceAccountResponse;
+
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        let (mut tx, account) = begin(call, "name", &self.name).await?;
+        check_etag(&account.name, &self.etag, &etag(&account, false))?;
+        belongings::hand_over(call, &mut tx, &account, &self.transfer_to).await?;
+        belongings::stop(&mut tx, &account).await?;
+        tx.delete_principal(&account.uid).await?;
+        let revision = tx.commit().await?;
+        call.proofs().credentials.forget();
+        tracing::info!(principal = account.name, by = call.caller.name, "deleted a service account");
+        Ok(DeleteServiceAccountResponse { revision })
+    }
+}
+
+/// Begins a write of a service account, by who answers for it or may change it.
+async fn begin(call: &Call<'_>, field: &str, name: &str) -> Result<(Tx, Principal), Error> {
+    check_name(field, name)?;
+    let seen = call.seen(name).await?;
+    call.check_may(Permission::PeopleWrite, &seen)?;
+    let mut tx = call.registry.store().write().await?;
+    let account = tx.principal(name).await?.filter(|account| account.uid == seen.uid);
+    let account = account.ok_or_else(|| principal_not_found(name))?;
+    if account.owner != call.caller.name {
+        check_above(call, &mut tx, &account).await?;
+    }
+    Ok((tx, account))
+}
+
+/// Says who answers for a service account: who gives it away must be able to, and who gets it must be there.
+async fn set_owner(
+    call: &Call<'_>,
+    tx: &mut Tx,
+    account: &mut Principal,
+    owner: String,
+) -> Result<(), Error> {
+    let is_given_away = account.owner == call.caller.name || owner == call.caller.name;
+    if !call.caller.everywhere().contains(Permission::PeopleWrite) && (owner.is_empty() || !is_given_away) {
+        return Err(denied(Permission::PeopleWrite, " everywhere"));
+    }
+    let is_there = |found: &Principal| found.state != UserState::Disabled && found.email.is_some();
+    if !owner.is_empty() && !tx.principal(&owner).await?.as_ref().is_some_and(is_there) {
+        let text = format!("must name a user who is not disabled (`{USERS}{{user}}`): {owner} is none");
+        return Err(Error::field("service_account.owner", text));
+    }
+    account.owner = owner;
+    Ok(())
+}
+
+/// Says which team a service account belongs to: those who look after it may change its keys.
+async fn set_team(call: &Call<'_>, tx: &mut Tx, account: &mut Principal, team: String) -> Result<(), Error> {
+    if !team.is_empty() {
+        check_exists(tx, Kind::Team, &team, "service_account.team").await?;
+        let may =
+            call.caller.teams().contains(&team) || call.caller.everywhere().contains(Permission::PeopleWrite);
+        if !may {
+            return Err(Error::field("service_account.team", format!("the caller is not in {team}")));
+        }
+    }
+    account.team = team;
+    Ok(())
+}
+
+fn state(is_disabled: bool) -> UserState {
+    if is_disabled { UserState::Disabled } else { UserState::Active }
+}
+
+fn check_name(field: &str, name: &str) -> Result<(), Error> {
+    if principal::is_service_account(name) {
+        return Ok(());
+    }
+    let text = format!("`{name}` is not of the form `serviceAccounts/{{service_account}}`");
+    Err(Error::field(field, text))
+}
+
+impl Call<'_> {
+    /// Who answers for what the caller creates: they, or who answers for them. Of the administrator's bearer, nobody.
+    async fn answers_by_default(&self, tx: &mut Tx) -> Result<String, Error> {
+        if self.is_administrator() {
+            return Ok(String::new());
+        }
+        let caller = tx.principal_by_uid(&self.caller.uid).await?;
+        let caller = caller.ok_or_else(|| principal_not_found(&self.caller.name))?;
+        Ok(if caller.email.is_some() { caller.name } else { caller.owner })
+    }
+}
+
+impl Registry {
+    /// The message of a service account.
+    async fn service_account(&self, of: &Principal) -> Result<ServiceAccount, StoreError> {
+        Ok(ServiceAccount {
+            name: of.name.clone(),
+            uid: of.uid.clone(),
+            title: of.title.clone(),
+            owner: of.owner.clone(),
+            team: of.team.clone(),
+            disabled: of.state == UserState::Disabled,
+            bindings: self.bindings(&of.uid).await?,
+            teams: self.store().teams_of(&of.uid).await?,
+            create_time: Some(clock::timestamp(of.create_us)),
+            etag: etag(of, false),
+        })
+    }
+}

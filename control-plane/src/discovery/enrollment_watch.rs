@@ -26,6 +26,8 @@ pub(super) enum StreamPurpose {
     Resources,
     /// Carries usage from the edge.
     Usage,
+    /// Carries shares of limits to the edge.
+    Limits,
 }
 
 /// The reason that a stream has to end.

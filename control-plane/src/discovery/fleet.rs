@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::store::edges::{DepartureRow, EdgeRow, EdgeStatements, Edges, EnrollmentRow};
 
 /// Without a sign of life for so long, an edge's replica is gone, and the edge with it.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// Every write takes a moment to arrive; an edge is behind that takes longer.
 const BEHIND: Duration = Duration::from_secs(2);

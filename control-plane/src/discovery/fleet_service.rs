@@ -23,7 +23,9 @@ use trunkline::discovery::v1::{
 use super::announcement::is_edge_id;
 use super::fleet::{EdgeProgress, Fleet};
 use super::page::Pages;
+use super::refusals_seen::Onlooker;
 use super::rollout::Rollout;
+use crate::auth::caller::Caller;
 use crate::auth::vault::Vault;
 use crate::error::Error;
 use crate::store::Store;
@@ -49,6 +51,10 @@ impl FleetApi {
     /// Shows this fleet until `stop`.
     pub fn new(fleet: Arc<Fleet>, store: Store, vault: Arc<Vault>, stop: CancellationToken) -> Self {
         Self { fleet, store, pages: Pages::new(vault, "page of edges"), stop }
+    }
+
+    fn onlooker<T>(&self, request: &Request<T>) -> Onlooker {
+        Onlooker::new(self.store.clone(), Caller::rights(request))
     }
 
     /// Every edge there is, as the table has it.
@@ -84,7 +90,12 @@ impl FleetApi {
         Ok(edges.into_iter().map(since).collect())
     }
 
-    async fn watch(self, revision: i64, out: mpsc::Sender<Result<WatchRolloutResponse, Status>>) {
+    async fn watch(
+        self,
+        revision: i64,
+        mut onlooker: Onlooker,
+        out: mpsc::Sender<Result<WatchRolloutResponse, Status>>,
+    ) {
         let mut rollout = Rollout::new(revision);
         let mut changed = self.fleet.changed();
         let (mut rows, mut next_read) = (Vec::new(), Instant::now());
@@ -98,7 +109,12 @@ impl FleetApi {
                 next_read = Instant::now() + POLL_INTERVAL;
             }
             let (updates, over) = rollout.advance(&self.fleet.standings(&rows));
-            for response in updates {
+            for mut response in updates {
+                if let Some(edge) = &mut response.edge
+                    && let Err(error) = onlooker.cut(edge).await
+                {
+                    return drop(out.send(Err(error.into())).await);
+                }
                 if out.send(Ok(response)).await.is_err() {
                     return;
                 }
@@ -151,23 +167,31 @@ impl FleetService for FleetApi {
         &self,
         request: Request<ListEdgesRequest>,
     ) -> Result<Response<ListEdgesResponse>, Status> {
+        let mut onlooker = self.onlooker(&request);
         let request = request.into_inner();
         let (size, after) = (Pages::size(request.page_size)?, self.pages.after(&request.page_token)?);
         let revision = self.store.revision().await.map_err(Error::from)?;
         let mut found = self.fleet.list(&after, size + 1).await.map_err(Error::from)?;
         let next_page_token = self.pages.cut(&mut found, size, |edge| &edge.row.id)?;
         let found = self.with_unpublished(found, revision).await?;
-        let edges = found.iter().map(|standing| standing.status(revision)).collect();
+        let mut edges: Vec<_> = found.iter().map(|standing| standing.status(revision)).collect();
+        for edge in &mut edges {
+            onlooker.cut(edge).await?;
+        }
         Ok(Response::new(ListEdgesResponse { edges, next_page_token, revision }))
     }
 
     async fn get_edge(&self, request: Request<GetEdgeRequest>) -> Result<Response<GetEdgeResponse>, Status> {
+        let mut onlooker = self.onlooker(&request);
         let name = request.into_inner().name;
         let found = self.fleet.get(id(&name)?).await.map_err(Error::from)?;
         let revision = self.store.revision().await.map_err(Error::from)?;
         let found = vec![found.ok_or_else(|| not_found(&name))?];
         let found = self.with_unpublished(found, revision).await?;
-        let edge = found.first().map(|standing| standing.status(revision));
+        let mut edge = found.first().map(|standing| standing.status(revision));
+        if let Some(edge) = &mut edge {
+            onlooker.cut(edge).await?;
+        }
         Ok(Response::new(GetEdgeResponse { edge }))
     }
 
@@ -191,6 +215,7 @@ impl FleetService for FleetApi {
         &self,
         request: Request<WatchRolloutRequest>,
     ) -> Result<Response<Self::WatchRolloutStream>, Status> {
+        let onlooker = self.onlooker(&request);
         let newest = self.store.revision().await.map_err(Error::from)?;
         let revision = match request.into_inner().revision {
             0 => newest,
@@ -198,7 +223,7 @@ impl FleetService for FleetApi {
             _ => return Err(Error::field("revision", format!("must be between 0 and {newest}")).into()),
         };
         let (out, answers) = mpsc::channel(16);
-        tokio::spawn(self.clone().watch(revision, out));
+        tokio::spawn(self.clone().watch(revision, onlooker, out));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }

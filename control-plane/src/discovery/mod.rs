@@ -4,6 +4,7 @@
 
 mod announcement;
 pub mod authenticate;
+mod edge_counts;
 mod edge_stream;
 pub mod enrollment;
 pub mod enrollment_counters;
@@ -13,7 +14,12 @@ pub mod fleet;
 pub mod fleet_service;
 mod fleet_writer;
 mod join_tokens;
-mod page;
+mod limit_buckets;
+pub mod limit_service;
+pub mod page;
+mod rate_parts;
+mod rate_shares;
+mod refusals_seen;
 mod rollout;
 pub mod roster;
 pub mod service;

@@ -15,19 +15,19 @@ const MAX_PAGE: i64 = 1_000;
 
 /// The pages of one list.
 #[derive(Debug, Clone)]
-pub(super) struct Pages {
+pub struct Pages {
     vault: Arc<Vault>,
     context: &'static str,
 }
 
 impl Pages {
     /// The pages of the list that `context` names: tokens of other lists are refused.
-    pub(super) fn new(vault: Arc<Vault>, context: &'static str) -> Self {
+    pub fn new(vault: Arc<Vault>, context: &'static str) -> Self {
         Self { vault, context }
     }
 
     /// Reads how many a page has at most.
-    pub(super) fn size(page_size: i32) -> Result<i64, Error> {
+    pub fn size(page_size: i32) -> Result<i64, Error> {
         match i64::from(page_size) {
             ..0 => Err(Error::field("page_size", "must not be negative")),
             0 => Ok(PAGE),
@@ -36,7 +36,7 @@ impl Pages {
     }
 
     /// Reads the id that the page begins after. Empty: it is the first page.
-    pub(super) fn after(&self, page_token: &str) -> Result<String, Error> {
+    pub fn after(&self, page_token: &str) -> Result<String, Error> {
         let bad = || Error::field("page_token", "was not issued by this list");
         if page_token.is_empty() {
             return Ok(String::new());
@@ -47,12 +47,7 @@ impl Pages {
     }
 
     /// Cuts what was found, of which there may be one too many, to the page. Returns the token of the next page; empty at the end.
-    pub(super) fn cut<T>(
-        &self,
-        found: &mut Vec<T>,
-        size: i64,
-        id: impl Fn(&T) -> &str,
-    ) -> Result<String, Error> {
+    pub fn cut<T>(&self, found: &mut Vec<T>, size: i64, id: impl Fn(&T) -> &str) -> Result<String, Error> {
         let size = usize::try_from(size).unwrap_or_default();
         if found.len() <= size {
             return Ok(String::new());

@@ -2,6 +2,7 @@
 //!
 //! It must not know what is counted, nor what happens to a batch.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use trunkline::telemetry::v1::{ReportUsageRequest, UsageOutcome, UsageRecord};
@@ -59,6 +60,7 @@ pub(super) fn check(
 /// Finds the reason that a record cannot be counted.
 fn problem(record: &UsageRecord) -> Option<&'static str> {
     let is_text = |text: &str, longest| text.len() <= longest && text.bytes().all(|b| b.is_ascii_graphic());
+    let is_address = |text: &str| text.is_empty() || text.parse::<IpAddr>().is_ok();
     let is_name = |text: &str| !text.is_empty() && is_text(text, MAX_NAME);
     let sums = [record.duration_us, record.request_bytes, record.response_bytes];
     let checks = [
@@ -69,6 +71,7 @@ fn problem(record: &UsageRecord) -> Option<&'static str> {
         (UsageOutcome::try_from(record.outcome).is_ok(), "`outcome` is unknown"),
         (record.calls > 0, "`calls` is less than 1"),
         (sums.iter().all(|sum| *sum >= 0), "a sum is negative"),
+        (is_address(&record.last_address), "`last_address` is not an address"),
     ];
     checks.into_iter().find_map(|(is_good, reason)| (!is_good).then_some(reason))
 }
@@ -128,6 +131,7 @@ mod tests {
             UsageRecord { duration_us: -1, ..record() },
             UsageRecord { request_bytes: -1, ..record() },
             UsageRecord { response_bytes: i64::MIN, ..record() },
+            UsageRecord { last_address: "192.0.2.1 or so".into(), ..record() },
         ];
         for bad in &bad {
             let mut batch = batch(vec![record(), bad.clone(), record()]);

@@ -21,9 +21,11 @@ use super::authenticate::{edge, ended};
 use super::enrollment_watch::{StreamPurpose, WatchedStream};
 use super::fleet::Fleet;
 use super::usage_bounds::{SetAside, check};
+use crate::auth::caller::Caller;
 use crate::auth::credential::EdgeClaims;
 use crate::clock;
 use crate::error::Error;
+use crate::store::Viewer;
 use crate::store::usage::{UsageQuery, UsageTable};
 
 const MAX_SUMS: i64 = 10_000;
@@ -121,6 +123,7 @@ impl UsageService for Usage {
         &self,
         request: Request<QueryUsageRequest>,
     ) -> Result<Response<QueryUsageResponse>, Status> {
+        let rights = Caller::rights(&request);
         let request = request.into_inner();
         let query = UsageQuery {
             start_us: request.start_time.as_ref().map_or(0, clock::micros),
@@ -128,6 +131,7 @@ impl UsageService for Usage {
             server: request.server,
             token: request.token,
             limit: MAX_SUMS,
+            viewer: Viewer::of(&rights),
         };
         let records = self.table.query(&query).await.map_err(Error::from)?;
         Ok(Response::new(QueryUsageResponse { records }))

@@ -6,7 +6,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use delta::Item;
-use trunkline::edge::v1::StreamType;
+use prost::Message as _;
+use trunkline::edge::v1::{StreamType, Token};
+
+use crate::clock;
+use crate::domain::token;
 
 /// Everything that edges may hold at one revision.
 pub type Snapshot = delta::Snapshot<StreamType>;
@@ -15,6 +19,15 @@ pub type Snapshot = delta::Snapshot<StreamType>;
 pub fn item(kind: StreamType, name: &str, revision: i64, body: Vec<u8>) -> Item {
     let hash = digest(&SHA256, &body);
     Item::new(kind, name, &URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]), revision, body)
+}
+
+/// Counts the tokens that are good for less than seven days more.
+pub fn expiring_tokens(snapshot: &Snapshot) -> usize {
+    let now_us = clock::now_us();
+    let tokens = snapshot.items[StreamType::Token].values();
+    let tokens = tokens.filter_map(|item| Token::decode(item.body()).ok()).filter(|token| !token.revoked);
+    let ends = tokens.filter_map(|token| token.expire_time);
+    ends.filter(|end| token::is_soon(clock::micros(end), now_us)).count()
 }
 
 #[cfg(test)]

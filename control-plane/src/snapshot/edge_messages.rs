@@ -5,11 +5,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mcp::client::Transport;
+use trunkline::identity::v1::{Conditions, Scope};
 use trunkline::registry::v1::credential::Kind as Form;
 use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
 use trunkline::registry::v1::{Credential, EraPolicy, McpUpstream, Member, ProbeReport, ToolHints, Upstream};
 use trunkline::{edge::v1 as edge, identity, registry::v1 as registry};
 
+use super::holders::Bounds;
 use crate::domain::upstream::{WITHIN_TUNNEL, kind};
 
 pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
@@ -122,18 +124,46 @@ pub(super) fn prompt(prompt: &registry::Prompt) -> edge::Prompt {
     }
 }
 
-pub(super) fn token(token: &identity::v1::Token) -> edge::Token {
+/// A token with its bounds. What edges of before cannot be told is told in `access` alone, so that they allow nothing.
+pub(super) fn token(token: &identity::v1::Token, bounds: Bounds) -> edge::Token {
     let scope = token.scope.clone().unwrap_or_default();
-    edge::Token {
+    let conditions = token.conditions.clone().unwrap_or_default();
+    let mut shown = edge::Token {
         name: token.name.clone(),
         uid: token.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default(),
         expire_time: token.expire_time,
         revoked: token.revoke_time.is_some(),
+        servers: Vec::new(),
+        tools: Vec::new(),
+        resources: Vec::new(),
+        prompts: Vec::new(),
+        access: None,
+    };
+    if conditions == Conditions::default() && bounds == Bounds::default() {
+        let Scope { servers, tools, resources, prompts } = scope;
+        return edge::Token { servers, tools, resources, prompts, ..shown };
+    }
+    shown.access = Some(access(scope, conditions, bounds));
+    shown
+}
+
+fn access(scope: Scope, conditions: Conditions, bounds: Bounds) -> edge::Access {
+    let limits = |letter: char, texts: Vec<String>| {
+        let named = texts.into_iter().enumerate();
+        named.map(move |(index, text)| edge::Limit { id: format!("{letter}{index}"), text })
+    };
+    edge::Access {
         servers: scope.servers,
         tools: scope.tools,
         resources: scope.resources,
         prompts: scope.prompts,
-        access: None,
+        methods: conditions.methods,
+        from: conditions.from,
+        not_before: conditions.not_before,
+        windows: conditions.windows,
+        limits: limits('r', conditions.rates).chain(limits('q', conditions.quotas)).collect(),
+        ceiling: bounds.ceiling,
+        suspended: bounds.suspended,
     }
 }
 
@@ -173,6 +203,36 @@ fn annotations(hints: &ToolHints, definition: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn scoped(conditions: Option<Conditions>) -> identity::v1::Token {
+        let list = || vec!["*".to_owned()];
+        let scope = Scope { servers: list(), tools: list(), resources: list(), prompts: list() };
+        identity::v1::Token { scope: Some(scope), conditions, ..identity::v1::Token::default() }
+    }
+
+    #[test]
+    fn a_plain_token_is_said_as_before_and_any_other_says_nothing_to_edges_of_before() {
+        let plain = token(&scoped(None), Bounds::default());
+        assert_eq!((plain.servers.len(), plain.tools.len(), plain.access), (1, 1, None));
+        let rates = Conditions { rates: vec!["5/s".to_owned(), "9/min".to_owned()], ..Conditions::default() };
+        let quotas = Conditions { quotas: vec!["7/day".to_owned()], ..rates };
+        let bounded = Bounds { ceiling: Some(edge::Ceiling::default()), suspended: false };
+        for (conditions, bounds) in [
+            (Some(quotas), Bounds::default()),
+            (None, bounded),
+            (None, Bounds { ceiling: None, suspended: true }),
+        ] {
+            let shown = token(&scoped(conditions), bounds.clone());
+            let before = [&shown.servers, &shown.tools, &shown.resources, &shown.prompts];
+            assert!(before.iter().all(|list| list.is_empty()), "{shown:?}");
+            let access = shown.access.unwrap();
+            assert_eq!((access.servers.len(), access.prompts.len()), (1, 1));
+            assert_eq!((access.ceiling, access.suspended), (bounds.ceiling, bounds.suspended));
+            let limits: Vec<_> =
+                access.limits.iter().map(|limit| format!("{} {}", limit.id, limit.text)).collect();
+            assert!(limits.is_empty() || limits == ["r0 5/s", "r1 9/min", "q0 7/day"], "{limits:?}");
+        }
+    }
 
     #[test]
     fn overrides_replace_only_what_is_set() {

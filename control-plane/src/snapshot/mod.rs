@@ -5,10 +5,15 @@
 pub mod content;
 mod database_health;
 mod edge_messages;
+mod grants;
+mod holders;
 mod projector;
 mod publisher;
+mod world;
 
 pub use database_health::DatabaseHealth;
+pub use holders::Owner;
 pub use projector::Projector;
 pub(crate) use publisher::open_secret;
 pub use publisher::{PublishError, Publisher};
+pub use world::{Meant, Published};

@@ -7,15 +7,20 @@ use std::sync::Arc;
 
 use delta::{ByType, Items};
 use prost::Message;
+use trunkline::common::v1::Visibility;
 use trunkline::edge::v1 as edge;
 use trunkline::edge::v1::{StreamType, TrustBundle};
-use trunkline::identity::v1::Token;
+use trunkline::identity::v1::{Role, Team, Token};
 use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstream};
 
 use super::content::{self, Snapshot};
-use super::edge_messages;
+use super::holders::{Bounds, Holders, Owner};
+use super::{edge_messages, grants};
 use crate::domain::members::{Exposed, Target, evaluate, lists};
-use crate::domain::{Catalogue, Kind, names};
+use crate::domain::{Catalogue, Kind, KindRules, names};
+use crate::rights::permission_set::PermissionSet;
+use crate::rights::roles;
+use crate::store::withdrawals::WithdrawalRow;
 use crate::store::{Row, StoreError};
 
 /// The name of the one trust bundle.
@@ -29,14 +34,23 @@ pub struct Projector {
     servers: BTreeMap<String, Server>,
     /// Upstreams of which something changed since servers were last resolved, and the revision that did.
     touched: BTreeMap<String, i64>,
-    /// Servers that changed themselves, and the revision that did.
+    /// Servers and tokens that changed themselves, and the revision that did.
     stale: BTreeMap<String, i64>,
+    /// Tokens that belong to somebody.
+    owned_tokens: BTreeMap<String, Token>,
+    /// Own roles, by name.
+    roles: BTreeMap<String, PermissionSet>,
+    roles_in_use: BTreeSet<String>,
+    holders: Holders,
+    withdrawals: BTreeMap<String, BTreeSet<WithdrawalRow>>,
     /// The revision that what is taken in is of.
     revision: i64,
     /// What is too large to be sent to edges, each with the reason.
     too_large: BTreeMap<(StreamType, String), String>,
     /// Those of it that became too large since they were last asked for.
     grown: BTreeSet<(StreamType, String)>,
+    /// How many messages were made.
+    projected: u64,
 }
 
 /// A resource that has become too large to be sent to edges.
@@ -61,6 +75,9 @@ impl Projector {
         }
         match row.kind {
             Kind::Server => self.apply_server(row),
+            Kind::Token => self.apply_token(row),
+            Kind::Team => self.apply_team(row),
+            Kind::Role => self.apply_role(row),
             _ if row.deleted => {
                 self.forget(row);
                 Ok(())
@@ -94,12 +111,6 @@ impl Projector {
                 self.set(StreamType::Prompt, &row.name, shown.as_ref());
                 Ok(())
             }
-            Kind::Token => {
-                let token: Token = row.message()?;
-                self.set(StreamType::Token, &row.name, Some(&edge_messages::token(&token)));
-                Ok(())
-            }
-            Kind::Team | Kind::Role => Ok(()),
         }
     }
 
@@ -124,12 +135,85 @@ impl Projector {
         self.items[StreamType::Sibling] = siblings.clone();
     }
 
-    /// The snapshot as of now. Only servers that something changed for are resolved again.
+    /// The owners of whom it is not known who they are, and who else belongs among them of `changed`.
+    pub fn wanted_owners(&self, changed: &[String]) -> BTreeSet<String> {
+        let tokens = self.owned_tokens.values().map(KindRules::ownership);
+        let servers = self.servers.values().map(KindRules::ownership);
+        let owners = tokens.chain(servers).map(|of| of.owner).filter(|owner| !owner.is_empty());
+        let unknown = owners.filter(|owner| !self.holders.knows(owner));
+        unknown.chain(changed.iter().filter(|name| self.holders.knows(name)).cloned()).collect()
+    }
+
+    /// Takes in who has a name, as of a revision.
+    pub fn put_owner(&mut self, revision: i64, name: &str, owner: Option<Owner>) {
+        self.holders.put_owner(revision, name, owner);
+    }
+
+    /// Takes in which roles anybody has, as of a revision.
+    pub fn put_roles_in_use(&mut self, revision: i64, in_use: BTreeSet<String>) {
+        self.revision = revision;
+        let before = std::mem::replace(&mut self.roles_in_use, in_use);
+        let differs: Vec<_> = before.symmetric_difference(&self.roles_in_use).cloned().collect();
+        for name in differs {
+            self.set_role(&name);
+        }
+    }
+
+    /// Takes in what was lost, as of a revision: all of it, or what is new.
+    pub fn put_withdrawals(&mut self, revision: i64, lost: Vec<WithdrawalRow>, all: bool) {
+        self.revision = revision;
+        let mut changed: BTreeSet<_> = lost.iter().map(|row| row.uid.clone()).collect();
+        if all {
+            changed.extend(std::mem::take(&mut self.withdrawals).into_keys());
+        }
+        for row in lost {
+            self.withdrawals.entry(row.uid.clone()).or_default().insert(row);
+        }
+        for uid in changed {
+            let shown = self.withdrawals.get(&uid).map(|lost| grants::withdrawal(&uid, lost));
+            self.set(StreamType::Withdrawal, &grants::withdrawal_name(&uid), shown.as_ref());
+        }
+    }
+
+    /// How much is known to be lost.
+    pub fn withdrawal_count(&self) -> usize {
+        self.withdrawals.values().map(BTreeSet::len).sum()
+    }
+
+    /// How many messages were made for edges, whether or not they differed from those before.
+    pub fn projected(&self) -> u64 {
+        self.projected
+    }
+
+    /// The snapshot as of now. Only servers and tokens that something changed for are resolved again.
     pub fn snapshot(&mut self, revision: i64) -> Snapshot {
-        let (touched, stale) = (std::mem::take(&mut self.touched), std::mem::take(&mut self.stale));
+        let stale = std::mem::take(&mut self.stale);
+        let held = self.holders.take_changed();
+        self.resolve_tokens(&stale, &held);
+        self.resolve_servers(&stale, &held);
+        Snapshot { revision, items: self.items.clone() }
+    }
+
+    fn resolve_tokens(&mut self, stale: &BTreeMap<String, i64>, held: &BTreeMap<String, i64>) {
+        let changed = |token: &Token| {
+            let own = stale.get(&token.name).copied();
+            own.max(self.holders.change_of_bounds(&token.ownership(), held))
+        };
+        let affected = self.owned_tokens.values().filter_map(|token| {
+            let revision = changed(token)?;
+            Some((revision, edge_messages::token(token, self.holders.bounds(&token.ownership()))))
+        });
+        for (revision, token) in affected.collect::<Vec<_>>() {
+            self.revision = revision;
+            self.set(StreamType::Token, &token.name.clone(), Some(&token));
+        }
+    }
+
+    fn resolve_servers(&mut self, stale: &BTreeMap<String, i64>, held: &BTreeMap<String, i64>) {
+        let touched = std::mem::take(&mut self.touched);
         let changed = |server: &Server| {
             let own = stale.get(&server.name).copied();
-            own.max(leads_to(server, &touched))
+            own.max(leads_to(server, &touched)).max(self.holders.change_of(&server.ownership(), held))
         };
         let affected: Vec<_> = self
             .servers
@@ -140,7 +224,6 @@ impl Projector {
             self.revision = revision;
             self.set(StreamType::Server, &name, Some(&resolved));
         }
-        Snapshot { revision, items: self.items.clone() }
     }
 
     /// Returns what has become too large to be sent since this was last called. Edges keep what they hold of it.
@@ -168,6 +251,53 @@ impl Projector {
         Ok(())
     }
 
+    fn apply_token(&mut self, row: &Row) -> Result<(), StoreError> {
+        if row.deleted {
+            self.owned_tokens.remove(&row.name);
+            self.remove(StreamType::Token, &row.name);
+            return Ok(());
+        }
+        let token: Token = row.message()?;
+        let of = token.ownership();
+        if of.owner.is_empty() && of.team.is_empty() {
+            self.owned_tokens.remove(&row.name);
+            self.set(StreamType::Token, &row.name, Some(&edge_messages::token(&token, Bounds::default())));
+        } else {
+            self.stale.insert(row.name.clone(), row.revision);
+            self.owned_tokens.insert(row.name.clone(), token);
+        }
+        Ok(())
+    }
+
+    fn apply_team(&mut self, row: &Row) -> Result<(), StoreError> {
+        let team = if row.deleted { None } else { Some(row.message::<Team>()?) };
+        self.holders.put_grant(row.revision, &row.name, team.is_some().then_some(row.uid.as_str()));
+        let gid = self.holders.gid(&row.name).unwrap_or_default();
+        self.set(StreamType::Grant, &row.name, team.map(|team| grants::team(&team, gid)).as_ref());
+        Ok(())
+    }
+
+    fn apply_role(&mut self, row: &Row) -> Result<(), StoreError> {
+        let role = if row.deleted { None } else { Some(row.message::<Role>()?) };
+        self.holders.put_grant(row.revision, &row.name, role.is_some().then_some(row.uid.as_str()));
+        match role {
+            Some(role) => {
+                self.roles.insert(row.name.clone(), roles::permissions_named(&role.permissions));
+            }
+            None => drop(self.roles.remove(&row.name)),
+        }
+        self.set_role(&row.name);
+        Ok(())
+    }
+
+    /// Makes the grant of a role that exists and that somebody has.
+    fn set_role(&mut self, name: &str) {
+        let permissions = roles::permissions_of(name).or(self.roles.get(name).copied());
+        let in_use = permissions.filter(|_| self.roles_in_use.contains(name));
+        let grant = in_use.and_then(|held| Some(grants::role(name, self.holders.gid(name)?, held)));
+        self.set(StreamType::Grant, name, grant.as_ref());
+    }
+
     fn forget(&mut self, row: &Row) {
         let kind = match row.kind {
             Kind::Upstream => {
@@ -186,6 +316,8 @@ impl Projector {
 
     fn resolve(&self, server: &Server) -> edge::Server {
         let exposure = evaluate(server, &self.catalogue);
+        let of = server.ownership();
+        let is_shared = of.visibility != Visibility::Private;
         let mut resolved = edge::Server {
             name: server.name.clone(),
             uid: server.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default(),
@@ -195,7 +327,9 @@ impl Projector {
             resources: Vec::new(),
             resource_templates: Vec::new(),
             prompts: Vec::new(),
-            ..edge::Server::default()
+            owner_uid: self.holders.uid(&of.owner),
+            team_gid: self.holders.gid(&of.team).filter(|_| is_shared).unwrap_or_default(),
+            public: of.visibility == Visibility::Public,
         };
         for exposed in &exposure.entries {
             let list = match exposed.kind {
@@ -227,6 +361,7 @@ impl Projector {
 
     fn set(&mut self, kind: StreamType, name: &str, message: Option<&impl Message>) {
         let Some(message) = message else { return self.remove(kind, name) };
+        self.projected += 1;
         let item = content::item(kind, name, self.revision, message.encode_to_vec());
         self.note_excess(kind, name, item.excess());
         let items = &mut self.items[kind];

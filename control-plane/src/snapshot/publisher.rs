@@ -3,6 +3,7 @@
 //!
 //! It must not know who receives snapshots.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use trunkline::registry::v1::{Credential, Upstream};
 
 use super::content::Snapshot;
 use super::database_health::DatabaseHealth;
+use super::holders::Owner;
 use super::projector::{Projector, TooLarge};
 use crate::auth::keys::{ALGORITHM, CLIENT_AUDIENCE, KeyError, Ring, Signer};
 use crate::auth::vault::{Sealed, Vault, VaultError};
@@ -164,10 +166,12 @@ impl Publisher {
             }
         }
         self.open_secrets(rows).await?;
+        self.take_people(revision, rows).await?;
         self.projector.put_trust(revision, &trust(&self.signer, &self.signer.ring(), self.max_age));
         self.revision = revision;
         self.fresh.confirm();
-        tracing::debug!(revision, rows = rows.len(), "published");
+        let projected = self.projector.projected();
+        tracing::debug!(revision, rows = rows.len(), projected, "published");
         self.send();
         Ok(())
     }
@@ -184,6 +188,46 @@ impl Publisher {
                 "cannot publish a resource; edges keep its last version"
             );
         }
+    }
+
+    /// Takes in what changed of people since the last snapshot: who owns something, which roles anybody has, and what was lost.
+    async fn take_people(&mut self, revision: i64, rows: &[Row]) -> Result<(), PublishError> {
+        let changed = self.store.principals_since(self.revision).await?;
+        let wanted = self.projector.wanted_owners(&changed);
+        self.take_owners(revision, wanted).await?;
+        let lost = self.store.withdrawals_since(self.revision).await?;
+        let is_first = self.revision == 0;
+        if is_first
+            || !changed.is_empty()
+            || !lost.is_empty()
+            || rows.iter().any(|row| row.kind == Kind::Role)
+        {
+            let in_use = self.store.roles_in_use().await?;
+            self.projector.put_roles_in_use(revision, in_use.into_iter().collect());
+        }
+        self.projector.put_withdrawals(revision, lost, false);
+        // What is too old to matter leaves the table without a trace.
+        let count = usize::try_from(self.store.withdrawal_count().await?).unwrap_or_default();
+        if count != self.projector.withdrawal_count() {
+            let all = self.store.withdrawals_since(0).await?;
+            self.projector.put_withdrawals(revision, all, true);
+        }
+        Ok(())
+    }
+
+    async fn take_owners(&mut self, revision: i64, wanted: BTreeSet<String>) -> Result<(), PublishError> {
+        let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let found = self.store.standings_named(&names).await?.into_iter();
+        let mut found: BTreeMap<_, _> = found.map(|found| (found.rights.name.clone(), found)).collect();
+        for name in &wanted {
+            let owner = found.remove(name).map(|standing| Owner {
+                uid: standing.rights.uid.clone(),
+                is_disabled: standing.is_disabled,
+                grants: standing.rights.grants(),
+            });
+            self.projector.put_owner(revision, name, owner);
+        }
+        Ok(())
     }
 
     /// A credential changes with its upstream, so only those of changed upstreams are read.

@@ -1,0 +1,161 @@
+//! What edges are sent, as decisions look at it. Pure.
+//!
+//! It must not know people, whose bearers name what they hold, nor who asks.
+
+use std::collections::HashMap;
+
+use access::world::{Conditions, Entry, Held, Pair, Role, Scope, Server, Token, World};
+use mcp::uri::{UriTemplate, naming, resolves_elsewhere};
+use prost::Message;
+use trunkline::edge::v1 as edge;
+use trunkline::edge::v1::StreamType;
+
+use super::content::Snapshot;
+
+/// A snapshot, whose grants were read.
+#[derive(Debug)]
+pub struct Published<'a> {
+    snapshot: &'a Snapshot,
+    /// The names of roles and teams by the ids of their grants.
+    names: HashMap<String, String>,
+    grants: World,
+}
+
+/// A server, with no more of it than a request may mean.
+#[derive(Debug, Default)]
+pub struct Meant {
+    /// The server.
+    pub server: Server,
+    /// Its templates that produce the URI.
+    pub templates: Vec<String>,
+}
+
+impl<'a> Published<'a> {
+    /// Reads the grants of a snapshot.
+    pub fn read(snapshot: &'a Snapshot) -> Self {
+        let (mut names, mut grants) = (HashMap::new(), World::default());
+        for item in snapshot.items[StreamType::Grant].values() {
+            let Ok(grant) = edge::Grant::decode(item.body()) else { continue };
+            names.insert(grant.gid, grant.name.clone());
+            match grant.kind {
+                Some(edge::grant::Kind::Role(role)) => {
+                    let role = Role { may_call: role.may_call, every_server: role.every_server };
+                    grants.roles.insert(grant.name, role);
+                }
+                Some(edge::grant::Kind::Team(edge::TeamGrant { servers, tools, resources, prompts })) => {
+                    grants.teams.insert(grant.name, Scope { servers, tools, resources, prompts });
+                }
+                None => {}
+            }
+        }
+        Self { snapshot, names, grants }
+    }
+
+    /// What roles and teams grant, and nothing else yet.
+    pub fn grants(&self) -> World {
+        self.grants.clone()
+    }
+
+    /// The revision that edges are sent.
+    pub fn revision(&self) -> i64 {
+        self.snapshot.revision
+    }
+
+    /// A server, if edges have it.
+    pub fn server(&self, name: &str, target: Option<&str>) -> Option<Meant> {
+        let server: edge::Server = self.message(StreamType::Server, name)?;
+        let renewed = target.and_then(naming::renewed);
+        let is_meant = |entry: &edge::Entry| {
+            let exposed = Some(entry.exposed_name.as_str());
+            target.is_some() && (exposed == target || exposed == renewed.as_deref())
+        };
+        let meant = |entries: Vec<edge::Entry>| {
+            entries.into_iter().filter(is_meant).map(|entry| self.entry(entry)).collect::<Vec<_>>()
+        };
+        let (producing, templates): (Vec<_>, Vec<_>) = server
+            .resource_templates
+            .into_iter()
+            .partition(|entry| target.is_some_and(|target| produces(&entry.exposed_name, target)));
+        let producing: Vec<Entry> = producing.into_iter().map(|entry| self.entry(entry)).collect();
+        let named = producing.iter().map(|entry| entry.name.clone()).collect();
+        let found = Server {
+            owner_uid: server.owner_uid,
+            team: self.name(&server.team_gid),
+            public: server.public,
+            tools: meant(server.tools),
+            resources: meant(server.resources),
+            templates: [producing, meant(templates)].concat(),
+            prompts: meant(server.prompts),
+        };
+        Some(Meant { server: found, templates: named })
+    }
+
+    /// A token, if edges have it.
+    pub fn token(&self, name: &str) -> Option<Token> {
+        self.message(StreamType::Token, name).map(|token| self.read_token(token))
+    }
+
+    /// The tokens whose names come after one, by name.
+    pub fn tokens_after<'b>(&'b self, after: &'b str) -> impl Iterator<Item = (&'b str, Token)> {
+        let items = self.snapshot.items[StreamType::Token].iter().map(|(name, item)| (&**name, item));
+        items
+            .filter(move |(name, _)| *name > after)
+            .filter_map(|(name, item)| Some((name, self.read_token(edge::Token::decode(item.body()).ok()?))))
+    }
+
+    fn message<M: Message + Default>(&self, kind: StreamType, name: &str) -> Option<M> {
+        let item = self.snapshot.items[kind].get(name)?;
+        M::decode(item.body()).ok()
+    }
+
+    /// The name of the role or team that has this grant. Of one that is gone: the id, which grants nothing.
+    fn name(&self, gid: &str) -> String {
+        self.names.get(gid).cloned().unwrap_or_else(|| gid.to_owned())
+    }
+
+    fn entry(&self, entry: edge::Entry) -> Entry {
+        let own = self.message::<edge::Resource>(StreamType::Resource, &entry.target);
+        let own = own.map(|own| if own.uri.is_empty() { own.uri_template } else { own.uri });
+        let former = own.as_deref().and_then(|own| naming::former(&entry.uri_prefix, own));
+        let leads_out = own.is_some() && resolves_elsewhere(&entry.exposed_name);
+        Entry { name: entry.exposed_name, former, leads_out }
+    }
+
+    fn read_token(&self, token: edge::Token) -> Token {
+        let (expires_s, revoked) = (token.expire_time.map(|end| end.seconds), token.revoked);
+        Token { expires_s, revoked, ..self.access(token) }
+    }
+
+    /// What a token may do: where it cannot be said by its own fields those are empty, and this says it.
+    fn access(&self, token: edge::Token) -> Token {
+        let edge::Token { servers, tools, resources, prompts, access, .. } = token;
+        let Some(access) = access else {
+            return Token { scope: Scope { servers, tools, resources, prompts }, ..Token::default() };
+        };
+        let edge::Access { servers, tools, resources, prompts, .. } = access;
+        let ceiling = access.ceiling.map(|ceiling| Held {
+            name: String::new(),
+            uid: ceiling.owner_uid,
+            pairs: ceiling.pairs.iter().map(|pair| self.pair(pair)).collect(),
+        });
+        let conditions = Conditions {
+            methods: access.methods,
+            from: access.from,
+            not_before_s: access.not_before.map(|begin| begin.seconds),
+            windows: access.windows,
+            limits: access.limits.into_iter().map(|limit| limit.text).collect(),
+        };
+        let scope = Scope { servers, tools, resources, prompts };
+        Token { scope, conditions, ceiling, suspended: access.suspended, ..Token::default() }
+    }
+
+    fn pair(&self, pair: &edge::GrantPair) -> Pair {
+        let name = |gid: &str| if gid.is_empty() { String::new() } else { self.name(gid) };
+        Pair { role: name(&pair.role), team: name(&pair.team) }
+    }
+}
+
+/// Whether a template produces a URI, in a form that edges take.
+fn produces(template: &str, uri: &str) -> bool {
+    matches!(UriTemplate::new(template).uri(uri), Some(Ok(_)))
+}

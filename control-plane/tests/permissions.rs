@@ -10,12 +10,23 @@ use serde_json::{Value, json};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-/// Rpcs that take an edge's credential, and the one that reads a join token from its request. They are listed here and
-/// not read from the contract, so that a wrong declaration fails. All others are the administrator's.
-const EDGE: [&str; 3] = [
+/// Rpcs that take an edge's credential, those that read a secret from their request, and those about the caller. They are listed here
+/// and not read from the contract, so that a wrong declaration fails. All others take a permission.
+const EDGE: [&str; 4] = [
     "discovery.v1.DiscoveryService/StreamResources",
     "discovery.v1.EnrollmentService/RenewEdgeCredential",
+    "policy.v1.LimitService/LeaseLimits",
     "telemetry.v1.UsageService/ReportUsage",
+];
+const ANYONE: [&str; 2] = ["identity.v1.SessionService/SignIn", "identity.v1.SessionService/RedeemLink"];
+const SELF: [&str; 7] = [
+    "identity.v1.SessionService/SignOut",
+    "identity.v1.SessionService/GetCaller",
+    "identity.v1.SessionService/ChangePassword",
+    "identity.v1.SessionService/ListSessions",
+    "identity.v1.SessionService/RevokeSession",
+    "identity.v1.SessionService/CreateAccessBearer",
+    "identity.v1.SessionService/CreateSignInLink",
 ];
 const JOIN: &str = "discovery.v1.EnrollmentService/EnrollEdge";
 
@@ -34,6 +45,12 @@ enum Caller {
     Joining,
     Upstream,
     Edge,
+    /// Signed in, and has no role.
+    Person,
+    /// The API key of somebody who has everything.
+    Key,
+    /// The API key of the same, which is limited to a role that holds nothing that changes anything.
+    LimitedKey,
     Administrator,
 }
 
@@ -43,8 +60,16 @@ fn reason(error: &Value) -> &str {
 
 /// Tells whether the authenticator itself refused.
 fn is_refused(reason: &str) -> bool {
-    ["ADMIN_REQUIRED", "ADMIN_INVALID", "EDGE_CREDENTIAL_REQUIRED", "EDGE_CREDENTIAL_INVALID"]
-        .contains(&reason)
+    [
+        "ADMIN_REQUIRED",
+        "ADMIN_INVALID",
+        "SESSION_INVALID",
+        "API_KEY_INVALID",
+        "PERMISSION_DENIED",
+        "EDGE_CREDENTIAL_REQUIRED",
+        "EDGE_CREDENTIAL_INVALID",
+    ]
+    .contains(&reason)
 }
 
 /// Makes one credential of each kind.
@@ -62,6 +87,17 @@ async fn credentials(api: &Api) -> Vec<(Caller, String)> {
     let tunnel = text("registry.v1.UpstreamService/CreateTunnelCredential", named, "credential").await;
     let token = json!({"tokenId": "t", "token": {"scope": {"servers": ["*"]}}});
     let client = text("identity.v1.TokenService/CreateToken", token, "bearer").await;
+    let user = json!({"user": {"email": "ann@example.org"}});
+    let invited = api.raw("identity.v1.UserService/CreateUser", &user.to_string()).await.1;
+    let link = json!({"secret": invited["link"]["secret"], "password": "correct horse battery"});
+    let person = text(ANYONE[1], link, "secret").await;
+    let bindings = json!([{"role": "roles/administrator"}]);
+    let account = json!({"serviceAccountId": "ci", "serviceAccount": {"bindings": bindings}});
+    api.ok("identity.v1.ServiceAccountService/CreateServiceAccount", account).await;
+    let keys = "identity.v1.ServiceAccountService/CreateApiKey";
+    let key = text(keys, json!({"parent": "serviceAccounts/ci"}), "secret").await;
+    let limited = json!({"parent": "serviceAccounts/ci", "role": "roles/viewer"});
+    let limited = text(keys, limited, "secret").await;
     let bearers = [
         (Caller::Anonymous, String::new()),
         (Caller::Stranger, "wrong".to_owned()),
@@ -69,6 +105,9 @@ async fn credentials(api: &Api) -> Vec<(Caller, String)> {
         (Caller::Joining, join),
         (Caller::Upstream, tunnel),
         (Caller::Edge, edge),
+        (Caller::Person, person),
+        (Caller::Key, key),
+        (Caller::LimitedKey, limited),
         (Caller::Administrator, api.admin.clone()),
     ];
     let presented = |bearer: String| if bearer.is_empty() { bearer } else { format!("Bearer {bearer}") };
@@ -81,6 +120,31 @@ fn rpcs() -> Vec<String> {
     let methods = contract.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     let names = methods.map(|m| format!("{}/{}", m.parent_service().full_name(), m.name()));
     names.map(|rpc| rpc.strip_prefix("trunkline.").unwrap().to_owned()).collect()
+}
+
+/// Tells whether a viewer may call an rpc: it reads the registry, tokens or usage, or looks at each resource that it is about.
+fn is_for_viewers(rpc: &str) -> bool {
+    const READ: [&str; 17] = [
+        "admin.v1.BulkService/ApplyResources",
+        "admin.v1.BulkService/DeleteResources",
+        "admin.v1.BulkService/ExportResources",
+        "admin.v1.BulkService/ListApplySets",
+        "identity.v1.ServiceAccountService/GetServiceAccount",
+        "identity.v1.ServiceAccountService/ListServiceAccounts",
+        "identity.v1.ServiceAccountService/ListApiKeys",
+        "identity.v1.TokenService/GetToken",
+        "identity.v1.TokenService/ListTokens",
+        "identity.v1.TeamService/GetTeam",
+        "identity.v1.TeamService/ListTeams",
+        "identity.v1.TeamService/ListMembers",
+        "identity.v1.RoleService/GetRole",
+        "identity.v1.RoleService/ListRoles",
+        "policy.v1.PolicyService/ExplainAccess",
+        "identity.v1.RoleService/ListPermissions",
+        "telemetry.v1.UsageService/QueryUsage",
+    ];
+    let is_of_registry = rpc.starts_with("registry.v1.") && (rpc.contains("/Get") || rpc.contains("/List"));
+    is_of_registry || READ.contains(&rpc)
 }
 
 /// Calls with a request that cannot be read: whoever is let in is told so, and changes nothing. Returns the reason of
@@ -113,8 +177,16 @@ async fn every_rpc_takes_its_own_credential_only(transport: Transport) {
                     continue;
                 }
                 JOIN => true,
+                rpc if ANYONE.contains(&rpc) => true,
                 rpc if EDGE.contains(&rpc) => *caller == Caller::Edge,
-                _ => *caller == Caller::Administrator,
+                rpc if SELF.contains(&rpc) => {
+                    let principals = [Caller::Person, Caller::Key, Caller::LimitedKey, Caller::Administrator];
+                    principals.contains(caller)
+                }
+                rpc => {
+                    let is_limited = *caller == Caller::LimitedKey && is_for_viewers(rpc);
+                    is_limited || [Caller::Key, Caller::Administrator].contains(caller)
+                }
             };
             assert_eq!(!is_refused(&reason), is_let_in, "{rpc} as {caller:?}: {reason:?}");
             assert!(!is_unknown, "{rpc} is not served");

@@ -9,13 +9,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use database::Database;
-use trunkline::common::v1::Meta;
+use trunkline::common::v1::{Meta, Visibility};
 use trunkline::identity::v1::{Scope, Token};
 use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
 use trunkline::registry::v1::{EraPolicy, HttpReach, McpUpstream, Server, Tool, Upstream, UpstreamStatus};
 use trunkline_control_plane::domain::page::Order;
 use trunkline_control_plane::domain::{Kind, KindRules};
-use trunkline_control_plane::store::{ApplySetRow, Membership, Page, Row, SecretRow, Store};
+use trunkline_control_plane::rights::permission_set::PermissionSet;
+use trunkline_control_plane::rights::{Ownership, Rights};
+use trunkline_control_plane::store::{ApplySetRow, Membership, Page, Row, SecretRow, Store, Viewer};
 
 suite! {
     a_resource_lives_and_dies,
@@ -24,6 +26,8 @@ suite! {
     writers_queue_and_revisions_are_dense,
     pages_visit_each_once_in_every_order,
     pages_by_parent_and_label,
+    pages_hold_what_exists_for_who_looks,
+    old_rows_are_nobodys_and_keep_their_etags,
     the_log_tells_everything,
     an_upstream_takes_its_catalogue_along,
     many_are_stored_as_one_is,
@@ -54,6 +58,12 @@ fn tool(upstream: &str, own: &str) -> Tool {
         definition_json: format!(r#"{{"name":"{own}"}}"#),
         ..Tool::default()
     }
+}
+
+fn owned<K: KindRules>(mut message: K, owner: &str, team: &str, visibility: Visibility) -> K {
+    let (owner, team) = (owner.to_owned(), team.to_owned());
+    *message.meta_slot() = Some(Meta { owner, team, visibility: visibility.into(), ..Meta::default() });
+    message
 }
 
 fn labelled<K: KindRules>(mut message: K, key: &str, value: &str) -> K {
@@ -141,7 +151,8 @@ async fn read_pages(store: &Store, mut page: Page) -> Vec<String> {
 }
 
 fn page(kind: Kind, order: Order, descending: bool) -> Page {
-    Page { kind, parent: None, order, descending, after: None, labels: Vec::new(), limit: 3 }
+    let viewer = Viewer::of_everything();
+    Page { kind, parent: None, order, descending, after: None, viewer, labels: Vec::new(), limit: 3 }
 }
 
 async fn pages_visit_each_once_in_every_order(database: Database) {
@@ -183,6 +194,73 @@ async fn pages_by_parent_and_label(database: Database) {
     assert_eq!(read_pages(&store, everywhere.clone()).await, ["upstreams/b/tools/x", "upstreams/a/tools/x"]);
     put(&store, &tool("b", "x")).await;
     assert_eq!(read_pages(&store, everywhere).await, ["upstreams/a/tools/x"]);
+}
+
+/// What is asked of the database is what [`Rights::sees`] says of each row.
+async fn pages_hold_what_exists_for_who_looks(database: Database) {
+    let store = database.open().await;
+    let mut all = Vec::new();
+    for owner in ["", "users/ann", "users/bob"] {
+        for team in ["", "teams/a", "teams/b"] {
+            for visibility in [Visibility::Private, Visibility::Team, Visibility::Public] {
+                let id = format!("u{}", all.len());
+                let row = put(&store, &owned(upstream(&id, "t"), owner, team, visibility)).await;
+                assert_eq!(row.ownership, Ownership { owner: owner.into(), team: team.into(), visibility });
+                put(&store, &tool(&id, "x")).await;
+                all.push(row);
+            }
+        }
+    }
+    let somebody = |name: &str, teams: &[&str]| {
+        let teams = teams.iter().map(|team| (*team).to_owned()).collect();
+        Rights::new(name.to_owned(), name.to_owned(), Vec::new(), teams, PermissionSet::all())
+    };
+    let administrator = (*Rights::administrator()).clone();
+    for who in [
+        administrator,
+        somebody("users/ann", &["teams/a"]),
+        somebody("users/ann", &[]),
+        somebody("users/eve", &["teams/a", "teams/b"]),
+        Rights::default(),
+    ] {
+        let seen: Vec<&Row> = all.iter().filter(|row| who.sees(&row.ownership)).collect();
+        let viewer = Viewer::of(&who);
+        for kind in [Kind::Upstream, Kind::Tool] {
+            let mut expected: Vec<String> = match kind {
+                Kind::Tool => seen.iter().map(|row| format!("{}/tools/x", row.name)).collect(),
+                _ => seen.iter().map(|row| row.name.clone()).collect(),
+            };
+            expected.sort();
+            let of = |order: Order| Page { viewer: viewer.clone(), ..page(kind, order, false) };
+            assert_eq!(read_pages(&store, of(Order::Name)).await, expected, "{who:?}");
+            let mut by_revision = read_pages(&store, of(Order::Revision)).await;
+            by_revision.sort();
+            assert_eq!(by_revision, expected, "{who:?}");
+            let names: BTreeSet<String> = expected.into_iter().collect();
+            assert_eq!(store.seen(kind, &viewer).await.unwrap().into_iter().collect::<BTreeSet<_>>(), names);
+        }
+        let one =
+            Page { parent: Some("upstreams/u0".to_owned()), viewer, ..page(Kind::Tool, Order::Name, false) };
+        assert_eq!(read_pages(&store, one).await.len(), usize::from(who.sees(&all[0].ownership)));
+    }
+}
+
+/// Rows of before say nothing of whose they are: they stay as they were, byte for byte, and the installation's.
+async fn old_rows_are_nobodys_and_keep_their_etags(database: Database) {
+    let store = database.open().await;
+    let before = put(&store, &labelled(upstream("a", "t"), "k", "v")).await;
+    store.close().await;
+    database.undo_after(10).await;
+    let store = database.open().await;
+    let row = store.get(Kind::Upstream, "upstreams/a").await.unwrap().unwrap();
+    assert_eq!((&row.body, row.etag(), &row.ownership), (&before.body, before.etag(), &Ownership::default()));
+    let message: Upstream = row.message().unwrap();
+    let same = put(&store, &message).await;
+    assert_eq!(
+        (same.revision, same.etag()),
+        (before.revision, before.etag()),
+        "writing it back changes nothing"
+    );
 }
 
 async fn the_log_tells_everything(database: Database) {
@@ -368,7 +446,7 @@ async fn an_apply_set_takes_no_revision(database: Database) {
         let mut tx = store.write().await.unwrap();
         assert_eq!(tx.applied_with("team").await.unwrap().len(), members, "{take_over}");
     }
-    let sets = store.apply_sets().await.unwrap();
+    let sets = store.apply_sets(Kind::ALL, &Viewer::of_everything()).await.unwrap();
     assert_eq!(sets, [ApplySetRow { name: "team".to_owned(), count: 1, update_us: row.update_us }]);
 }
 
@@ -379,7 +457,7 @@ async fn a_resource_joins_a_set_when_it_is_changed(database: Database) {
     let set = Membership { name: "team", take_over: false };
     tx.put(&upstream("a", "other"), Some(&row), Some(set)).await.unwrap();
     tx.commit().await.unwrap();
-    let sets = store.apply_sets().await.unwrap();
+    let sets = store.apply_sets(Kind::ALL, &Viewer::of_everything()).await.unwrap();
     assert_eq!(sets.iter().map(|set| (set.name.as_str(), set.count)).collect::<Vec<_>>(), [("team", 1)]);
 }
 

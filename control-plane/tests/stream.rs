@@ -6,7 +6,7 @@ mod control;
 #[path = "support/edge_end.rs"]
 mod edge_end;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control::{Control, upstream_at, with_bearer};
 use edge_end::{EdgeEnd, Held, holds};
@@ -23,8 +23,12 @@ use trunkline::discovery::v1::{
 use trunkline::edge;
 use trunkline::edge::v1::StreamType;
 use trunkline::identity::v1::signing_key_service_client::SigningKeyServiceClient;
+use trunkline::identity::v1::team_service_client::TeamServiceClient;
 use trunkline::identity::v1::token_service_client::TokenServiceClient;
-use trunkline::identity::v1::{DeleteTokenRequest, RotateSigningKeyRequest};
+use trunkline::identity::v1::{
+    CreateTeamRequest, CreateTokenRequest, DeleteTokenRequest, InviteMemberRequest, RemoveMemberRequest,
+    RotateSigningKeyRequest, Team, Token,
+};
 use trunkline::registry::v1::credential::Kind as Form;
 use trunkline::registry::v1::server_service_client::ServerServiceClient;
 use trunkline::registry::v1::tool_service_client::ToolServiceClient;
@@ -116,6 +120,57 @@ async fn create_everything(control: &Control) {
     ToolServiceClient::new(control.channel.clone()).create_tool(control.admin(request)).await.unwrap();
     let member = Member { r#match: "up/*".to_owned(), ..Default::default() };
     control.server("dev", Server { tools: vec![member], ..titled("dev") }).await;
+}
+
+/// Types are pushed in the order of each side's own table, and the last one tells that all are subscribed to: it stays the last.
+#[tokio::test]
+async fn an_edge_that_knows_nothing_of_people_is_sent_what_it_knows() {
+    assert_eq!(StreamType::ALL.last(), Some(&StreamType::Server));
+    let of_before = [
+        StreamType::Secret,
+        StreamType::TrustBundle,
+        StreamType::Sibling,
+        StreamType::Upstream,
+        StreamType::Tool,
+        StreamType::Resource,
+        StreamType::Prompt,
+        StreamType::Token,
+        StreamType::Server,
+    ];
+    let control = Control::start().await;
+    create_everything(&control).await;
+    control.token("laptop", "servers/dev").await;
+    let mut teams = TeamServiceClient::new(control.channel.clone());
+    let team =
+        CreateTeamRequest { team_id: "core".to_owned(), team: Some(Team::default()), ..Default::default() };
+    teams.create_team(control.admin(team)).await.unwrap();
+    let invite = InviteMemberRequest {
+        team: "teams/core".to_owned(),
+        email: "ann@example.org".to_owned(),
+        member: None,
+    };
+    teams.invite_member(control.admin(invite)).await.unwrap();
+    let remove =
+        RemoveMemberRequest { team: "teams/core".to_owned(), principal: "users/ann@example.org".to_owned() };
+    teams.remove_member(control.admin(remove)).await.unwrap();
+
+    let edge = Edge { id: "e1".to_owned(), ..Default::default() };
+    let credential = control.enrol("e1").await;
+    let mut old =
+        EdgeEnd::connect_knowing(&control.channel, edge, &credential, Held::new(), &of_before).await.unwrap();
+    old.until(|held| holds(held, StreamType::Server, "servers/dev")).await;
+    old.until_alive().await;
+    let types: BTreeSet<_> = old.held.keys().map(|(kind, _)| *kind).collect();
+    assert!(!types.contains(&StreamType::Grant) && !types.contains(&StreamType::Withdrawal), "{types:?}");
+    let token = edge::v1::Token::decode(old.body(StreamType::Token, "tokens/laptop")).unwrap();
+    assert_eq!((token.servers, token.access), (vec!["servers/dev".to_owned()], None));
+    // It acknowledges what it is sent, and so hears of removals.
+    let request = DeleteTokenRequest { name: "tokens/laptop".to_owned(), ..Default::default() };
+    let mut tokens = TokenServiceClient::new(control.channel.clone());
+    let gone = tokens.delete_token(control.admin(request)).await.unwrap().into_inner().revision;
+    old.until(|held| !holds(held, StreamType::Token, "tokens/laptop")).await;
+    old.until_alive().await;
+    assert!(edge_status(&control, "edges/e1").await.acked_revision >= gone);
 }
 
 #[tokio::test]
@@ -425,4 +480,31 @@ async fn what_is_kept_on_disk_is_for_its_owner_alone() {
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
+}
+
+#[tokio::test]
+async fn tokens_that_are_about_to_end_are_counted() {
+    let control = Control::start().await;
+    control.server("dev", titled("dev")).await;
+    for (id, days) in [("soon", 1), ("later", 30)] {
+        let end = std::time::SystemTime::now() + std::time::Duration::from_secs(days * 86_400);
+        let token = Token { expire_time: Some(end.into()), ..Token::default() };
+        let request =
+            CreateTokenRequest { token_id: id.to_owned(), token: Some(token), ..Default::default() };
+        let mut tokens = TokenServiceClient::new(control.channel.clone());
+        tokens.create_token(control.admin(request)).await.unwrap();
+    }
+    control.token("never", "servers/dev").await;
+    let counted = async {
+        loop {
+            let metrics = control.metrics().await;
+            let has = |line: &str| metrics.lines().any(|found| found == line);
+            if has("trunkline_control_tokens 3") {
+                assert!(has("trunkline_control_tokens_expiring 1"), "{metrics}");
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(edge_end::PATIENCE, counted).await.unwrap();
 }

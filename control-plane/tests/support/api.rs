@@ -10,26 +10,35 @@ use hyper_util::rt::TokioExecutor;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use trunkline_control_plane::app::{Running, start};
+use tokio::net::TcpListener;
+use trunkline_control_plane::app::{Running, start_on};
 use trunkline_control_plane::config::Config;
 
 /// A control plane that runs.
 pub(crate) struct Api {
     pub(crate) addr: SocketAddr,
     pub(crate) admin: String,
-    _running: Running,
+    pub(crate) running: Running,
     _folder: TempDir,
 }
 
 impl Api {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// One that is configured differently.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = TempDir::new().unwrap();
         let mut config = Config::local(folder.path(), "127.0.0.1:0".parse().unwrap());
         config.egress.egress_allow = vec!["loopback".parse().unwrap()];
-        let running = start(config).await.unwrap();
+        change(&mut config);
+        // Several may use one database.
+        let listener = TcpListener::bind(config.listen).await.unwrap();
+        let running = start_on(config, listener).await.unwrap();
         let admin = running.admin_token.expose_secret().to_owned();
-        Self { addr: running.addr, admin, _running: running, _folder: folder }
+        Self { addr: running.addr, admin, running, _folder: folder }
     }
 
     /// Calls a method as the administrator: the HTTP status and the answer as it is.
@@ -38,11 +47,22 @@ impl Api {
     }
 
     pub(crate) async fn raw_as(&self, authorization: &str, method: &str, body: &str) -> (StatusCode, Value) {
-        let request = Request::builder()
+        self.raw_with(&[("authorization", authorization)], method, body).await
+    }
+
+    /// The same with these headers.
+    pub(crate) async fn raw_with(
+        &self,
+        headers: &[(&str, &str)],
+        method: &str,
+        body: &str,
+    ) -> (StatusCode, Value) {
+        let request =
+            headers.iter().fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
+        let request = request
             .method(Method::POST)
             .uri(format!("http://{}/trunkline.{method}", self.addr))
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::AUTHORIZATION, authorization)
             .body(Full::<bytes::Bytes>::from(body.to_owned()))
             .unwrap();
         let response = Client::builder(TokioExecutor::new()).build_http().request(request).await.unwrap();

@@ -74,6 +74,11 @@ impl Database {
         Some(Self { url: format!("{server}{joint}options=-csearch_path%3D{schema}"), _folder: None })
     }
 
+    /// Where it is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) fn is_sqlite(&self) -> bool {
         self.url.starts_with("sqlite:")
     }

@@ -48,8 +48,19 @@ impl EdgeEnd {
         credential: &str,
         held: Held,
     ) -> Result<Self, Status> {
+        Self::connect_knowing(channel, edge, credential, held, StreamType::ALL).await
+    }
+
+    /// Connects as an edge that knows these types, in its own order.
+    pub(crate) async fn connect_knowing(
+        channel: &Channel,
+        edge: Edge,
+        credential: &str,
+        held: Held,
+        known: &[StreamType],
+    ) -> Result<Self, Status> {
         let (out, requests) = mpsc::channel(32);
-        for (position, &kind) in StreamType::ALL.iter().enumerate() {
+        for (position, &kind) in known.iter().enumerate() {
             let of_kind = held.iter().filter(|((of, _), _)| *of == kind);
             let request = StreamResourcesRequest {
                 edge: (position == 0).then(|| edge.clone()),

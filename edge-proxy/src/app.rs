@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError, ControlPlanes};
 use crate::context::EdgeState;
 use crate::enrollment::{AdvertisedAddress, Enrollment, edge_id};
 use crate::fleet::{Certificate, Fleet, Waiters};
+use crate::limits::LeaseKeeper;
 use crate::listener;
 use crate::observe::{Exporter, Inbound, Metrics, SnapshotReaders};
 use crate::os::{clock, files};
@@ -109,6 +110,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
 /// Starts an edge on sockets that are bound already.
 pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartError> {
+    config.check_client_address()?;
     let folder = config.data_dir()?;
     let lock = DirectoryLock::take(&folder, "edge", config.listen)?;
     let client = bind(listeners.client, "--listen", config.listen)?;
@@ -168,6 +170,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         link: watch::Sender::new(None),
         metrics: Arc::clone(&metrics),
     };
+    let keeper = LeaseKeeper::new(&shared.limits, publication.link.subscribe());
     let reporter = Reporter::new(publication.link.subscribe(), Arc::clone(&metrics), folder.join("usage"));
     let subscriber = start_from_disk(config, &disk, &publication);
 
@@ -203,6 +206,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         saver: Saver::new(disk, images, Arc::clone(&current), metrics),
         terminated,
         reporter,
+        keeper,
     };
     tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge listens");
     if !*current.complete().borrow() {
@@ -359,6 +363,7 @@ struct Background {
     saver: Saver,
     terminated: TerminatedFile,
     reporter: Reporter,
+    keeper: Option<LeaseKeeper>,
 }
 
 impl Background {
@@ -367,11 +372,17 @@ impl Background {
         let saver = tokio::spawn(self.saver.run());
         let client = tokio::spawn(self.client.run());
         tokio::spawn(announce_ready(self.current));
+        let calls_ended = CancellationToken::new();
+        let keeper = self.keeper.map(|keeper| tokio::spawn(keeper.run(calls_ended.clone())));
         tokio::select! {
             () = self.reporter.run() => {}
             never = self.terminated.run() => match never {},
         }
         self.terminated.save().await;
+        calls_ended.cancel();
+        if let Some(keeper) = keeper {
+            let _ = keeper.await;
+        }
         // Aborting the client drops the images, which ends the saver after the last one is written.
         client.abort();
         let _ = client.await;

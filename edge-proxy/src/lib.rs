@@ -1,8 +1,8 @@
 //! The edge: terminates MCP, enforces scopes and calls upstreams, from a snapshot that it holds in memory.
 //!
 //! In the order of a call: `listener` accepts, `request` is the pipeline, `transport` turns bytes into messages, `identity`
-//! finds the caller, `session` the conversation, `route` the target, `policy` the permit, `upstream` calls, `respond`
-//! answers. `builtin` is what the edge answers itself; `connection` serves connections on which both sides speak;
+//! finds the caller, `session` the conversation, `route` the target, `policy` the permit, `limits` what is left for it,
+//! `upstream` calls, `respond` answers. `builtin` is what the edge answers itself; `connection` serves connections on which both sides speak;
 //! `fleet` reaches the other edges, `tunnels` the upstreams that dial in. `snapshot` is what the edge knows, `context`
 //! the state that the stages share. Only `app` wires; nobody imports it.
 
@@ -17,6 +17,7 @@ pub mod enrollment;
 pub mod error;
 pub mod fleet;
 pub mod identity;
+pub mod limits;
 pub mod listener;
 pub mod observe;
 mod os;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
-use inbound::{Connection, Guarded, client_io};
+use inbound::{Connection, Guarded, LineLimit, ProxyProtocolError, client_io};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -30,6 +30,9 @@ const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// The time that a connection which must close has to finish what it has begun.
 const FAREWELL: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// A balancer that is configured otherwise causes such lines with every connection.
+static BAD_BALANCERS: LineLimit<IpAddr> = LineLimit::new();
 
 /// Serves one worker's share of the connections until `drain` turns true and the last of them has ended.
 ///
@@ -106,7 +109,7 @@ fn unaccepted(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
 }
 
 fn spawn_connection(
-    stream: TcpStream,
+    mut stream: TcpStream,
     connection: Connection,
     worker: &Rc<WorkerState>,
     alive: mpsc::Sender<()>,
@@ -115,16 +118,53 @@ fn spawn_connection(
     tokio::task::spawn_local(async move {
         let counted = worker.shared.environment.metrics.connections.enter();
         // Small answers must not wait for the acknowledgement of earlier ones.
-        if stream.set_nodelay(true).is_ok() {
-            serve_connection(stream, &connection, &worker).await;
+        if stream.set_nodelay(true).is_ok()
+            && let Some(origin) = origin(&mut stream, connection, &worker.shared).await
+        {
+            serve_connection(stream, &origin, &worker).await;
         }
-        drop((connection, counted, alive));
+        drop((counted, alive));
     });
 }
 
-async fn serve_connection(stream: TcpStream, connection: &Connection, worker: &Rc<WorkerState>) {
+/// A connection, and where it came from as far as it says so itself.
+struct Origin {
+    connection: Connection,
+    address: Option<IpAddr>,
+}
+
+/// Finds out where a connection came from, before anything is read of it. One that a proxy opened for a client alone takes the
+/// place of that client. `None` if it is to be closed.
+async fn origin(stream: &mut TcpStream, connection: Connection, shared: &EdgeState) -> Option<Origin> {
+    let peer = connection.handle().address();
+    let address = tokio::select! {
+        biased;
+        read = shared.client_addresses.of_connection(stream, peer) => read,
+        _ = connection.must_close() => return None,
+    };
+    let address = address.inspect_err(|error| refuse(shared, peer, error)).ok()?;
+    match address.filter(|client| *client != peer) {
+        None => Some(Origin { connection, address }),
+        Some(client) => {
+            drop(connection);
+            let connection = shared.connections.open(client).ok()?;
+            Some(Origin { connection, address })
+        }
+    }
+}
+
+fn refuse(shared: &EdgeState, peer: IpAddr, error: &ProxyProtocolError) {
+    shared.environment.metrics.proxy_headers_refused.inc();
+    if let Some(times) = BAD_BALANCERS.count(peer) {
+        tracing::warn!(%peer, %error, times, "refused a connection of a balancer");
+    }
+}
+
+async fn serve_connection(stream: TcpStream, origin: &Origin, worker: &Rc<WorkerState>) {
     let limits = &worker.shared.environment.limits;
-    let http_connection = Rc::new(HttpConnection::new(connection.handle().clone()));
+    let Origin { connection, address } = origin;
+    let addresses = Arc::clone(&worker.shared.client_addresses);
+    let http_connection = Rc::new(HttpConnection::new(connection.handle().clone(), addresses, *address));
     let service = service_fn(|request| {
         let (worker, http_connection) = (Rc::clone(worker), Rc::clone(&http_connection));
         http_connection.note_request();

@@ -2,8 +2,10 @@
 
 use mcp::extension::declares_tasks;
 use mcp::json;
+use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 
+use crate::policy::Caller;
 use crate::snapshot::{List, Upstream, View};
 
 /// Returns whether calls of a server may become tasks. Modern clients get those of both eras.
@@ -19,18 +21,21 @@ pub fn offers_tasks(view: &View, revision: Revision) -> bool {
 }
 
 /// Renders the member that declares tasks, which each era names differently.
-fn tasks(view: &View, revision: Revision) -> Option<&'static str> {
+fn tasks(caller: &Caller<'_>, revision: Revision) -> Option<&'static str> {
+    let view = caller.view();
     let cancels = || view.listed_upstreams(List::Tools).iter().any(|upstream| upstream.cancels_tasks());
-    offers_tasks(view, revision).then(|| match revision.era() {
+    let offered = offers_tasks(view, revision) && caller.may_use(Method::TasksGet);
+    offered.then(|| match revision.era() {
         Era::Modern => r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#,
         Era::Legacy if cancels() => r#""tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}"#,
         Era::Legacy => r#""tasks":{"requests":{"tools":{"call":{}}}}"#,
     })
 }
 
-/// Renders the `capabilities` of a server towards a caller with this view, in `revision`: a JSON object. A capability is
-/// there if the caller may use something by it.
-pub fn of_view(view: &View, revision: Revision) -> String {
+/// Renders the `capabilities` of a server towards a caller, in `revision`: a JSON object. A capability is there if the caller
+/// may use something by it.
+pub fn of_caller(caller: &Caller<'_>, revision: Revision) -> String {
+    let view = caller.view();
     let (era, visible) = (revision.era(), &view.visible);
     let offers =
         |key: &str| view.upstreams().iter().any(|upstream| has(upstream, key, upstream.side_for(era)));
@@ -42,7 +47,8 @@ pub fn of_view(view: &View, revision: Revision) -> String {
     }
     let readable = view.readable_upstreams();
     if !readable.is_empty() || visible.awaits_resources && offers("resources") {
-        let subscribe = readable.iter().any(|upstream| update_era(upstream, era).is_some());
+        let subscribe =
+            may_subscribe(caller, era) && readable.iter().any(|upstream| update_era(upstream, era).is_some());
         let subscribe = if subscribe { r#""subscribe":true,"# } else { "" };
         resources = format!(r#""resources":{{{subscribe}"listChanged":true}}"#);
         parts.push(&resources);
@@ -50,14 +56,23 @@ pub fn of_view(view: &View, revision: Revision) -> String {
     if visible.prompts.count() > 0 || visible.awaits_prompts && offers("prompts") {
         parts.push(r#""prompts":{"listChanged":true}"#);
     }
-    parts.extend(tasks(view, revision));
-    if completes(view, era) {
+    parts.extend(tasks(caller, revision));
+    if completes(view, era) && caller.may_use(Method::CompletionComplete) {
         parts.push(r#""completions":{}"#);
     }
-    if offers("logging") {
+    // Modern clients set the level with each request.
+    if (era == Era::Modern || caller.may_use(Method::LoggingSetLevel)) && offers("logging") {
         parts.push(r#""logging":{}"#);
     }
     format!("{{{}}}", parts.join(","))
+}
+
+/// Returns whether a caller may be told of changed resources.
+fn may_subscribe(caller: &Caller<'_>, era: Era) -> bool {
+    caller.may_use(match era {
+        Era::Legacy => Method::ResourcesSubscribe,
+        Era::Modern => Method::SubscriptionsListen,
+    })
 }
 
 /// Returns whether an upstream completes arguments of something that is listed to the caller.

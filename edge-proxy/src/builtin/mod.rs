@@ -121,7 +121,7 @@ fn initialize(context: &RequestContext<'_>, message: &Message<'_>, id: &str) -> 
     let conversation = Conversation::begin(revision, declared, &client_name(client), context.now(), lifetime);
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}}}"#,
-        capabilities::of_view(context.view(), revision),
+        capabilities::of_caller(&context.caller, revision),
         context.server_info(),
         instructions(context),
     );
@@ -155,7 +155,7 @@ fn discover(context: &RequestContext<'_>, id: &str) -> Reply {
     let body = format!(
         r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
         Revision::modern_json(),
-        capabilities::of_view(context.view(), Revision::LATEST),
+        capabilities::of_caller(&context.caller, Revision::LATEST),
         instructions(context),
         meta::SERVER_INFO,
         context.server_info(),
@@ -179,7 +179,8 @@ async fn subscribe(
     if named.exposed.len() > MAX_URI_BYTES {
         return Err(Failure::params(format!("the URI is too long; the maximum is {MAX_URI_BYTES} bytes")));
     }
-    let permit = policy::check(&context.caller, &named).map_err(|denied| denied.of_target(&named))?;
+    let permit = policy::check(&context.caller, Method::ResourcesSubscribe, &named)
+        .map_err(|denied| denied.of_target(&named))?;
     if capabilities::update_era(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("the upstream does not announce changes of this resource"));
     }
@@ -205,9 +206,8 @@ async fn unsubscribe(
     let named = route::named(Method::ResourcesRead, message)?;
     let (uri, subscriptions) = (&named.exposed, &context.worker.shared.subscriptions);
     // What nobody can have subscribed to takes no memory. What was subscribed to ends, also without the right to it.
-    if uri.len() > MAX_URI_BYTES
-        || !(subscriptions.knows(conversation, uri) || policy::check(&context.caller, &named).is_ok())
-    {
+    let is_readable = || policy::check(&context.caller, Method::ResourcesUnsubscribe, &named).is_ok();
+    if uri.len() > MAX_URI_BYTES || !(subscriptions.knows(conversation, uri) || is_readable()) {
         return Ok(result(id, "{}"));
     }
     let subscriber = SubscribingSession::new(conversation, &context.principal().uid);

@@ -25,6 +25,12 @@ const MAX_WIDTH: usize = 65_536;
 /// Values a bucket, past which looking one up becomes slow.
 const MAX_LOAD: usize = 4;
 
+impl<V> Default for OnceMap<V> {
+    fn default() -> Self {
+        OnceMap::for_about(0)
+    }
+}
+
 impl<V> OnceMap<V> {
     /// Creates a map for about so many values.
     pub(crate) fn for_about(values: usize) -> OnceMap<V> {
@@ -60,6 +66,13 @@ impl<V> OnceMap<V> {
             }
             link = &node.next;
         }
+    }
+
+    /// Iterates over the values, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &V> {
+        let firsts = self.buckets.get().into_iter().flatten().filter_map(|first| first.get());
+        let nodes = firsts.flat_map(|first| std::iter::successors(Some(first), |node| node.next.get()));
+        nodes.map(|node| &node.value)
     }
 
     fn bucket(&self, key: u64) -> usize {
@@ -113,6 +126,11 @@ mod tests {
                 prop_assert_eq!(map.get_or_set(key, || value), model.entry(key).or_insert(value));
             }
             prop_assert!((0..64).all(|key| map.get(key) == model.get(&key)));
+            let sorted = |mut values: Vec<u8>| {
+                values.sort_unstable();
+                values
+            };
+            prop_assert_eq!(sorted(map.iter().copied().collect()), sorted(model.into_values().collect()));
         }
     }
 }

@@ -62,6 +62,10 @@ impl<K: Eq + Hash, V> SharedMap<K, V> {
         self.get_mut(&key).ok_or(NoRoom::Full)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|held| &held.value)
     }

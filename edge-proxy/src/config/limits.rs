@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use inbound::{ConnectionOptions, parse_seconds};
+use inbound::{ClientAddressSource, ConnectionOptions, parse_seconds};
 use serde_json::{Value, json};
 
 /// What the road of a call may use. Past a bound there is a clear answer, never growth.
@@ -24,6 +24,10 @@ pub struct Limits {
     /// Connections of clients.
     #[command(flatten)]
     pub connections: ConnectionOptions,
+    /// What says where a client is. All but `socket` are believed of the peers in --balancer-address only, and required of
+    /// them; of headers, what such peers wrote.
+    #[arg(long, env = "TRUNKLINE_CLIENT_ADDRESS", value_name = "SOURCE", default_value = "socket")]
+    pub client_address: ClientAddressSource,
     /// Memory for request bodies and for JSON responses of upstreams, in bytes; those of up to 16 KiB do not count. A
     /// token (of responses: an upstream) gets what is left for others, so half of it when alone. Past it requests get 503.
     #[arg(long, env = "TRUNKLINE_MAX_BODY_MEMORY_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
@@ -90,6 +94,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             connections: ConnectionOptions::default(),
+            client_address: ClientAddressSource::default(),
             max_body_memory_bytes: 256 << 20,
             max_in_flight: 8_192,
             max_streams_per_token: 1_024,
@@ -120,6 +125,7 @@ impl Limits {
             header_timeout,
             body_timeout,
             connections,
+            client_address,
             max_body_memory_bytes,
             max_in_flight,
             max_streams_per_token,
@@ -146,6 +152,7 @@ impl Limits {
             "maxUnauthenticatedPerAddress": connections.max_unauthenticated_per_address,
             "balancerAddresses": connections.balancer_addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "authenticationTimeoutSeconds": connections.authentication_timeout.as_secs_f64(),
+            "clientAddress": client_address.as_str(),
             "maxBodyMemoryBytes": max_body_memory_bytes,
             "maxInFlight": max_in_flight,
             "maxStreamsPerToken": max_streams_per_token,

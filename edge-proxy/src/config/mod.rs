@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use inbound::ClientAddressSource;
 use mcp::border::text_without_mark;
 use serde_json::json;
 use tonic::transport::Uri;
@@ -162,6 +163,11 @@ pub enum ConfigError {
     /// There is no home directory to put the data directory in.
     #[error("no home directory found; set --data-dir")]
     NoHome,
+    /// There is nobody to believe the addresses of clients of.
+    #[error(
+        "--client-address {0} requires --balancer-address, the addresses of the proxies that are believed"
+    )]
+    NoBalancer(&'static str),
     /// TLS to the control plane cannot be set up.
     #[error("TLS to the control plane: {0}")]
     Tls(#[from] tonic::transport::Error),
@@ -176,6 +182,15 @@ impl Config {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = || set("HOME").map(|home| home.join(".local/share"));
         set("XDG_DATA_HOME").or_else(home).map(|base| base.join("trunkline")).ok_or(ConfigError::NoHome)
+    }
+
+    /// Checks that there is somebody to believe the addresses of clients of.
+    pub fn check_client_address(&self) -> Result<(), ConfigError> {
+        let Limits { client_address: source, connections, .. } = &self.limits;
+        if *source == ClientAddressSource::Socket || !connections.balancer_addresses.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::NoBalancer(source.as_str()))
     }
 
     /// The join token, from wherever it is.

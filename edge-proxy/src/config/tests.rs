@@ -116,3 +116,20 @@ fn edge_ids_are_those_of_the_contract() {
         assert!(edge_id(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn an_address_that_nobody_may_say_is_refused() {
+    let checked =
+        |args: &[&str]| config(args).unwrap().check_client_address().map_err(|error| error.to_string());
+    for source in ["proxy-protocol", "forwarded", "x-forwarded-for"] {
+        let option = format!("--client-address={source}");
+        let refused = checked(&[&option]).unwrap_err();
+        assert!(
+            refused.starts_with(&format!("--client-address {source} requires --balancer-address")),
+            "{refused}"
+        );
+        assert_eq!(checked(&[&option, "--balancer-address=10.0.0.0/8"]), Ok(()));
+    }
+    assert_eq!(checked(&[]), Ok(()));
+    assert!(config(&["--client-address=header"]).is_err());
+}

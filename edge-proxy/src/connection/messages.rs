@@ -138,7 +138,10 @@ impl ClientConnection {
         match (self.handler)(self, body, read, &mut error_context).await {
             Ok(reply) => self.send_reply(reply).await,
             Err(failure) => {
-                if matches!(failure, Failure::Bearer { .. } | Failure::Server | Failure::TrustStale) {
+                if matches!(
+                    failure,
+                    Failure::Bearer { .. } | Failure::Unmet(_) | Failure::Server | Failure::TrustStale
+                ) {
                     self.end(CloseReason::Unauthorized);
                 }
                 if wants_answer {

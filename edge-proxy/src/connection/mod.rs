@@ -44,8 +44,8 @@ pub type Handler = for<'a> fn(
 pub struct ClientConnection {
     worker: Rc<WorkerState>,
     transport: ConnectionTransport,
-    /// The address of the client.
-    address: IpAddr,
+    /// The address of the client, as the request that opened it had it, if it is known.
+    address: Option<IpAddr>,
     /// The uid of the token.
     token: Box<str>,
     server: Box<str>,

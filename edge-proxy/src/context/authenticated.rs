@@ -22,11 +22,11 @@ pub struct Authenticated {
 }
 
 impl Authenticated {
-    /// Verifies a bearer that a client at `address` presented, on the snapshot in force and now.
+    /// Verifies a bearer that a client at `address`, if that is known, presented, on the snapshot in force and now.
     ///
     /// # Errors
     /// If there is none, it is not valid, or no bearer is believed.
-    pub fn now(worker: &WorkerState, bearer: Option<&str>, address: IpAddr) -> Result<Self, Failure> {
+    pub fn now(worker: &WorkerState, bearer: Option<&str>, address: Option<IpAddr>) -> Result<Self, Failure> {
         let (current, now) = (&worker.shared.environment.current, worker.now());
         if !current.is_trust_fresh(now) {
             return Err(Failure::TrustStale);

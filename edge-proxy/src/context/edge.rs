@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use egress::CheckedResolver;
-use inbound::{BodyBudget, Connections, Shares};
+use inbound::{BodyBudget, ClientAddresses, Connections, Shares};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 
@@ -14,6 +14,7 @@ use crate::config::limits::Limits;
 use crate::config::published::PublishedNames;
 use crate::error::Failure;
 use crate::fleet::Fleet;
+use crate::limits::LimitTable;
 use crate::observe::{Bound, Metrics};
 use crate::os::clock;
 use crate::session::{
@@ -44,8 +45,12 @@ pub struct EdgeState {
     pub in_flight: Shares,
     /// Open streams, by token.
     pub streams: Arc<StreamCounts>,
+    /// What is left of the limits of tokens.
+    pub limits: Arc<LimitTable>,
     /// Open client connections.
     pub connections: Connections,
+    /// Where their requests come from.
+    pub client_addresses: Arc<ClientAddresses>,
     workers: Mutex<Vec<mpsc::Sender<SessionCommand>>>,
 }
 
@@ -68,6 +73,8 @@ impl EdgeState {
         let mut tls = ClientConfig::with_platform_verifier()?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let connections = limits.connections.connections();
+        let balancers = limits.connections.balancer_addresses.clone();
+        let client_addresses = Arc::new(ClientAddresses::new(limits.client_address, balancers));
         let environment = Environment {
             bodies: Arc::new(BodyBudget::new(limits.max_body_memory_bytes)),
             current,
@@ -83,7 +90,6 @@ impl EdgeState {
             tls: Arc::new(tls),
         };
         Ok(Self {
-            environment: Arc::new(environment),
             origin_policy: OriginPolicy::new(published, address),
             terminated: Arc::default(),
             subscriptions: Subscriptions::default(),
@@ -91,8 +97,11 @@ impl EdgeState {
             levels: LogLevels::default(),
             in_flight: Shares::default(),
             streams: Arc::default(),
+            limits: Arc::new(LimitTable::new(Arc::clone(&environment.metrics))),
             connections,
+            client_addresses,
             workers: Mutex::default(),
+            environment: Arc::new(environment),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The state of one request from the point where the caller is known. It must not know what the request asks for.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +13,8 @@ use super::permits::StreamPermit;
 use super::worker::WorkerState;
 use crate::error::Failure;
 use crate::identity::Principal;
-use crate::policy::Caller;
+use crate::limits::{Charge, Counted, LimitsLeft};
+use crate::policy::{self, Caller, Permit};
 use crate::session::{ConnectionSession, HandleOwner};
 use crate::snapshot::{Server, Snapshot, View};
 use crate::usage::Account;
@@ -31,6 +33,8 @@ pub struct RequestContext<'a> {
     pub arrival: Arrival<'a>,
     /// The time of its arrival.
     pub started: Instant,
+    /// What is left of the limits that it was counted in, for a transport that tells it.
+    pub limits_left: &'a RefCell<LimitsLeft>,
 }
 
 /// The transport that a message arrived by.
@@ -67,6 +71,7 @@ impl<'a> RequestContext<'a> {
             bearer: self.bearer,
             arrival: self.arrival,
             started: self.started,
+            limits_left: self.limits_left,
         })
     }
 
@@ -123,6 +128,21 @@ impl<'a> RequestContext<'a> {
         self.worker.stream_permit(&self.principal().uid).ok_or(Failure::TooManyStreams)
     }
 
+    /// Takes one call from the limits of the principal, if it has any.
+    ///
+    /// # Errors
+    /// If one of them is used up.
+    pub fn charge(&self, permit: &Permit) -> Result<Option<Charge>, Failure> {
+        let limits = policy::limits(self.snapshot, self.principal());
+        if limits.is_empty() {
+            return Ok(None);
+        }
+        let (token, server, target) = (&*self.principal().uid, &*self.server().id, &*permit.entry().exposed);
+        let charge = self.worker.limits.charge(Counted { token, server, target }, limits)?;
+        *self.limits_left.borrow_mut() = charge.left();
+        Ok(Some(charge))
+    }
+
     /// Opens an account for one call.
     pub fn account(&self, method: &'static str, request_bytes: usize) -> Account {
         Account::open(
@@ -130,7 +150,7 @@ impl<'a> RequestContext<'a> {
             self.server(),
             self.principal(),
             method,
-            self.started,
+            (self.started, self.caller.facts().address),
             request_bytes,
         )
     }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::edge::EdgeState;
 use super::permits::{StreamPermit, StreamPermits};
 use crate::identity::BearerCache;
+use crate::limits::LimitCache;
 use crate::os::clock;
 use crate::policy::ActivePermits;
 use crate::session::SessionCache;
@@ -30,6 +31,8 @@ pub struct WorkerState {
     pub active_permits: Rc<ActivePermits>,
     /// Permits for the streams that tokens hold open.
     pub streams: StreamPermits,
+    /// What is left of the limits of tokens.
+    pub limits: LimitCache,
     /// Counts of calls.
     pub usage: Rc<Shard>,
     /// Turns true when the edge is stopping.
@@ -47,6 +50,7 @@ impl WorkerState {
         let worker = Self {
             upstreams: Rc::new(upstream::Context::new(Arc::clone(&shared.environment))),
             streams: StreamPermits::new(Arc::clone(&shared.streams)),
+            limits: LimitCache::new(Arc::clone(&shared.limits)),
             shared,
             bearers: BearerCache::default(),
             sessions: SessionCache::default(),

@@ -4,7 +4,7 @@
 
 use mcp::revision::Era;
 
-use super::too_many;
+use super::words::too_many;
 use crate::observe::{Bound, UpstreamFault};
 
 /// A fault of an upstream in a call.

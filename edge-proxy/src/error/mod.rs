@@ -4,6 +4,10 @@
 //! the gateway itself refuses. It must not know how a request got here.
 
 mod fault;
+mod unmet;
+mod words;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -15,7 +19,9 @@ use mcp::revision::{Era, Revision};
 use mcp::uri::NotCanonical;
 
 pub use self::fault::Fault;
-use crate::observe::{Bound, Rejection};
+pub use self::unmet::Unmet;
+use self::words::{described, limited, reason_of, seconds, too_many};
+use crate::observe::{Bound, LimitRefusal, Rejection};
 
 /// The facts of a request that an error must echo.
 #[derive(Debug, Clone)]
@@ -70,6 +76,9 @@ pub enum Failure {
     /// A request for a WebSocket without its headers.
     #[error("this path requires a WebSocket upgrade (version 13)")]
     Upgrade,
+    /// A condition of the token does not hold.
+    #[error(transparent)]
+    Unmet(#[from] Unmet),
     /// No contact with a control plane for too long.
     #[error("this edge has had no contact with its control plane for longer than bearers may be trusted")]
     TrustStale,
@@ -104,6 +113,16 @@ pub enum Failure {
         of: Bound,
         /// True if the token has its share of it; false if nothing is left.
         of_token: bool,
+    },
+    /// A limit of the token is used up, or cannot be read.
+    #[error("{}", limited(*.what, .limit, *.retry_after))]
+    Limit {
+        /// What is used up.
+        what: LimitRefusal,
+        /// The limit as the token has it; of one that cannot be read, its id.
+        limit: Box<str>,
+        /// When there may be more.
+        retry_after: Duration,
     },
     /// The client has too much in flight on one connection.
     #[error("this connection has too many requests in flight")]
@@ -247,8 +266,10 @@ impl Failure {
             Self::Overloaded | Self::TooManyStreams | Self::TooManyRequests | Self::Draining => -31009,
             Self::TooManyTunnels | Self::TooManyConnections(_) | Self::BodyMemory => -31009,
             Self::TooMany { .. } => -31009,
+            Self::Limit { .. } => -31012,
             Self::SessionMissing | Self::StreamWithoutSession | Self::SessionUnknown => -31010,
             Self::NotInitialized | Self::Disconnected => -31010,
+            Self::Unmet(_) => -31012,
             Self::LegacyVersion { .. } => codes::INVALID_REQUEST,
             Self::Parse(_) => codes::PARSE_ERROR,
             Self::Invalid(_) => codes::INVALID_REQUEST,
@@ -267,7 +288,7 @@ impl Failure {
     /// The HTTP status of the answer, where the transport has any.
     pub fn status(&self, era: Era) -> StatusCode {
         match self {
-            Self::Host | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Host | Self::Origin | Self::Unmet(_) => StatusCode::FORBIDDEN,
             Self::Path | Self::Server | Self::Tunnel | Self::SessionUnknown | Self::Disconnected => {
                 StatusCode::NOT_FOUND
             }
@@ -282,6 +303,8 @@ impl Failure {
             | Self::TooManyTunnels
             | Self::TooManyConnections(_)
             | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limit { what: LimitRefusal::Unusable, .. } => StatusCode::FORBIDDEN,
+            Self::Limit { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ContentType(_) | Self::ContentCoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -312,6 +335,7 @@ impl Failure {
             Self::BearerInUrl => reason("bearer_in_url"),
             Self::Ticket => reason("ticket_invalid"),
             Self::Upgrade => reason("upgrade_needed"),
+            Self::Unmet(unmet) => reason(unmet.reason()),
             Self::TrustStale => reason("trust_stale"),
             Self::Host => reason("host_not_allowed"),
             Self::Origin => reason("origin_not_allowed"),
@@ -332,6 +356,12 @@ impl Failure {
             Self::TooManyStreams => reason("too_many_streams"),
             Self::TooManyRequests => reason("too_many_requests"),
             Self::TooMany { of, .. } => reason(reason_of(*of)),
+            Self::Limit { what: what @ LimitRefusal::Unusable, .. } => reason(what.as_str()),
+            Self::Limit { what, retry_after, .. } => Some(format!(
+                r#"{{"reason":"{}","retry_after_ms":{}}}"#,
+                what.as_str(),
+                retry_after.as_nanos().div_ceil(1_000_000)
+            )),
             Self::Draining => reason("draining"),
             Self::SessionMissing | Self::StreamWithoutSession => reason("session_missing"),
             Self::SessionUnknown | Self::Disconnected => reason("session_unknown"),
@@ -361,6 +391,7 @@ impl Failure {
             Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket | Self::TrustStale => {
                 Rejection::Unauthenticated
             }
+            Self::Unmet(_) => Rejection::UnmetCondition,
             Self::SessionMissing
             | Self::StreamWithoutSession
             | Self::SessionUnknown
@@ -387,6 +418,26 @@ impl Failure {
         })
     }
 
+    /// The seconds after which the same request may pass, where that is known.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Limit { what: LimitRefusal::Unusable, .. } => None,
+            Self::Limit { retry_after, .. } => Some(seconds(*retry_after).max(1)),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing was sent to an upstream when it came to this.
+    pub fn is_unsent(&self) -> bool {
+        let is_unsent =
+            |fault: &Fault| matches!(fault, Fault::Connect(_) | Fault::NotAllowed(_) | Fault::Era(_));
+        match self {
+            Self::Upstream { fault, .. } => is_unsent(fault),
+            Self::Params { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Renders the error as a JSON-RPC message.
     pub fn message(&self, error_context: &ErrorContext) -> Bytes {
         let id = error_context.id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
@@ -397,45 +448,6 @@ impl Failure {
 fn versions(requested: &str) -> String {
     let supported = Revision::modern_json();
     format!(r#"{{"supported":{supported},"requested":{}}}"#, json::quote(requested))
-}
-
-/// The `data.reason` where too much of this is taken.
-fn reason_of(bound: Bound) -> &'static str {
-    match bound {
-        Bound::InFlight | Bound::CallsWithoutClient => "too_many_requests",
-        Bound::ParkedCalls => "too_many_parked_calls",
-        Bound::Subscriptions => "too_many_subscriptions",
-        Bound::Tickets => "too_many_tickets",
-    }
-}
-
-/// Describes which bound was reached, and what to do.
-fn too_many(bound: Bound, of_token: bool) -> &'static str {
-    match (bound, of_token) {
-        (Bound::InFlight | Bound::CallsWithoutClient, true) => {
-            "this token has its share of the requests in flight at this edge (--max-in-flight); wait for responses first"
-        }
-        (Bound::InFlight | Bound::CallsWithoutClient, false) => "this edge has too many requests in flight",
-        (Bound::ParkedCalls, true) => {
-            "this token has its share of the calls that wait for client input at this edge (--max-parked-calls); send their input first"
-        }
-        (Bound::ParkedCalls, false) => {
-            "too many calls wait for client input at this edge (--max-parked-calls); try again later"
-        }
-        (Bound::Subscriptions, true) => {
-            "this token has its share of the sessions with subscriptions at this edge; end sessions that are no longer used"
-        }
-        (Bound::Subscriptions, false) => "too many sessions have subscriptions at this edge; try again later",
-        (Bound::Tickets, true) => {
-            "this token has its share of the tickets that were used within a minute; try again in a minute"
-        }
-        (Bound::Tickets, false) => "too many tickets were used within a minute; try again in a minute",
-    }
-}
-
-/// Describes why no template could have produced a URI.
-fn described(problem: Option<NotCanonical>) -> String {
-    problem.map_or_else(String::new, |problem| format!(": the URI {problem}, and no template produces such"))
 }
 
 #[cfg(test)]

@@ -5,18 +5,22 @@
 mod bearer_cache;
 mod credentials;
 
+use std::sync::Arc;
+
 pub use bearer_cache::BearerCache;
 pub use credentials::verify_tunnel_credential;
 use inbound::Holder;
+
+use crate::snapshot::BearerGrants;
 
 /// A caller whose credential was verified. It depends on no snapshot: what it may do is looked up in the one at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     /// The kind, which says where its rights are found.
     pub kind: PrincipalKind,
-    /// The identity that sealed handles are bound to; of a token, its uid.
+    /// The identity that sealed handles are bound to, whichever bearer is presented.
     pub uid: Box<str>,
-    /// The resource name, such as `tokens/{token}`.
+    /// The name: `tokens/{token}`, `users/{user}` or `serviceAccounts/{service_account}`.
     pub name: Box<str>,
     /// The time when its credential expires, in seconds since the Unix epoch. A token expires apart from that, because
     /// its time can be edited.
@@ -34,8 +38,10 @@ impl Principal {
 }
 
 /// The kinds of principal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PrincipalKind {
-    /// A token, which a program presents as a bearer.
+    /// A token, which a program presents as a bearer. What it may do is found by its uid.
     Token,
+    /// A user or a service account, whose bearer names what they were granted.
+    Person(Arc<BearerGrants>),
 }

@@ -12,7 +12,8 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::Metrics;
 use super::metrics::{
-    Bound, CloseReason as SessionCloseReason, ConnectionTransport, DeliveryOutcome, Rejection, UpstreamFault,
+    Bound, CloseReason as SessionCloseReason, ConnectionTransport, DeliveryOutcome, LimitRefusal, Rejection,
+    UpstreamFault,
 };
 use trunkline::telemetry::v1::UsageOutcome as Outcome;
 
@@ -112,6 +113,12 @@ fn traffic(meter: &Meter, metrics: &Arc<Metrics>) {
             metrics.calls_without_client.clone(),
         ),
         ("parked_calls", "Calls that wait for client input", metrics.parked_calls.clone()),
+        ("limit_buckets", "Limits of tokens that calls are counted in", metrics.limit_buckets.clone()),
+        (
+            "limit_leases_connected",
+            "1 while shares of limits can be had from a control plane",
+            metrics.limit_leases_connected.clone(),
+        ),
         ("usage_backlog_records", "Usage records not yet acknowledged", metrics.usage_backlog.clone()),
     ];
     for (name, description, value) in gauges {
@@ -172,10 +179,22 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
         }
     });
     let read = Arc::clone(metrics);
+    let limited = "Calls refused by a limit of their token, by reason";
+    counter(meter, "limits_refused", limited, move |observer| {
+        for reason in LimitRefusal::ALL {
+            observer.observe(read.limits_refused(*reason).get(), &[KeyValue::new("reason", reason.as_str())]);
+        }
+    });
+    let read = Arc::clone(metrics);
     counter(meter, "upstream_errors", "Calls that an upstream failed, by fault", move |observer| {
         for fault in UpstreamFault::ALL {
             observer.observe(read.upstream_fault(*fault).get(), &[KeyValue::new("fault", fault.as_str())]);
         }
+    });
+    let read = Arc::clone(metrics);
+    let proxied = "Connections of balancers closed because they did not begin with a PROXY protocol header";
+    counter(meter, "proxy_headers_refused", proxied, move |observer| {
+        observer.observe(read.proxy_headers_refused.get(), &[])
     });
     let read = Arc::clone(metrics);
     let replaced = "Upstream sessions ended to make room for others of the same token";
@@ -253,6 +272,11 @@ fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, readers: SnapshotReaders) {
             "stream_connected",
             "1 while the stream from a control plane is open",
             metrics.stream_connected.clone(),
+        ),
+        (
+            "policy_unusable",
+            "Tokens and grants of which a part cannot be evaluated, and denies",
+            metrics.policy_unusable.clone(),
         ),
         (
             "disk_snapshot_revision",

@@ -90,6 +90,8 @@ labels! {
     Rejection {
         /// No bearer, or one that is not valid.
         Unauthenticated = "unauthenticated",
+        /// A condition of the token does not hold.
+        UnmetCondition = "unmet_condition",
         /// The path names no server that the caller may see.
         UnknownPath = "unknown_path",
         /// The session is not known, or not the caller's.
@@ -128,6 +130,20 @@ labels! {
         Subscriptions = "subscriptions",
         /// Tickets that were used within their lifetime.
         Tickets = "tickets",
+    }
+}
+
+labels! {
+    /// The reason that a call was refused by a limit of its token.
+    LimitRefusal {
+        /// A rate is used up.
+        Rate = "rate_exceeded",
+        /// A quota is used up.
+        Quota = "quota_exceeded",
+        /// A limit that cannot be read.
+        Unusable = "policy_error",
+        /// There are too many limits to count.
+        Buckets = "too_many_limits",
     }
 }
 
@@ -204,6 +220,8 @@ labels! {
 pub struct Metrics {
     /// Open client connections.
     pub connections: Gauge,
+    /// Connections of balancers that did not begin with a PROXY protocol header.
+    pub proxy_headers_refused: Counter,
     /// Open streams to clients (GET streams and SSE answers).
     pub streams: Gauge,
     /// Calls in flight.
@@ -226,6 +244,8 @@ pub struct Metrics {
     pub stream_connected: Gauge,
     /// Resources whose newest version is refused.
     pub refused: Gauge,
+    /// Tokens and grants of which a part cannot be evaluated, and so denies.
+    pub policy_unusable: Gauge,
     /// The registry revision of the copy on disk; 0 for none by this run.
     pub disk_revision: Gauge,
     /// 1 while the snapshot in force is not on disk yet.
@@ -253,6 +273,11 @@ pub struct Metrics {
     sibling_deliveries: [Counter; DeliveryOutcome::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
     shares_refused: [Counter; Bound::ALL.len()],
+    limits_refused: [Counter; LimitRefusal::ALL.len()],
+    /// Limits that calls are counted in.
+    pub limit_buckets: Gauge,
+    /// 1 while limits are leased from a control plane.
+    pub limit_leases_connected: Gauge,
     upstream_faults: [Counter; UpstreamFault::ALL.len()],
     egress_refused: [Counter; Class::ALL.len()],
     upstream_quirks: QuirkCounters,
@@ -305,6 +330,11 @@ impl Metrics {
     /// Counts what was refused to tokens that have their share of this.
     pub fn shares_refused(&self, bound: Bound) -> &Counter {
         &self.shares_refused[bound as usize]
+    }
+
+    /// Counts the calls that limits refused for this reason.
+    pub fn limits_refused(&self, reason: LimitRefusal) -> &Counter {
+        &self.limits_refused[reason as usize]
     }
 
     /// Counts the deliveries to siblings with this outcome.

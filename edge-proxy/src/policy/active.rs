@@ -37,7 +37,7 @@ pub struct SharedPermit(Rc<State>);
 struct State {
     permits: Rc<ActivePermits>,
     principal: Arc<Principal>,
-    address: IpAddr,
+    address: Option<IpAddr>,
     /// The part of the server that the permit was checked with last.
     view: RefCell<Arc<View>>,
     permit: Permit,
@@ -168,10 +168,13 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use delta::client::Sink as _;
+    use mcp::method::Method;
+    use trunkline::edge::v1 as wire;
 
     use super::*;
+    use crate::error::Unmet;
     use crate::identity::PrincipalKind;
-    use crate::policy;
+    use crate::policy::{self, Reason};
     use crate::route::{NamedTarget, TargetKind};
     use crate::snapshot::build::Resources;
     use crate::snapshot::build::tests::{builder, entry, fixture, server};
@@ -185,15 +188,88 @@ mod tests {
         active.state.withdrawn.borrow().is_some()
     }
 
+    /// A window is a matter of time alone: no snapshot says that it closes.
+    #[test]
+    fn a_permit_is_withdrawn_when_a_window_closes() {
+        let principal = principal();
+        let facts = |now| Facts { address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), now };
+        let mut resources = fixture();
+        let token = &mut resources.tokens[0];
+        token.access = Some(wire::Access {
+            servers: std::mem::take(&mut token.servers),
+            tools: std::mem::take(&mut token.tools),
+            // 1970 began on a Thursday.
+            windows: vec!["Thu 00:10-00:20 UTC".into()],
+            ..wire::Access::default()
+        });
+        let snapshot = builder(&resources).compile(1).snapshot;
+        let closed = policy::admit(&snapshot, &principal, "dev", facts(599)).unwrap_err();
+        let opens_in =
+            |opens_in| Denied::Condition(Reason::Unmet(Unmet::Window { opens_in: Some(opens_in) }));
+        assert_eq!(closed, opens_in(1));
+        let caller = policy::admit(&snapshot, &principal, "dev", facts(600)).unwrap();
+        let permit =
+            policy::check(&caller, Method::ToolsCall, &NamedTarget::of(TargetKind::Tool, "time_set"))
+                .unwrap();
+        let permits = Rc::new(ActivePermits::default());
+        let active = permits.hold(caller, &permit);
+        permits.review(&snapshot, true, 1_199);
+        assert!(!is_withdrawn(&active));
+        assert_eq!(policy::remaining(&snapshot, &principal, 1_199).unwrap().as_secs(), 1);
+        permits.review(&snapshot, true, 1_200);
+        let failure = active.state.withdrawn.borrow().clone();
+        let a_week = 7 * 86_400;
+        assert_eq!(failure, Some(opens_in(a_week - 600).of_server()));
+        assert_eq!(
+            policy::admit(&snapshot, &principal, "dev", facts(a_week + 599)).unwrap_err(),
+            opens_in(1)
+        );
+    }
+
+    /// Methods are in no view, so a view that is the same must not hide that one is taken.
+    #[test]
+    fn a_permit_is_withdrawn_with_the_method_that_it_is_for() {
+        let principal = principal();
+        let facts = Facts { address: None, now: 1 };
+        let resources = |methods: &[&str]| {
+            let mut resources = fixture();
+            let token = &mut resources.tokens[0];
+            token.access = Some(wire::Access {
+                servers: std::mem::take(&mut token.servers),
+                tools: std::mem::take(&mut token.tools),
+                methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+                ..wire::Access::default()
+            });
+            resources
+        };
+        let mut builder = builder(&resources(&["tools/call", "tasks/get"]));
+        let first = builder.compile(1).snapshot;
+        let caller = policy::admit(&first, &principal, "dev", facts).unwrap();
+        let named = NamedTarget::of(TargetKind::Tool, "time_set");
+        let permits = Rc::new(ActivePermits::default());
+        let [call, task] = [Method::ToolsCall, Method::TasksGet]
+            .map(|method| permits.hold(caller, &policy::check(&caller, method, &named).unwrap()));
+        assert_eq!(policy::check(&caller, Method::TasksCancel, &named).unwrap_err(), Denied::Method);
+        let taken = resources(&["tools/call"]).candidates();
+        taken.into_iter().for_each(|candidate| builder.accept(candidate).unwrap());
+        let second = builder.compile(2).snapshot;
+        assert!(Arc::ptr_eq(caller.view(), policy::admit(&second, &principal, "dev", facts).unwrap().view()));
+        permits.review(&second, true, 1);
+        assert_eq!((is_withdrawn(&call), is_withdrawn(&task)), (false, true));
+        assert_eq!(*task.state.withdrawn.borrow(), Some(Failure::Method));
+    }
+
     #[test]
     fn a_permit_is_withdrawn_when_its_caller_no_longer_sees_the_target() {
         let (principal, now) = (principal(), 1);
-        let facts = Facts { address: IpAddr::V4(Ipv4Addr::LOCALHOST), now };
+        let facts = Facts { address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), now };
         let mut resources = fixture();
         let mut builder = builder(&resources);
         let first = builder.compile(1).snapshot;
         let caller = policy::admit(&first, &principal, "dev", facts).unwrap();
-        let permit = policy::check(&caller, &NamedTarget::of(TargetKind::Tool, "time_set")).unwrap();
+        let permit =
+            policy::check(&caller, Method::ToolsCall, &NamedTarget::of(TargetKind::Tool, "time_set"))
+                .unwrap();
         let permits = Rc::new(ActivePermits::default());
         let active = permits.hold(caller, &permit);
         let shared = active.share();

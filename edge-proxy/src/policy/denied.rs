@@ -1,9 +1,10 @@
 //! Refusals of policy, and what is told of them: to people in the log, to callers no more than they may know.
 
 use mcp::uri::NotCanonical;
+use tracing::field::display;
 
 use super::Facts;
-use crate::error::Failure;
+use crate::error::{Failure, Unmet};
 use crate::identity::Principal;
 use crate::route::NamedTarget;
 
@@ -22,6 +23,9 @@ pub enum Denied {
     /// A template produces such URIs, but not in this form. Callers cannot tell this from `NotFound` either.
     #[error("the URI {0}")]
     NotCanonical(NotCanonical),
+    /// The caller may not use the method. Callers cannot tell this from a method that does not exist.
+    #[error("the method is not allowed")]
+    Method,
     /// A condition of the caller's rights does not hold.
     #[error("{0}")]
     Condition(#[from] Reason),
@@ -36,12 +40,21 @@ pub enum Reason {
     /// The token was revoked.
     #[error("the token is revoked")]
     Revoked,
+    /// The owner of the token is disabled.
+    #[error("the owner of the token is disabled")]
+    Suspended,
+    /// The bearer was signed before its principal lost the right to use it.
+    #[error("the bearer is withdrawn")]
+    Withdrawn,
     /// The token has expired.
     #[error("the token has expired")]
     TokenExpired,
     /// The credential has expired.
     #[error("the credential has expired")]
     CredentialExpired,
+    /// A condition of the token does not hold.
+    #[error("{0}")]
+    Unmet(#[from] Unmet),
 }
 
 impl Denied {
@@ -49,6 +62,7 @@ impl Denied {
     pub fn failure(self, unknown: impl FnOnce() -> Failure) -> Failure {
         match self {
             Self::NotFound | Self::OutOfScope | Self::NotCanonical(_) => unknown(),
+            Self::Method => Failure::Method,
             Self::Condition(reason) => reason.failure(),
         }
     }
@@ -66,9 +80,10 @@ impl Denied {
     /// Logs the refusal of a server, or of a target at it, for whoever asks why a call was refused.
     pub(super) fn log(self, principal: &Principal, facts: &Facts, server: &str, target: Option<&str>) {
         let [server, target] = [server, target.unwrap_or_default()].map(shorten);
+        let address = facts.address.map(display);
         tracing::debug!(
             principal = %principal.name,
-            address = %facts.address,
+            address,
             server,
             target,
             reason = %self,
@@ -80,9 +95,13 @@ impl Denied {
 impl Reason {
     fn failure(self) -> Failure {
         match self {
-            Self::NoToken | Self::Revoked | Self::TokenExpired | Self::CredentialExpired => {
-                Failure::Bearer { presented: true }
-            }
+            Self::NoToken
+            | Self::Revoked
+            | Self::Suspended
+            | Self::Withdrawn
+            | Self::TokenExpired
+            | Self::CredentialExpired => Failure::Bearer { presented: true },
+            Self::Unmet(unmet) => Failure::Unmet(unmet),
         }
     }
 }

@@ -14,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp::method::Method;
 use mcp::uri::{CanonicalUri, UriTemplate, naming};
 
 pub use active::{ActivePermit, ActivePermits, SharedPermit};
@@ -24,14 +25,23 @@ pub use readable::ReadableUris;
 
 use crate::identity::{Principal, PrincipalKind};
 use crate::route::{Destination, NamedTarget};
-use crate::snapshot::{Permissions, Snapshot, Token, View};
+use crate::snapshot::{Conditions, MethodSet, Scope, Snapshot, Token, TokenLimit, View};
 
 /// A principal at one server, whose rights are in force. Only `admit` makes one, and no target is permitted without.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
     principal: &'a Arc<Principal>,
     view: &'a Arc<View>,
+    /// The conditions of its token, where that has any.
+    conditions: Option<&'a Conditions>,
+    scope: &'a Arc<Scope>,
     facts: Facts,
+}
+
+/// Rights that are in force.
+struct RightsInForce<'a> {
+    scope: &'a Arc<Scope>,
+    conditions: Option<&'a Conditions>,
 }
 
 impl<'a> Caller<'a> {
@@ -43,6 +53,21 @@ impl<'a> Caller<'a> {
     /// The part of the server that it sees.
     pub fn view(&self) -> &'a Arc<View> {
         self.view
+    }
+
+    /// The scope of its rights.
+    pub fn scope(&self) -> &'a Arc<Scope> {
+        self.scope
+    }
+
+    /// The methods that it may use.
+    pub fn methods(&self) -> MethodSet {
+        self.conditions.map_or(MethodSet::ALL, |conditions| conditions.methods)
+    }
+
+    /// Returns whether it may use `method` at all.
+    pub fn may_use(&self, method: Method) -> bool {
+        self.conditions.is_none_or(|conditions| conditions.methods.contains(method))
     }
 
     /// The facts that it was admitted on.
@@ -58,11 +83,11 @@ pub fn admit<'a>(
     server: &str,
     facts: Facts,
 ) -> Result<Caller<'a>, Denied> {
-    let view = in_force(snapshot, principal, &facts)
+    let (view, rights) = in_force(snapshot, principal, &facts)
         .map_err(Denied::Condition)
-        .and_then(|token| visible(snapshot, token, server))
+        .and_then(|rights| visible(snapshot, rights, server))
         .inspect_err(|denied| denied.log(principal, &facts, server, None))?;
-    Ok(Caller { principal, view, facts })
+    Ok(Caller { principal, view, conditions: rights.conditions, scope: rights.scope, facts })
 }
 
 /// Admits `principal` again, to the server that had this id and uid when it was admitted first.
@@ -76,9 +101,19 @@ pub fn admit_again<'a>(
     if *caller.view.server.uid == *uid { Ok(caller) } else { Err(Denied::NotFound) }
 }
 
-/// Checks a target of the server that `caller` was admitted to. Returns the permit to use it.
-pub fn check(caller: &Caller<'_>, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
-    decide(caller.view, named).inspect_err(|denied| {
+/// Checks that `caller` may use a method, whatever it is about.
+pub fn check_method(caller: &Caller<'_>, method: Method) -> Result<(), Denied> {
+    if caller.may_use(method) {
+        return Ok(());
+    }
+    Denied::Method.log(caller.principal, &caller.facts, &caller.view.server.id, Some(method.as_str()));
+    Err(Denied::Method)
+}
+
+/// Checks a target of the server that `caller` was admitted to. Returns the permit to use it by this method.
+pub fn check(caller: &Caller<'_>, method: Method, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
+    check_method(caller, method)?;
+    decide(caller.view, method, named).inspect_err(|denied| {
         denied.log(caller.principal, &caller.facts, &caller.view.server.id, Some(&named.exposed));
     })
 }
@@ -86,11 +121,12 @@ pub fn check(caller: &Caller<'_>, named: &NamedTarget<'_>) -> Result<Permit, Den
 /// Checks a permit that was given with the view `known`: whether `caller` may still use the same target at the same
 /// upstream.
 fn check_again(caller: &Caller<'_>, permit: &Permit, known: &Arc<View>) -> Result<(), Denied> {
+    check_method(caller, permit.method())?;
     // `decide` looks at nothing but the view and the target, and most changes leave a view as it is.
     if Arc::ptr_eq(caller.view, known) {
         return Ok(());
     }
-    let now = check(caller, &NamedTarget::of(permit.kind(), permit.exposed()))?;
+    let now = check(caller, permit.method(), &NamedTarget::of(permit.kind(), permit.exposed()))?;
     let is_same = now.entry().upstream.uid == permit.entry().upstream.uid;
     if is_same { Ok(()) } else { Err(Denied::NotFound) }
 }
@@ -100,9 +136,9 @@ pub fn readable_at<'a>(caller: &Caller<'_>, permit: &'a Permit) -> ReadableUris<
     ReadableUris::new(Arc::clone(caller.view), &permit.entry().upstream)
 }
 
-/// The permissions of a principal, if it has any.
-pub fn permissions<'a>(snapshot: &'a Snapshot, principal: &Principal) -> Option<&'a Permissions> {
-    token(snapshot, principal).map(|token| token.scope.permissions())
+/// The limits of a principal, in the order in which they are checked.
+pub fn limits<'a>(snapshot: &'a Snapshot, principal: &Principal) -> &'a [TokenLimit] {
+    token(snapshot, principal).map_or(&[], |token| &token.limits)
 }
 
 /// The time that a principal has left at `now`, if its rights expire.
@@ -113,28 +149,48 @@ pub fn remaining(snapshot: &Snapshot, principal: &Principal, now: u64) -> Option
 fn token<'a>(snapshot: &'a Snapshot, principal: &Principal) -> Option<&'a Token> {
     match principal.kind {
         PrincipalKind::Token => snapshot.tokens.get(&principal.uid).map(AsRef::as_ref),
+        PrincipalKind::Person(_) => None,
     }
 }
 
-fn in_force<'a>(snapshot: &'a Snapshot, principal: &Principal, facts: &Facts) -> Result<&'a Token, Reason> {
-    let token = token(snapshot, principal).ok_or(Reason::NoToken)?;
-    conditions::check(principal, token, facts)?;
-    Ok(token)
+/// Finds the rights of a principal, if they are in force. Whatever goes on after its request comes here again, so that what was
+/// withdrawn meanwhile ends it.
+fn in_force<'a>(
+    snapshot: &'a Snapshot,
+    principal: &Principal,
+    facts: &Facts,
+) -> Result<RightsInForce<'a>, Reason> {
+    match &principal.kind {
+        PrincipalKind::Token => {
+            let token = token(snapshot, principal).ok_or(Reason::NoToken)?;
+            conditions::check(principal, token, facts)?;
+            Ok(RightsInForce { scope: &token.scope, conditions: token.conditions.as_deref() })
+        }
+        PrincipalKind::Person(grants) => {
+            conditions::check_person(principal, facts)?;
+            let scope = snapshot.grants.scope(grants).ok_or(Reason::Withdrawn)?;
+            Ok(RightsInForce { scope, conditions: None })
+        }
+    }
 }
 
-fn visible<'a>(snapshot: &'a Snapshot, token: &Token, server: &str) -> Result<&'a Arc<View>, Denied> {
+fn visible<'a>(
+    snapshot: &'a Snapshot,
+    rights: RightsInForce<'a>,
+    server: &str,
+) -> Result<(&'a Arc<View>, RightsInForce<'a>), Denied> {
     let views = snapshot.servers.views(server).ok_or(Denied::NotFound)?;
-    views.view(&token.scope).ok_or(Denied::OutOfScope)
+    Ok((views.view(rights.scope).ok_or(Denied::OutOfScope)?, rights))
 }
 
 /// Finds the first destination of a target that `view` lists; if there is none, the first that produces it where its URI
 /// is allowed. So a URI leads to what the caller sees listed. It must look at nothing else: `check_again` takes a view that
 /// is the same for a decision that is the same. What depends on more is a condition of the caller.
-fn decide(view: &View, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
+fn decide(view: &View, method: Method, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
     let (mut denied, mut by_uri) = (Denied::NotFound, None);
     for destination in named.destinations(&view.server) {
         match destination {
-            Ok(destination) if is_listed(view, &destination) => return Ok(Permit::to(destination)),
+            Ok(destination) if is_listed(view, &destination) => return Ok(Permit::to(destination, method)),
             Ok(destination) if by_uri.is_none() && is_uri_allowed(view, &destination) => {
                 by_uri = Some(destination);
             }
@@ -142,7 +198,7 @@ fn decide(view: &View, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
             Err(problem) => denied = Denied::NotCanonical(problem),
         }
     }
-    by_uri.map(Permit::to).ok_or(denied)
+    by_uri.map(|destination| Permit::to(destination, method)).ok_or(denied)
 }
 
 fn is_listed(view: &View, destination: &Destination) -> bool {
@@ -150,8 +206,10 @@ fn is_listed(view: &View, destination: &Destination) -> bool {
 }
 
 fn is_uri_allowed(view: &View, destination: &Destination) -> bool {
-    let Some(uri) = &destination.produced else { return false };
-    view.visible.allows_uri(uri) || former(destination).is_some_and(|uri| view.visible.allows_uri(&uri))
+    let (Some(uri), visible) = (&destination.produced, &view.visible) else { return false };
+    let template = destination.position;
+    visible.allows_uri(template, &[uri])
+        || former(destination).is_some_and(|former| visible.allows_uri(template, &[uri, &former]))
 }
 
 /// The produced URI as it was before `ui://` was kept: scopes may still name it so.

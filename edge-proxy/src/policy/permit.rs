@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mcp::method::Method;
 use mcp::uri::CanonicalUri;
 
 use crate::route::{Destination, Target, TargetKind};
@@ -10,6 +11,7 @@ use crate::snapshot::{Entry, List};
 /// The right to call one entry. Only `policy` makes one, and every way to an upstream takes one.
 #[derive(Debug, Clone)]
 pub struct Permit {
+    method: Method,
     entry: Arc<Entry>,
     list: List,
     original: Option<Box<str>>,
@@ -17,10 +19,15 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Permits `destination`.
-    pub(super) fn to(destination: Destination) -> Self {
+    /// Permits to use `destination` by `method`.
+    pub(super) fn to(destination: Destination, method: Method) -> Self {
         let Destination { list, position: _, entry, original, produced } = destination;
-        Self { entry, list, original, produced }
+        Self { method, entry, list, original, produced }
+    }
+
+    /// The method by which the entry is used.
+    pub fn method(&self) -> Method {
+        self.method
     }
 
     /// The entry that may be called.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mcp::method::Method;
 use mcp::uri::naming;
 
 use super::{Permit, decide};
@@ -81,7 +82,7 @@ impl<'a> ReadableUris<'a> {
             return None;
         }
         self.steps = steps;
-        decide(&self.view, &NamedTarget::of(TargetKind::Resource, exposed)).ok()
+        decide(&self.view, Method::ResourcesRead, &NamedTarget::of(TargetKind::Resource, exposed)).ok()
     }
 
     /// What a decision compares: the URI with templates that begin as it does, and with globs where a template is not listed.

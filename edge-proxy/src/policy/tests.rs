@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use trunkline::edge::v1 as wire;
 
 use super::*;
-use crate::error::Failure;
+use crate::error::{Failure, Unmet};
 use crate::route::TargetKind;
 use crate::snapshot::List;
 use crate::snapshot::build::{Resources, compile};
@@ -23,7 +23,7 @@ const NOW: u64 = 1_000;
 const ADDRESS: [u8; 4] = [192, 0, 2, 7];
 
 fn facts() -> Facts {
-    Facts { address: IpAddr::from(ADDRESS), now: NOW }
+    Facts { address: Some(IpAddr::from(ADDRESS)), now: NOW }
 }
 
 fn principal(token: &str, expires: Option<u64>) -> Arc<Principal> {
@@ -177,7 +177,7 @@ proptest! {
         let snapshot = snapshot(&names, vec![token("t", &globs)]);
         let principal = principal("t", None);
         let caller = admit(&snapshot, &principal, "dev", facts()).unwrap();
-        let permitted = |kind, name: &str| check(&caller, &NamedTarget::of(kind, name)).is_ok();
+        let permitted = |kind: TargetKind, name: &str| check(&caller, kind.method(), &NamedTarget::of(kind, name)).is_ok();
         let any = |name: &str| globs.iter().any(|glob| glob_matches(glob, name));
 
         let names_of_templates = &names.templates;
@@ -243,6 +243,55 @@ fn a_condition_that_does_not_hold_is_named() {
 }
 
 #[test]
+fn each_further_condition_is_evaluated_in_its_order() {
+    let with = |change: &dyn Fn(&mut wire::Access)| {
+        let mut access = wire::Access {
+            servers: vec!["*".into()],
+            tools: vec!["*".into()],
+            suspended: true,
+            not_before: Some(prost_types::Timestamp { seconds: 2_000, nanos: 0 }),
+            from: vec!["198.51.100.0/24".into()],
+            windows: vec!["Fri 00:00-24:00 UTC".into()],
+            ..wire::Access::default()
+        };
+        change(&mut access);
+        let token = wire::Token { access: Some(access), ..token("t", &[]) };
+        let snapshot = snapshot(&example(), vec![token]);
+        let admitted = admit(&snapshot, &principal("t", None), "dev", facts()).map(drop);
+        admitted.map_err(|denied| match denied {
+            Denied::Condition(reason) => reason,
+            other => panic!("{other:?}"),
+        })
+    };
+    type Mend = fn(&mut wire::Access);
+    let mut held: Vec<Mend> = Vec::new();
+    let steps: [(Reason, Mend); 4] = [
+        (Reason::Suspended, |access| access.suspended = false),
+        (Reason::Unmet(Unmet::NotYetValid), |access| access.not_before.as_mut().unwrap().seconds = 1_000),
+        (Reason::Unmet(Unmet::Address), |access| access.from.push("192.0.2.0/24".into())),
+        (Reason::Unmet(Unmet::Window { opens_in: Some(85_400) }), |access| access.windows.clear()),
+    ];
+    for (reason, mend) in steps {
+        assert_eq!(with(&|access| held.iter().for_each(|mend| mend(access))), Err(reason));
+        held.push(mend);
+    }
+    assert_eq!(with(&|access| held.iter().for_each(|mend| mend(access))), Ok(()));
+    let nowhere = Facts { address: None, now: NOW };
+    let access =
+        wire::Access { servers: vec!["*".into()], from: vec!["0.0.0.0/0".into()], ..wire::Access::default() };
+    let snapshot = snapshot(&example(), vec![wire::Token { access: Some(access), ..token("t", &[]) }]);
+    let principal = principal("t", None);
+    let unknown = admit(&snapshot, &principal, "dev", nowhere).map(drop);
+    assert_eq!(
+        unknown,
+        Err(Denied::Condition(Reason::Unmet(Unmet::Address))),
+        "an address that is not known"
+    );
+    let written = Facts { address: Some("::ffff:192.0.2.7".parse().unwrap()), now: NOW };
+    assert!(admit(&snapshot, &principal, "dev", written).is_ok(), "IPv4, written as IPv6");
+}
+
+#[test]
 fn the_earlier_of_two_expiries_counts() {
     let expire_time = Some(prost_types::Timestamp { seconds: 1_050, nanos: 0 });
     let snapshot = snapshot(&example(), vec![wire::Token { expire_time, ..token("t", &[]) }]);
@@ -259,7 +308,9 @@ fn forbidden_and_unknown_targets_receive_the_same_response() {
     let snapshot = snapshot(&example(), vec![token("t", &["now".to_owned()])]);
     let principal = principal("t", None);
     let caller = admit(&snapshot, &principal, "dev", facts()).unwrap();
-    let refused = |name| check(&caller, &NamedTarget::of(TargetKind::Tool, name)).unwrap_err();
+    let refused = |name| {
+        check(&caller, TargetKind::Tool.method(), &NamedTarget::of(TargetKind::Tool, name)).unwrap_err()
+    };
     assert_eq!([refused("set"), refused("get")], [Denied::OutOfScope, Denied::NotFound]);
     let failure = |denied: Denied| denied.failure(|| Failure::Server);
     assert_eq!(failure(Denied::OutOfScope), failure(Denied::NotFound));
@@ -271,7 +322,8 @@ fn a_permit_holds_only_for_the_same_upstream_of_the_same_server() {
     let before = snapshot(&example(), vec![token("t", &["*".to_owned()])]);
     let principal = principal("t", None);
     let caller = admit(&before, &principal, "dev", facts()).unwrap();
-    let permit = check(&caller, &NamedTarget::of(TargetKind::Resource, "x:1")).unwrap();
+    let permit =
+        check(&caller, TargetKind::Resource.method(), &NamedTarget::of(TargetKind::Resource, "x:1")).unwrap();
     let known = caller.view();
     assert_eq!(check_again(&caller, &permit, known), Ok(()));
 
@@ -327,10 +379,12 @@ fn a_refusal_is_logged_with_its_reason_and_without_raw_text_of_the_client() {
     let refused = || assert!(admit(&snapshot, &principal, "gone", facts()).is_err());
     let lines = logged(refused, || {
         let caller = admit(&snapshot, &principal, "dev", facts()).unwrap();
-        check(&caller, &NamedTarget::of(TargetKind::Tool, "now")).unwrap();
-        check(&caller, &NamedTarget::of(TargetKind::Tool, "set")).unwrap_err();
-        check(&caller, &NamedTarget::of(TargetKind::Tool, "\u{1b}[2J\n\u{202e}")).unwrap_err();
-        check(&caller, &NamedTarget::of(TargetKind::Tool, &"é".repeat(100))).unwrap_err();
+        check(&caller, TargetKind::Tool.method(), &NamedTarget::of(TargetKind::Tool, "now")).unwrap();
+        check(&caller, TargetKind::Tool.method(), &NamedTarget::of(TargetKind::Tool, "set")).unwrap_err();
+        check(&caller, TargetKind::Tool.method(), &NamedTarget::of(TargetKind::Tool, "\u{1b}[2J\n\u{202e}"))
+            .unwrap_err();
+        check(&caller, TargetKind::Tool.method(), &NamedTarget::of(TargetKind::Tool, &"é".repeat(100)))
+            .unwrap_err();
         admit(&snapshot, &principal, "gone", facts()).unwrap_err();
     });
     let line = |server: &str, target: &str, reason: &str| {

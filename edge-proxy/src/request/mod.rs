@@ -105,7 +105,8 @@ async fn handle(
     if http_request.endpoint == Endpoint::WebSocket {
         return websocket_request(worker, http_connection, http_request, started, in_flight).await;
     }
-    let first = Authenticated::now(worker, http_request.bearer(), http_connection.address())?;
+    let address = http_connection.client_address(&http_request.headers);
+    let first = Authenticated::now(worker, http_request.bearer(), address)?;
     let caller = first.admit(http_request.server())?;
     http_connection.set_authenticated(HolderIdentity::Token(&first.principal().uid))?;
     in_flight.charge(first.principal().holder)?;
@@ -120,7 +121,8 @@ async fn handle(
     let arrival = Arrival::Request(&http_request.headers);
     let bearer = http_request.bearer().unwrap_or_default();
     let again;
-    let context = RequestContext { worker, snapshot: &first.snapshot, caller, bearer, arrival, started };
+    let (snapshot, limits_left) = (&first.snapshot, &RefCell::default());
+    let context = RequestContext { worker, snapshot, caller, bearer, arrival, started, limits_left };
     // Rights may have ended while the body came.
     let context = if !has_body || context.is_current() {
         context
@@ -130,7 +132,8 @@ async fn handle(
     };
     match &http_request.endpoint {
         Endpoint::Mcp => {
-            Ok(streamable(&context, http_request.verb, &body, error_context).await?.into_response(worker))
+            let reply = streamable(&context, http_request.verb, &body, error_context).await?;
+            Ok(respond::with_limits(reply.into_response(worker), &limits_left.borrow()))
         }
         Endpoint::Sse => sse::open(&context, http_connection, connection_message_boxed),
         Endpoint::Messages(handle) => sse::post(&context, handle, body, error_context).await,
@@ -179,11 +182,13 @@ async fn websocket_request(
         _ => None,
     };
     let bearer = ticket.as_ref().map(|ticket| &*ticket.bearer).or_else(|| http_request.bearer());
-    let first = Authenticated::now(worker, bearer, http_connection.address())?;
+    let address = http_connection.client_address(&http_request.headers);
+    let first = Authenticated::now(worker, bearer, address)?;
     let caller = first.admit(http_request.server())?;
     in_flight.charge(first.principal().holder)?;
     let (bearer, arrival) = (bearer.unwrap_or_default(), Arrival::Request(&http_request.headers));
-    let context = RequestContext { worker, snapshot: &first.snapshot, caller, bearer, arrival, started };
+    let (snapshot, limits_left) = (&first.snapshot, &RefCell::default());
+    let context = RequestContext { worker, snapshot, caller, bearer, arrival, started, limits_left };
     // Before the ticket is used: what is refused can be tried again with it.
     let permit = context.connection_permit()?;
     let again;
@@ -229,6 +234,7 @@ async fn connection_message(
         bearer: connection.bearer(),
         arrival: Arrival::Connection(connection.session()),
         started,
+        limits_left: &RefCell::default(),
     };
     let is_ready =
         read.as_ref().is_ok_and(|read| read.method.as_deref() == Some(Method::Initialized.as_str()));
@@ -303,8 +309,9 @@ async fn deliver_response(
     let (trust, owner) = (&context.snapshot.trust, context.owner());
     let server_request = upstream::ServerRequestId::answered_by(trust, owner, session_id, message);
     let server_request = server_request.ok_or_else(Failure::answers_nothing)?;
-    let permit = policy::check(&context.caller, &server_request.target().named())
-        .map_err(|denied| denied.failure(Failure::answers_nothing))?;
+    let target = server_request.target();
+    let permit = policy::check(&context.caller, target.kind.method(), &target.named())
+        .map_err(|_| Failure::answers_nothing())?;
     let uris = RefCell::new(policy::readable_at(&context.caller, &permit));
     let own_uri = |uri: &str| uris.borrow_mut().own(uri);
     let own_uri = context.server().renames_uris.then_some(&own_uri as upstream::OwnUri<'_>);
@@ -357,6 +364,7 @@ async fn request(
     message: &Message<'_>,
 ) -> Result<Reply, Failure> {
     let method = message.method.filter(|method| method.is_in_era(session.era())).ok_or(Failure::Method)?;
+    policy::check_method(&context.caller, method).map_err(policy::Denied::of_server)?;
     match method {
         Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::CompletionComplete => {
             call(context, session, message, method).await
@@ -382,7 +390,7 @@ async fn call(
     let mut account = context.account(method.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
     let named = route::named(method, message)?;
-    let permit = policy::check(&context.caller, &named).map_err(|denied| denied.of_target(&named))?;
+    let permit = policy::check(&context.caller, method, &named).map_err(|denied| denied.of_target(&named))?;
     if let (Era::Modern, Some(headers)) = (session.era(), context.headers()) {
         session::modern::check_arguments(headers, message, &permit.entry().tool)?;
     }
@@ -408,7 +416,7 @@ async fn task_request(
     let unknown = || Failure::params("unknown task");
     let text = mcp::json::string(raw).map_err(|_| unknown())?;
     let task = upstream::Task::open(&context.snapshot.trust, context.owner(), &text).ok_or_else(unknown)?;
-    let permit = listen::task_permit(&context.caller, &task).ok_or_else(unknown)?;
+    let permit = listen::task_permit(&context.caller, method, &task).ok_or_else(unknown)?;
     let named = route::NamedTarget { kind: route::TargetKind::Tool, exposed: task.tool.clone().into(), raw };
     let route_to = Route { named: &named, task: Some((task, raw)), permit };
     send(context, session, message, method, route_to, account).await
@@ -432,6 +440,8 @@ async fn send(
 ) -> Result<Reply, Failure> {
     let reserved = stream::reserve(context, message)?;
     account.leads_to(route_to.permit.entry());
+    // Last of all that may refuse it: what is refused costs nothing.
+    let charge = if is_counted(method) { context.charge(&route_to.permit)? } else { None };
     account.outcome = Outcome::Cancelled;
     let error_context =
         ErrorContext { id: message.envelope.id.map(|id| message.slice(id)), era: session.era() };
@@ -455,7 +465,11 @@ async fn send(
         biased;
         // Whatever is dropped here tells the upstream.
         failure = active.withdrawn() => return Err(failure),
-        answer = upstream::call(call) => answer?,
+        answer = upstream::call(call) => answer.inspect_err(|failure| {
+            if let Some(charge) = charge.filter(|_| failure.is_unsent()) {
+                charge.give_back();
+            }
+        })?,
     };
     Ok(match answer {
         upstream::CallResponse::Json { status, body } => {
@@ -463,4 +477,9 @@ async fn send(
         }
         upstream::CallResponse::Events(events) => stream::reply(context, active, events, reserved)?,
     })
+}
+
+/// Whether rates and quotas count messages of a method: each of those that have a target do, and nothing that follows on them.
+fn is_counted(method: Method) -> bool {
+    matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
 }

@@ -32,7 +32,7 @@ fn resume(
 ) -> Option<Result<Reply, Failure>> {
     let (trust, server) = (&context.snapshot.trust, context.server());
     let resumption = upstream::Resumption::open(trust, context.owner(), conversation, last_event_id)?;
-    let permit = policy::check(&context.caller, &resumption.target()?.named()).ok()?;
+    let permit = policy::check(&context.caller, resumption.method()?, &resumption.target()?.named()).ok()?;
     let error_context = ErrorContext { id: Some(resumption.id()?), era: Era::Legacy };
     let stream_permit = match context.stream_permit() {
         Ok(stream_permit) => stream_permit,

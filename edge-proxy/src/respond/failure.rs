@@ -14,6 +14,9 @@ pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body
     *response.status_mut() = failure.status(error_context.era);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = failure.retry_after() {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
     match failure {
         Failure::Verb(allow) => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
         Failure::StreamWithoutSession => {
@@ -23,6 +26,9 @@ pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body
         // RFC 9110, section 15.5.16.
         Failure::ContentCoding(_) => {
             drop(headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+        }
+        Failure::Unmet(unmet) => {
+            headers.extend(unmet.retry_after().map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
         }
         Failure::Ticket => drop(headers.insert(WWW_AUTHENTICATE, challenge(true))),
         Failure::Upgrade => {

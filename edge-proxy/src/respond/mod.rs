@@ -15,9 +15,12 @@ use mcp::header::SESSION_ID;
 use mcp::sse::{self, KEEP_ALIVE};
 
 use crate::context::{CallStream, WorkerState};
+use crate::limits::LimitsLeft;
 use crate::transport::{Body, Chunks};
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// The reply to a request or a message.
 pub enum Reply {
@@ -76,6 +79,16 @@ impl Reply {
             Self::Stream(sayings) => events_stream(Box::pin(sayings.map(StreamItem::into_event))),
         }
     }
+}
+
+/// Adds what is left of the limits that the request was counted in, if it was.
+pub fn with_limits(mut response: Response<Body>, limits: &LimitsLeft) -> Response<Body> {
+    for (name, text) in [(RATE_LIMIT, &limits.left), (RATE_LIMIT_POLICY, &limits.policy)] {
+        if let Some(value) = HeaderValue::from_str(text).ok().filter(|value| !value.is_empty()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

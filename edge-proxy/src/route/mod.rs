@@ -70,6 +70,16 @@ impl TargetKind {
         }
     }
 
+    /// The method by which it is used.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Tool => Method::ToolsCall,
+            Self::Prompt => Method::PromptsGet,
+            Self::Resource => Method::ResourcesRead,
+            Self::Template => Method::CompletionComplete,
+        }
+    }
+
     /// Reads what `code` wrote into a handle.
     pub fn read(code: &[u8]) -> Option<Self> {
         [Self::Tool, Self::Prompt, Self::Resource, Self::Template]

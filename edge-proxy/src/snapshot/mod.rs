@@ -5,14 +5,19 @@
 
 pub mod build;
 pub mod client;
+mod conditions;
 mod current;
 pub mod disk;
 mod fingerprint;
 pub mod glob;
+mod grants;
+mod held_rights;
+mod method_set;
 mod pages;
 mod scope;
 mod server;
 mod sibling;
+mod token_limit;
 mod trust;
 mod upstream;
 mod uri_index;
@@ -23,12 +28,17 @@ mod visible;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use conditions::{Conditions, OpenTimes};
 pub use current::Current;
 use fingerprint::Fingerprint;
+pub use grants::{BearerGrants, GrantPair, Grants, RoleRights, Withdrawn};
+pub use held_rights::{HeldRights, TeamRights};
+pub use method_set::MethodSet;
 pub use pages::{Budget, List, Lists, PageLimits, Pages};
-pub use scope::{Permissions, Scope, Token};
+pub use scope::{Permissions, Rights, Scope, Scopes, Token};
 pub use server::{Entry, Server, Servers, Table, TaskSupport, ToolFacts};
 pub use sibling::{Sha256, Sibling, Siblings};
+pub use token_limit::TokenLimit;
 pub use trust::{Issuer, SealingKey, SealingKeys, Trust, VerificationKey};
 pub use upstream::{
     ConnectionKey, Credential, Generations, McpTransport, McpUpstream, Reach, Upstream, UpstreamKind,
@@ -47,6 +57,8 @@ pub struct Snapshot {
     pub servers: Servers,
     /// Tokens by uid, the `jti` of a bearer.
     pub tokens: Arc<HashMap<Box<str>, Arc<Token>>>,
+    /// What roles and teams grant to people, and what was withdrawn.
+    pub grants: Arc<Grants>,
     /// Upstreams by id.
     pub upstreams: HashMap<Box<str>, Arc<Upstream>>,
     /// The keys and terms that bearers and handles are verified by.

@@ -1,7 +1,11 @@
 //! Tokens, and the scopes of their access.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use super::{Conditions, HeldRights, Server, TokenLimit};
 
 /// A token, and the scope of its access.
 #[derive(Debug)]
@@ -16,6 +20,10 @@ pub struct Token {
     pub revoked: bool,
     /// Shared between all tokens with the same permissions.
     pub scope: Arc<Scope>,
+    /// What must hold beside. `None`: nothing.
+    pub conditions: Option<Box<Conditions>>,
+    /// Its rates and quotas, in the order in which they are checked.
+    pub limits: Box<[TokenLimit]>,
 }
 
 /// Permissions as they are configured. An empty list allows nothing.
@@ -31,35 +39,103 @@ pub struct Permissions {
     pub prompts: Vec<Box<str>>,
 }
 
-/// A set of permissions; one object for every token that has the same. It knows no server: what it shows of one is a
-/// `View`, which the server keeps.
+/// Rights, from which it follows what is allowed at a server.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub enum Rights {
+    /// Those that a token lists.
+    Listed(Permissions),
+    /// Those that somebody holds by roles and teams.
+    Held(HeldRights),
+}
+
+/// What is allowed by several rights at once; one object for everybody who has the same. It knows no server: what it shows of
+/// one is a `View`, which the server keeps.
 #[derive(Debug)]
 pub struct Scope {
     id: u64,
-    permissions: Permissions,
+    all_of: Arc<[Rights]>,
 }
+
+/// The scopes in use, each once.
+#[derive(Debug, Default)]
+pub struct Scopes(Mutex<HashMap<Arc<[Rights]>, Arc<Scope>>>);
 
 /// Never used twice in a process: views are looked up by it.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-impl Scope {
-    /// Creates the scope of `permissions`.
-    pub fn new(permissions: Permissions) -> Scope {
-        Scope { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), permissions }
+impl Permissions {
+    /// Those that allow everything.
+    pub fn all() -> &'static Permissions {
+        static ALL: LazyLock<Permissions> = LazyLock::new(|| {
+            let all = || vec![Box::from("*")];
+            Permissions { servers: all(), tools: all(), resources: all(), prompts: all() }
+        });
+        &ALL
     }
 
+    /// Returns whether they allow the server with this id at all.
+    pub fn allow(&self, server: &str) -> bool {
+        self.servers.iter().any(|allowed| &**allowed == "*" || &**allowed == server)
+    }
+}
+
+impl Rights {
+    /// Returns what they allow at `server`; `None` if they do not allow it at all.
+    fn at(&self, server: &Server) -> Option<Cow<'_, Permissions>> {
+        match self {
+            Rights::Listed(permissions) => {
+                permissions.allow(&server.id).then_some(Cow::Borrowed(permissions))
+            }
+            Rights::Held(held) => held.at(server),
+        }
+    }
+}
+
+impl Scope {
     /// The number of this scope, unique in the process.
     pub(super) fn id(&self) -> u64 {
         self.id
     }
 
-    /// The permissions as they are configured.
-    pub fn permissions(&self) -> &Permissions {
-        &self.permissions
+    /// Returns what is allowed at `server`: what all of these allow. `None` if it is not allowed at all.
+    pub fn at(&self, server: &Server) -> Option<Vec<Cow<'_, Permissions>>> {
+        let all_of: Option<Vec<_>> = self.all_of.iter().map(|rights| rights.at(server)).collect();
+        all_of.filter(|all_of| !all_of.is_empty())
+    }
+}
+
+impl PartialEq for Scope {
+    /// Scopes of the same rights are equal, whenever they were made.
+    fn eq(&self, other: &Self) -> bool {
+        self.all_of == other.all_of
+    }
+}
+
+impl Scopes {
+    /// Returns the scope of what all of these rights allow.
+    pub fn of(&self, all_of: Vec<Rights>) -> Arc<Scope> {
+        let all_of: Arc<[Rights]> = all_of.into();
+        let mut scopes = self.lock();
+        let scope = scopes.entry(Arc::clone(&all_of));
+        Arc::clone(
+            scope.or_insert_with(|| Arc::new(Scope { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), all_of })),
+        )
     }
 
-    /// Returns whether it allows the server with this id at all.
-    pub fn allows(&self, server: &str) -> bool {
-        self.permissions.servers.iter().any(|allowed| &**allowed == "*" || &**allowed == server)
+    /// Returns all of them.
+    pub fn all(&self) -> Vec<Arc<Scope>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Drops those that nobody has any more. Returns how many those were.
+    pub fn drop_unused(&self) -> usize {
+        let mut scopes = self.lock();
+        let before = scopes.len();
+        scopes.retain(|_, scope| Arc::strong_count(scope) > 1);
+        before - scopes.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<[Rights]>, Arc<Scope>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -24,6 +24,12 @@ pub struct Server {
     pub id: Box<str>,
     /// The identity of this life of the server; sealed handles are bound to it.
     pub uid: Box<str>,
+    /// The uid of its owner; empty where it has none.
+    pub owner_uid: Box<str>,
+    /// The id of the team whose members see it; empty where there is none.
+    pub team_gid: Box<str>,
+    /// True if everybody may call it who may call servers at all.
+    pub public: bool,
     /// The title that clients are shown.
     pub title: Box<str>,
     /// The instructions for clients.

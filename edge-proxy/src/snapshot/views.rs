@@ -60,10 +60,7 @@ impl ServerViews {
 
     #[cold]
     fn first_use(&self, scope: &Scope) -> Option<&Arc<View>> {
-        if !scope.allows(&self.server.id) {
-            return None;
-        }
-        Some(self.compute(scope, &mut GlobMatches::new(&self.server), true))
+        self.compute(scope, &mut GlobMatches::new(&self.server), true)
     }
 
     /// Returns the view of `scope` if it is computed.
@@ -76,11 +73,16 @@ impl ServerViews {
         self.by_scope.get(scope.id()).is_some_and(|seen| seen.used.load(Ordering::Relaxed))
     }
 
-    /// Computes the view of `scope`, which must allow the server.
-    pub(super) fn compute(&self, scope: &Scope, globs: &mut GlobMatches<'_>, used: bool) -> &Arc<View> {
-        let visible = Visible::new(scope.permissions(), globs);
+    /// Computes the view of `scope`; `None` if it does not allow the server.
+    pub(super) fn compute(
+        &self,
+        scope: &Scope,
+        globs: &mut GlobMatches<'_>,
+        used: bool,
+    ) -> Option<&Arc<View>> {
+        let visible = Visible::new(&scope.at(&self.server)?, globs);
         let view = self.shared(visible);
-        self.keep(scope, &view, used)
+        Some(self.keep(scope, &view, used))
     }
 
     /// Takes over the view that `earlier` has computed for `scope`, of the same server.

@@ -1,5 +1,6 @@
 //! The entries of a server that permissions allow, as positions in its tables.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use mcp::uri::{self, CanonicalUri, UriTemplate};
@@ -19,8 +20,8 @@ pub struct Visible {
     pub prompts: Positions,
     /// The entries of `server.resource_templates` of which some URIs may be allowed. A listed one allows all of its URIs.
     pub producing_templates: Positions,
-    /// The globs for URIs that a template produced, which no entry names; none where the server has no template.
-    resource_globs: Box<[Box<str>]>,
+    /// What all of these allow of URIs that a template produced, which no entry names. None where the server has no template.
+    uri_rights: Vec<UriRights>,
     /// True if tools are allowed by name, though there may be none of these names now.
     pub has_tool_globs: bool,
     /// True if the server has no resource, and some would be allowed.
@@ -29,8 +30,17 @@ pub struct Visible {
     pub awaits_prompts: bool,
 }
 
+/// What permissions allow of URIs that a template produced.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct UriRights {
+    /// The templates all of whose URIs are allowed.
+    listed: Positions,
+    /// The globs for URIs of others.
+    globs: Box<[Box<str>]>,
+}
+
 /// A set of positions in a table.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Positions {
     /// One bit for each position.
     bits: Box<[u64]>,
@@ -47,34 +57,85 @@ pub struct GlobMatches<'a> {
 }
 
 impl Visible {
-    /// Finds what `permissions` allow of the server of `globs`. Whether they allow the server at all is decided before.
-    pub fn new(permissions: &Permissions, globs: &mut GlobMatches<'_>) -> Visible {
+    /// Finds what all of these permissions allow of the server of `globs`. Whether they allow the server at all is decided
+    /// before.
+    pub fn new(all_of: &[Cow<'_, Permissions>], globs: &mut GlobMatches<'_>) -> Visible {
+        let (first, rest) = match all_of {
+            [first, rest @ ..] => (&**first, rest),
+            [] => (&Permissions::default(), &[][..]),
+        };
+        let first = Visible::of_one(first, globs);
+        let all = rest.iter().fold(first, |all, more| all.and(Visible::of_one(more, globs)));
+        all.normal()
+    }
+
+    fn of_one(permissions: &Permissions, globs: &mut GlobMatches<'_>) -> Visible {
         let is_empty = |list| globs.server.table(list).entries.is_empty();
         let has_templates = !is_empty(List::ResourceTemplates);
         let has_resources = has_templates || !is_empty(List::Resources);
         let awaits_prompts = is_empty(List::Prompts) && !permissions.prompts.is_empty();
         let resource_globs: &[Box<str>] = if has_templates { &permissions.resources } else { &[] };
+        let resource_templates = globs.matches(List::ResourceTemplates, &permissions.resources);
+        let rights = has_templates
+            .then(|| UriRights { listed: resource_templates.clone(), globs: resource_globs.into() });
         Visible {
             tools: globs.matches(List::Tools, &permissions.tools),
             resources: globs.matches(List::Resources, &permissions.resources),
-            resource_templates: globs.matches(List::ResourceTemplates, &permissions.resources),
+            resource_templates,
             prompts: globs.matches(List::Prompts, &permissions.prompts),
             producing_templates: globs.producing_templates(resource_globs),
-            resource_globs: resource_globs.into(),
+            uri_rights: rights.into_iter().collect(),
             has_tool_globs: !permissions.tools.is_empty(),
             awaits_resources: !has_resources && !permissions.resources.is_empty(),
             awaits_prompts,
         }
     }
 
-    /// Returns whether a URI that a template produced is allowed, whichever template that was.
-    pub fn allows_uri(&self, uri: &CanonicalUri) -> bool {
-        glob::any_matches_uri(&self.resource_globs, uri)
+    /// Returns what is allowed here and there.
+    fn and(mut self, mut other: Visible) -> Visible {
+        for visible in [&mut self, &mut other] {
+            visible.producing_templates.insert_all(&visible.resource_templates);
+        }
+        self.tools.keep(&other.tools);
+        self.resources.keep(&other.resources);
+        self.resource_templates.keep(&other.resource_templates);
+        self.prompts.keep(&other.prompts);
+        self.producing_templates.keep(&other.producing_templates);
+        self.uri_rights.extend(other.uri_rights);
+        self.has_tool_globs &= other.has_tool_globs;
+        self.awaits_resources &= other.awaits_resources;
+        self.awaits_prompts &= other.awaits_prompts;
+        self
+    }
+
+    /// Leaves out what narrows nothing, so that what allows the same is equal.
+    fn normal(mut self) -> Visible {
+        let rights = &mut self.uri_rights;
+        if rights.len() > 1 {
+            rights.sort_unstable();
+            rights.dedup();
+            let last = rights.pop();
+            rights.retain(|rights| !rights.allow_all());
+            let narrows = |last: &UriRights| !last.allow_all();
+            let is_needed = rights.is_empty() || last.as_ref().is_some_and(narrows);
+            rights.extend(last.filter(|_| is_needed));
+        }
+        self
+    }
+
+    /// Returns whether a URI that the template at this position produced is allowed, under one of the names that it has.
+    pub fn allows_uri(&self, template: usize, names: &[&CanonicalUri]) -> bool {
+        let allowed = |rights: &UriRights| {
+            rights.listed.contains(template)
+                || names.iter().any(|uri| glob::any_matches_uri(&rights.globs, uri))
+        };
+        !self.uri_rights.is_empty() && self.uri_rights.iter().all(allowed)
     }
 
     /// Returns how many bytes it compares at least to tell whether a URI is allowed: one glob after the other.
     pub fn glob_steps(&self, uri: &str) -> usize {
-        self.resource_globs.len() * (uri.len() + 1)
+        let globs: usize = self.uri_rights.iter().map(|rights| rights.globs.len()).sum();
+        globs * (uri.len() + 1)
     }
 
     /// Returns the allowed entries of `list`.
@@ -85,6 +146,12 @@ impl Visible {
             List::ResourceTemplates => &self.resource_templates,
             List::Prompts => &self.prompts,
         }
+    }
+}
+
+impl UriRights {
+    fn allow_all(&self) -> bool {
+        self.globs.iter().any(|glob| **glob == *"*")
     }
 }
 
@@ -103,6 +170,11 @@ impl Positions {
         if let Some(word) = self.bits.get_mut(position / 64) {
             *word |= 1 << (position % 64);
         }
+    }
+
+    /// Keeps those that are in `others` as well.
+    fn keep(&mut self, others: &Positions) {
+        self.bits.iter_mut().zip(&others.bits).for_each(|(word, other)| *word &= other);
     }
 
     fn insert_all(&mut self, others: &Positions) {
@@ -216,7 +288,10 @@ mod tests {
         assert!(positions.contains(129) && !positions.contains(128) && !positions.contains(500));
         let all = Positions::all(130);
         assert_eq!(all.count(), 130);
+        let few = positions.clone();
         positions.insert_all(&all);
         assert_eq!(positions, all);
+        positions.keep(&few);
+        assert_eq!(positions, few);
     }
 }

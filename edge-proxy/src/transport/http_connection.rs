@@ -6,8 +6,10 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use inbound::{ConnectionHandle, ConnectionHolder};
+use http::HeaderMap;
+use inbound::{ClientAddresses, ConnectionHandle, ConnectionHolder};
 use tokio::sync::Notify;
 
 use crate::error::Failure;
@@ -27,6 +29,9 @@ pub enum HolderIdentity<'a> {
 /// The HTTP connection of a client.
 pub struct HttpConnection {
     handle: ConnectionHandle,
+    addresses: Arc<ClientAddresses>,
+    /// Where it came from, as far as it says so itself.
+    address: Option<IpAddr>,
     has_request: Cell<bool>,
     first: Notify,
     cut: Notify,
@@ -34,10 +39,12 @@ pub struct HttpConnection {
 }
 
 impl HttpConnection {
-    /// Creates the state of a connection.
-    pub fn new(handle: ConnectionHandle) -> Self {
+    /// Creates the state of a connection from `address`, on which `addresses` tells where requests came from.
+    pub fn new(handle: ConnectionHandle, addresses: Arc<ClientAddresses>, address: Option<IpAddr>) -> Self {
         Self {
             handle,
+            addresses,
+            address,
             has_request: Cell::default(),
             first: Notify::new(),
             cut: Notify::new(),
@@ -45,9 +52,9 @@ impl HttpConnection {
         }
     }
 
-    /// The address at its other end.
-    pub fn address(&self) -> IpAddr {
-        self.handle.address()
+    /// The address of the client of one request on it, if it is known. A proxy's connection carries those of many.
+    pub fn client_address(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        self.addresses.of_request(self.address, headers)
     }
 
     /// Notes that `holder` has been authenticated on it: from now on it is not closed for those of others.

@@ -1,5 +1,6 @@
 //! The account of one call, which counts it once, however it ends. It must not know what a call is.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +16,8 @@ pub struct Account {
     principal: Arc<Principal>,
     method: &'static str,
     entry: Option<Arc<Entry>>,
+    /// Where the client is, if that is known.
+    address: Option<IpAddr>,
     started: Instant,
     request_bytes: u64,
     /// Bytes of the answer so far.
@@ -24,13 +27,13 @@ pub struct Account {
 }
 
 impl Account {
-    /// Opens the account of a call.
+    /// Opens the account of a call that came at this time and from this address.
     pub fn open(
         usage: &Rc<Shard>,
         server: &Arc<Server>,
         principal: &Arc<Principal>,
         method: &'static str,
-        started: Instant,
+        (started, address): (Instant, Option<IpAddr>),
         request_bytes: usize,
     ) -> Self {
         Self {
@@ -39,6 +42,7 @@ impl Account {
             principal: Arc::clone(principal),
             method,
             entry: None,
+            address,
             started,
             request_bytes: request_bytes as u64,
             response_bytes: 0,
@@ -69,6 +73,7 @@ impl Drop for Account {
             duration: self.started.elapsed(),
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
+            address: self.address,
         });
     }
 }

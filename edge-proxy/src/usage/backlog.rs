@@ -152,7 +152,7 @@ fn record(key: &Key, sums: &Sums) -> UsageRecord {
         duration_us: count(sums.duration_us),
         request_bytes: count(sums.request_bytes),
         response_bytes: count(sums.response_bytes),
-        last_address: String::new(),
+        last_address: sums.last_address.map_or_else(String::new, |address| address.to_string()),
     }
 }
 
@@ -180,6 +180,7 @@ mod tests {
                 duration: Duration::from_micros(3),
                 request_bytes: 1,
                 response_bytes: 2,
+                address: None,
             });
         }
         counts
@@ -233,6 +234,7 @@ mod tests {
                 duration: Duration::from_micros(3),
                 request_bytes: 1,
                 response_bytes: 2,
+                address: None,
             });
         }
         let mut backlog = Backlog::new("run".into(), 0);

@@ -10,6 +10,7 @@ mod shard;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub use account::Account;
@@ -36,6 +37,8 @@ pub struct CallRecord<'a> {
     pub request_bytes: u64,
     /// Bytes of the answer's body.
     pub response_bytes: u64,
+    /// The address of the client, if it is known.
+    pub address: Option<IpAddr>,
 }
 
 /// The names that calls agree in which are counted together.
@@ -55,6 +58,8 @@ pub(crate) struct Sums {
     duration_us: u64,
     request_bytes: u64,
     response_bytes: u64,
+    /// The address of the client of the last call that has one.
+    last_address: Option<IpAddr>,
 }
 
 /// A bounded number of keys with their sums.
@@ -97,6 +102,7 @@ impl Counts {
             duration_us: u64::try_from(call.duration.as_micros()).unwrap_or(u64::MAX),
             request_bytes: call.request_bytes,
             response_bytes: call.response_bytes,
+            last_address: call.address,
         };
         self.add(call, sums);
     }
@@ -163,6 +169,7 @@ impl Sums {
         self.duration_us = self.duration_us.saturating_add(more.duration_us);
         self.request_bytes = self.request_bytes.saturating_add(more.request_bytes);
         self.response_bytes = self.response_bytes.saturating_add(more.response_bytes);
+        self.last_address = more.last_address.or(self.last_address);
     }
 
     pub(crate) fn calls(&self) -> u64 {
@@ -248,6 +255,7 @@ mod tests {
             duration: Duration::from_micros(5),
             request_bytes: 2,
             response_bytes: 3,
+            address: None,
         }
     }
 
@@ -259,7 +267,22 @@ mod tests {
         }
         assert_eq!(counts.len(), 2);
         let a = counts.sums[&call("a").to_key()];
-        assert_eq!(a, Sums { calls: 2, duration_us: 10, request_bytes: 4, response_bytes: 6 });
+        let expected =
+            Sums { calls: 2, duration_us: 10, request_bytes: 4, response_bytes: 6, last_address: None };
+        assert_eq!(a, expected);
+    }
+
+    #[test]
+    fn the_last_address_that_is_known_is_kept() {
+        let (first, second) = (Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([192, 0, 2, 2])));
+        let (mut counts, mut later) = (Counts::new(10), Counts::new(10));
+        for address in [first, second, None] {
+            counts.record(&CallRecord { address, ..call("a") });
+        }
+        assert_eq!(counts.sums[&call("a").to_key()].last_address, second);
+        later.record(&CallRecord { address: first, ..call("a") });
+        counts.merge(&later);
+        assert_eq!(counts.sums[&call("a").to_key()].last_address, first);
     }
 
     fn calls(counts: &Counts, matches: impl Fn(&Key) -> bool) -> u64 {

@@ -296,6 +296,7 @@ mod tests {
             duration: Duration::ZERO,
             request_bytes: 0,
             response_bytes: 0,
+            address: None,
         });
         counts
     }

@@ -1,5 +1,5 @@
 //! The checks that every listener makes, whatever it serves: the names that it answers to, the connections that it keeps
-//! open for strangers, the memory that request bodies may take, how long the rest of one is read, the shares that callers have of what is bounded, and the
+//! open for strangers, where their requests come from, the memory that request bodies may take, how long the rest of one is read, the shares that callers have of what is bounded, and the
 //! log lines that strangers cause.
 //!
 //! It must not know what is served, nor how callers prove who they are.
@@ -7,6 +7,7 @@
 mod accept;
 mod body;
 mod body_budget;
+mod client_address;
 mod client_io;
 mod connections;
 pub mod cors;
@@ -17,6 +18,7 @@ mod line_limit;
 mod linger;
 pub mod names;
 mod options;
+mod proxy_protocol;
 mod shares;
 mod table;
 mod write_timeout;
@@ -24,6 +26,7 @@ mod write_timeout;
 pub use accept::{accept, raise_file_limit, within_file_limit};
 pub use body::{BodyError, BodyLimits, BoundedBody, Framing};
 pub use body_budget::{BodyBudget, OverBudget, Reservation};
+pub use client_address::{ClientAddressSource, ClientAddresses};
 pub use client_io::{ClientIo, client_io, into_stream};
 pub use connections::{
     CloseReason, Connection, ConnectionHandle, ConnectionHolder, Connections, PublicRequest,
@@ -33,6 +36,7 @@ pub use guarded::Guarded;
 pub use line_limit::LineLimit;
 pub use linger::{LentBody, linger};
 pub use options::{ConnectionOptions, at_least, parse_seconds};
+pub use proxy_protocol::ProxyProtocolError;
 pub use shares::{Holder, OverShare, Share, Shares};
 pub use table::{
     Authenticated, ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, HolderId, Opened,

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::policy::{self, Caller};
-use crate::snapshot::{Permissions, Server, Snapshot, View};
+use crate::policy::Caller;
+use crate::snapshot::{MethodSet, Scope, Server, View};
 
 /// The lists as the reader of one stream knows them.
 pub(super) struct KnownLists {
     view: Arc<View>,
-    permissions: Permissions,
+    scope: Arc<Scope>,
+    methods: MethodSet,
 }
 
 impl KnownLists {
     /// Starts with the lists that `caller` sees.
-    pub(super) fn new(snapshot: &Snapshot, caller: &Caller<'_>) -> Self {
-        Self { view: Arc::clone(caller.view()), permissions: permissions(snapshot, caller) }
+    pub(super) fn new(caller: &Caller<'_>) -> Self {
+        Self { view: Arc::clone(caller.view()), scope: Arc::clone(caller.scope()), methods: caller.methods() }
     }
 
     /// The server whose lists they are.
@@ -24,20 +25,17 @@ impl KnownLists {
 
     /// Moves to the lists that `caller` sees now. Returns which of tools, resources and prompts the reader must be told
     /// of; `None` if its view is the one that it was, as after every change that does not concern it.
-    pub(super) fn move_to(&mut self, snapshot: &Snapshot, caller: &Caller<'_>) -> Option<[bool; 3]> {
-        if Arc::ptr_eq(caller.view(), &self.view) {
+    pub(super) fn move_to(&mut self, caller: &Caller<'_>) -> Option<[bool; 3]> {
+        if Arc::ptr_eq(caller.view(), &self.view) && caller.methods() == self.methods {
             return None;
         }
-        let now = Self::new(snapshot, caller);
-        let rescoped = now.permissions != self.permissions;
+        let now = Self::new(caller);
+        let is_same_view = Arc::ptr_eq(&now.view, &self.view);
+        let rescoped = now.scope != self.scope && !is_same_view;
         let (before, after) = (generations(&self.view.server), generations(&now.view.server));
         *self = now;
         Some([0, 1, 2].map(|at| rescoped || before[at] != after[at]))
     }
-}
-
-fn permissions(snapshot: &Snapshot, caller: &Caller<'_>) -> Permissions {
-    policy::permissions(snapshot, caller.principal()).cloned().unwrap_or_default()
 }
 
 fn generations(server: &Server) -> [u64; 3] {
@@ -53,12 +51,13 @@ mod tests {
 
     use super::*;
     use crate::identity::{Principal, PrincipalKind};
-    use crate::policy::Facts;
+    use crate::policy::{self, Facts};
+    use crate::snapshot::Snapshot;
     use crate::snapshot::build::Resources;
     use crate::snapshot::build::tests::{builder, entry, fixture, server, token};
 
     fn admit<'a>(snapshot: &'a Snapshot, principal: &'a Arc<Principal>) -> Caller<'a> {
-        let facts = Facts { address: IpAddr::V4(Ipv4Addr::LOCALHOST), now: 1 };
+        let facts = Facts { address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), now: 1 };
         policy::admit(snapshot, principal, "dev", facts).unwrap()
     }
 
@@ -69,12 +68,12 @@ mod tests {
         let mut resources = fixture();
         let mut builder = builder(&resources);
         let first = builder.compile(1).snapshot;
-        let mut known = KnownLists::new(&first, &admit(&first, &principal));
+        let mut known = KnownLists::new(&admit(&first, &principal));
         let mut after = |resources: &Resources| {
             resources.candidates().into_iter().for_each(|candidate| builder.accept(candidate).unwrap());
             let snapshot = builder.compile(2).snapshot;
-            let moved = known.move_to(&snapshot, &admit(&snapshot, &principal));
-            (moved, known.move_to(&snapshot, &admit(&snapshot, &principal)))
+            let moved = known.move_to(&admit(&snapshot, &principal));
+            (moved, known.move_to(&admit(&snapshot, &principal)))
         };
 
         resources.servers.push(server("other", vec![entry("t", "upstreams/time/tools/now")]));
@@ -90,6 +89,6 @@ mod tests {
         assert_eq!(after(&resources), (Some([true; 3]), None), "its own token");
         builder.remove(StreamType::Token, "tokens/more");
         let snapshot = builder.compile(3).snapshot;
-        assert_eq!(known.move_to(&snapshot, &admit(&snapshot, &principal)), None);
+        assert_eq!(known.move_to(&admit(&snapshot, &principal)), None);
     }
 }

@@ -142,8 +142,9 @@ fn message_of(text: String) -> StreamItem {
 struct NotificationStream {
     worker: Rc<WorkerState>,
     principal: Arc<Principal>,
-    /// The address of the client.
-    address: IpAddr,
+    /// The address of the client, if it is known.
+    address: Option<IpAddr>,
+    era: Era,
     session: Option<SessionId>,
     wanted: [bool; 3],
     known: KnownLists,
@@ -183,9 +184,10 @@ impl NotificationStream {
             worker: Rc::clone(context.worker),
             principal: Arc::clone(context.principal()),
             address: context.caller.facts().address,
+            era,
             session: None,
             wanted,
-            known: KnownLists::new(context.snapshot, &context.caller),
+            known: KnownLists::new(&context.caller),
             watched: WatchedTargets::new(era),
             uris: Vec::new(),
             tasks: Vec::new(),
@@ -250,7 +252,7 @@ impl NotificationStream {
     fn check_snapshot(&mut self) {
         let (snapshot, principal) = self.current();
         let Some(caller) = self.admit(&snapshot, &principal) else { return };
-        if let Some(changed) = self.known.move_to(&snapshot, &caller) {
+        if let Some(changed) = self.known.move_to(&caller) {
             self.announce(changed);
             self.watch_again(&caller);
         }
@@ -276,11 +278,11 @@ impl NotificationStream {
     /// Announces a changed resource or task, if the caller may still read or call it.
     fn notify(&mut self, update: &Update, caller: &Caller<'_>) {
         match update {
-            Update::Updated(uri) if permit(caller, uri).is_some() => {
+            Update::Updated(uri) if permit(caller, self.era, uri).is_some() => {
                 self.ready.push_back(message_of(watched::resource_updated(uri, &self.params)));
             }
             Update::PartUpdated { watched, part } => {
-                let part = watched::readable_part(caller, watched, part);
+                let part = watched::readable_part(caller, self.era, watched, part);
                 let updated = part.map(|part| message_of(watched::resource_updated(&part, &self.params)));
                 self.ready.extend(updated);
             }
@@ -295,21 +297,25 @@ impl NotificationStream {
 
     fn may_follow(&self, id: &str, caller: &Caller<'_>) -> bool {
         let watched = self.tasks.iter().find(|watched| *watched.id == *id);
-        watched.is_some_and(|watched| tasks::permit(caller, &watched.task).is_some())
+        watched.is_some_and(|watched| {
+            tasks::permit(caller, Method::SubscriptionsListen, &watched.task).is_some()
+        })
     }
 
     fn current(&self) -> (Arc<Snapshot>, Arc<Principal>) {
         (self.worker.shared.environment.current.load_full(), Arc::clone(&self.principal))
     }
 
-    /// Admits the caller again. Without its rights, or its session, the stream ends.
+    /// Admits the caller again. Without its rights, its session or the method that opened it, the stream ends.
     fn admit<'a>(&mut self, snapshot: &'a Snapshot, principal: &'a Arc<Principal>) -> Option<Caller<'a>> {
         let terminated =
             self.session.is_some_and(|session_id| self.worker.shared.terminated.contains(&session_id));
         let facts = Facts { address: self.address, now: self.worker.now() };
         let server = self.known.server();
         let caller = policy::admit_again(snapshot, principal, [&server.id, &server.uid], facts);
-        let caller = caller.ok().filter(|_| !terminated);
+        let may_listen =
+            |caller: &Caller<'_>| self.era == Era::Legacy || caller.may_use(Method::SubscriptionsListen);
+        let caller = caller.ok().filter(|caller| !terminated && may_listen(caller));
         self.ended = caller.is_none();
         caller
     }

@@ -40,7 +40,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 pub(super) struct Follower {
     pub(super) worker: Rc<WorkerState>,
     pub(super) principal: Arc<Principal>,
-    pub(super) address: IpAddr,
+    pub(super) address: Option<IpAddr>,
     /// The id and uid of the server.
     pub(super) server: [Box<str>; 2],
 }
@@ -143,7 +143,9 @@ impl Follower {
         let Ok(caller) = policy::admit_again(&snapshot, &self.principal, server, facts) else {
             return Found::Nothing;
         };
-        let Some(permit) = tasks::permit(&caller, &polled.task) else { return Found::Nothing };
+        let Some(permit) = tasks::permit(&caller, Method::SubscriptionsListen, &polled.task) else {
+            return Found::Nothing;
+        };
         let body = tasks_get(&polled.id);
         let mut error_context = ErrorContext { id: None, era: Era::Modern };
         let message = Envelope::parse(&body).ok();

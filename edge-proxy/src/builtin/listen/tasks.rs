@@ -23,9 +23,9 @@ pub(super) struct WatchedTask {
     pub(super) task: Task,
 }
 
-/// Returns the permit for the tool that began a task, which is also the right to watch it.
-pub fn permit(caller: &Caller<'_>, task: &Task) -> Option<Permit> {
-    let permit = policy::check(caller, &NamedTarget::of(TargetKind::Tool, &task.tool)).ok()?;
+/// Returns the permit for the tool that began a task, which is also the right to ask about it, or watch it, by `method`.
+pub fn permit(caller: &Caller<'_>, method: Method, task: &Task) -> Option<Permit> {
+    let permit = policy::check(caller, method, &NamedTarget::of(TargetKind::Tool, &task.tool)).ok()?;
     (*permit.entry().upstream.id == *task.upstream).then_some(permit)
 }
 
@@ -41,7 +41,7 @@ pub(super) fn requested(
     }
     let open = |id: String| {
         let task = Task::open(&context.snapshot.trust, context.owner(), &id)?;
-        let permit = permit(&context.caller, &task)?;
+        let permit = permit(&context.caller, Method::SubscriptionsListen, &task)?;
         let upstream = &permit.entry().upstream;
         let followed = upstream.speaks(task.era())
             && (task.era() == Era::Legacy || declares_tasks(upstream.capabilities(Era::Modern)));

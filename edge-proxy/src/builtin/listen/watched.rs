@@ -62,9 +62,13 @@ impl Update {
     }
 }
 
-/// Returns the permit to read a resource, which is also the right to watch it.
-pub(super) fn permit(caller: &Caller<'_>, uri: &str) -> Option<Permit> {
-    policy::check(caller, &NamedTarget::of(TargetKind::Resource, uri)).ok()
+/// Returns the permit to read a resource, which is also the right to watch it as clients of `era` do.
+pub(super) fn permit(caller: &Caller<'_>, era: Era, uri: &str) -> Option<Permit> {
+    let method = match era {
+        Era::Legacy => Method::ResourcesSubscribe,
+        Era::Modern => Method::SubscriptionsListen,
+    };
+    policy::check(caller, method, &NamedTarget::of(TargetKind::Resource, uri)).ok()
 }
 
 impl WatchedTargets {
@@ -98,7 +102,7 @@ impl WatchedTargets {
         let mut wanted: BTreeMap<(Box<str>, Era), SubscriptionTargets> = BTreeMap::new();
         let mut accepted = BTreeSet::new();
         for uri in uris {
-            let Some(permit) = permit(caller, uri) else { continue };
+            let Some(permit) = permit(caller, self.era, uri) else { continue };
             let upstream = &permit.entry().upstream;
             if let Some(era) = update_era(upstream, self.era) {
                 let entry = wanted.entry((upstream.id.clone(), era));
@@ -109,7 +113,7 @@ impl WatchedTargets {
         for WatchedTask { id, task } in
             watched_tasks.iter().filter(|watched| watched.task.era() == Era::Modern)
         {
-            let Some(permit) = tasks::permit(caller, task) else { continue };
+            let Some(permit) = tasks::permit(caller, Method::SubscriptionsListen, task) else { continue };
             let entry = wanted.entry((permit.entry().upstream.id.clone(), task.era()));
             entry.or_insert_with(|| SubscriptionTargets::at(&permit)).add_task(&permit, task, id);
         }
@@ -178,8 +182,8 @@ impl WatchedTargets {
 }
 
 /// Returns the URI by which the caller may read a part of a resource that it watches, and may still read.
-pub(super) fn readable_part(caller: &Caller<'_>, watched: &str, part: &str) -> Option<Box<str>> {
-    let watched = permit(caller, watched)?;
+pub(super) fn readable_part(caller: &Caller<'_>, era: Era, watched: &str, part: &str) -> Option<Box<str>> {
+    let watched = permit(caller, era, watched)?;
     policy::readable_at(caller, &watched).find(part)
 }
 

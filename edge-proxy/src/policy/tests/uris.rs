@@ -121,7 +121,7 @@ proptest! {
             format!("http://host{value}"),
             format!("http://host/public/{value}{rest}"),
         ] {
-            if let Ok(permit) = check(&caller, &NamedTarget::of(TargetKind::Resource, &uri)) {
+            if let Ok(permit) = check(&caller, Method::ResourcesRead, &NamedTarget::of(TargetKind::Resource, &uri)) {
                 prop_assert!(uri.starts_with(ALLOWED) && stays_below(&uri), "{uri:?}");
                 prop_assert_eq!(permit.original(), &*uri);
             }
@@ -137,7 +137,7 @@ proptest! {
         let uri = format!("http://host/public/a{encoded}");
         // A dot segment may follow one of the separators of parameters.
         let is_plain = value.chars().all(|character| character.is_alphanumeric() || " -_~".contains(character));
-        let permitted = check(&caller, &NamedTarget::of(TargetKind::Resource, &uri)).is_ok();
+        let permitted = check(&caller, Method::ResourcesRead, &NamedTarget::of(TargetKind::Resource, &uri)).is_ok();
         prop_assert!(permitted || !is_plain, "{uri:?}");
     }
 }
@@ -146,7 +146,7 @@ fn permitted(names: &Names, globs: &[&str], uri: &str) -> Result<String, Denied>
     let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_owned()).collect();
     let (snapshot, principal) = (snapshot(names, vec![token("t", &globs)]), principal("t", None));
     let caller = admit(&snapshot, &principal, "dev", facts()).unwrap();
-    check(&caller, &NamedTarget::of(TargetKind::Resource, uri))
+    check(&caller, Method::ResourcesRead, &NamedTarget::of(TargetKind::Resource, uri))
         .map(|permit| permit.entry().exposed.to_string())
 }
 
@@ -235,7 +235,8 @@ fn the_former_names_of_uris_allow_and_find_the_same() {
         assert_eq!(refusals, []);
         let principal = principal("t", None);
         let caller = admit(&snapshot, &principal, "dev", facts()).unwrap();
-        check(&caller, &NamedTarget::of(TargetKind::Resource, uri)).map(|permit| permit.original().to_owned())
+        check(&caller, Method::ResourcesRead, &NamedTarget::of(TargetKind::Resource, uri))
+            .map(|permit| permit.original().to_owned())
     };
     for (glob, uri, original) in [
         ("u+*", "ui://u/w/1", "ui://w/1"),

@@ -7,12 +7,15 @@
 
 mod accept;
 mod accepted;
+mod conditions;
 mod definition;
+mod grants;
 mod mentions;
 mod scopes;
 mod servers;
 mod siblings;
 mod trust;
+mod unusable;
 mod upstreams;
 mod views;
 
@@ -26,14 +29,17 @@ use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
 
 use super::Fingerprint;
-use super::{Budget, PageLimits, Siblings, Snapshot, Trust};
+use super::{Budget, PageLimits, Scope, Siblings, Snapshot, Trust};
 pub use accept::InvalidResource;
 pub use accepted::Accepted;
+pub use unusable::UnusablePolicy;
 pub use views::ListsInUse;
 
 use accepted::AcceptedResources;
+use grants::GrantCache;
 use scopes::ScopeCache;
 use servers::ServerCache;
+use unusable::Unusable;
 use upstreams::UpstreamCache;
 use views::ViewCache;
 
@@ -59,6 +65,10 @@ pub struct Compiled {
     pub snapshot: Arc<Snapshot>,
     /// The references that are left out; at most 100.
     pub missing: Vec<MissingReference>,
+    /// What cannot be evaluated and so denies, as far as it was not reported before.
+    pub unusable: Vec<UnusablePolicy>,
+    /// How many resources there are of which a part denies for that reason.
+    pub unusable_count: usize,
     /// To be rendered once it is published.
     pub lists_in_use: ListsInUse,
 }
@@ -70,8 +80,10 @@ pub struct Builder {
     changed: Changed,
     upstreams: UpstreamCache,
     servers: ServerCache,
+    grants: GrantCache,
     scopes: ScopeCache,
     views: ViewCache,
+    unusable: Unusable,
     trust: Arc<Trust>,
     siblings: Arc<Siblings>,
 }
@@ -85,6 +97,8 @@ struct Changed {
     endpoints: HashSet<Box<str>>,
     servers: HashSet<Box<str>>,
     tokens: HashSet<Box<str>>,
+    grants: bool,
+    withdrawals: bool,
     trust: bool,
     siblings: bool,
 }
@@ -99,8 +113,10 @@ impl Builder {
             changed: Changed::default(),
             upstreams: UpstreamCache::default(),
             servers: ServerCache::default(),
+            grants: GrantCache::default(),
             scopes: ScopeCache::default(),
             views: ViewCache::new(limits, budget),
+            unusable: Unusable::default(),
             trust: Arc::default(),
             siblings: Arc::default(),
         }
@@ -152,10 +168,9 @@ impl Sink for Builder {
         let changed = std::mem::take(&mut self.changed);
         let mut missing = self.upstreams.update(&self.accepted, &changed.endpoints);
         let servers_changed = self.servers.update(&self.accepted, &changed, &self.upstreams);
-        let dropped = self.scopes.update(&self.accepted, &changed.tokens);
-        self.views.maintain(&self.scopes, dropped);
+        let scopes = self.update_rights(&changed, servers_changed);
         let lists_in_use = match servers_changed {
-            true => self.views.move_to(self.servers.iter(), &self.scopes),
+            true => self.views.move_to(self.servers.iter(), &scopes),
             false => ListsInUse::default(),
         };
         if changed.trust {
@@ -170,11 +185,28 @@ impl Sink for Builder {
             revision,
             servers: self.views.servers().clone(),
             tokens: self.scopes.tokens(),
+            grants: Arc::clone(self.grants.grants()),
             upstreams: self.upstreams.by_id(),
             trust: Arc::clone(&self.trust),
             siblings: Arc::clone(&self.siblings),
         };
-        Compiled { snapshot: Arc::new(snapshot), missing, lists_in_use }
+        let (unusable, unusable_count) = (self.unusable.news(), self.unusable.len());
+        Compiled { snapshot: Arc::new(snapshot), missing, unusable, unusable_count, lists_in_use }
+    }
+}
+
+impl Builder {
+    /// Builds what roles, teams and tokens allow. Returns all scopes.
+    fn update_rights(&mut self, changed: &Changed, servers_changed: bool) -> Vec<Arc<Scope>> {
+        let servers = servers_changed.then(|| self.servers.iter());
+        let (accepted, scopes) = (&self.accepted, Arc::clone(self.scopes.scopes()));
+        let regranted = self.grants.update(accepted, changed, servers, &scopes, &mut self.unusable);
+        let (tokens, grants) = (changed.tokens.clone(), self.grants.grants());
+        self.scopes.update(accepted, tokens, regranted, grants, &mut self.unusable);
+        let dropped = scopes.drop_unused();
+        let scopes = scopes.all();
+        self.views.maintain(&scopes, dropped);
+        scopes
     }
 }
 
@@ -194,9 +226,10 @@ impl Changed {
             StreamType::Token => {
                 self.tokens.insert(name.into());
             }
+            StreamType::Grant => self.grants = true,
+            StreamType::Withdrawal => self.withdrawals = true,
             StreamType::TrustBundle => self.trust = true,
             StreamType::Sibling => self.siblings = true,
-            StreamType::Withdrawal | StreamType::Grant => {}
         }
     }
 }
@@ -216,6 +249,8 @@ pub struct Resources {
     pub secrets: Vec<wire::Secret>,
     pub trust_bundles: Vec<wire::TrustBundle>,
     pub siblings: Vec<wire::Sibling>,
+    pub withdrawals: Vec<wire::Withdrawal>,
+    pub grants: Vec<wire::Grant>,
     pub upstreams: Vec<wire::Upstream>,
     pub tools: Vec<wire::Tool>,
     pub resources: Vec<wire::Resource>,
@@ -242,6 +277,8 @@ impl Resources {
         self.secrets.iter().for_each(|m| add(StreamType::Secret, &m.name, m.encode_to_vec()));
         self.trust_bundles.iter().for_each(|m| add(StreamType::TrustBundle, &m.name, m.encode_to_vec()));
         self.siblings.iter().for_each(|m| add(StreamType::Sibling, &m.name, m.encode_to_vec()));
+        self.withdrawals.iter().for_each(|m| add(StreamType::Withdrawal, &m.name, m.encode_to_vec()));
+        self.grants.iter().for_each(|m| add(StreamType::Grant, &m.name, m.encode_to_vec()));
         self.upstreams.iter().for_each(|m| add(StreamType::Upstream, &m.name, m.encode_to_vec()));
         self.tools.iter().for_each(|m| add(StreamType::Tool, &m.name, m.encode_to_vec()));
         self.resources.iter().for_each(|m| add(StreamType::Resource, &m.name, m.encode_to_vec()));

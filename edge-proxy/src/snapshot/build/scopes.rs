@@ -1,21 +1,25 @@
-//! Tokens, and one scope for each set of permissions among them.
+//! Tokens, and one scope for each set of rights among them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use mcp::method::Method;
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
 
-use super::super::{Permissions, Scope, Token};
+use super::super::{Grants, MethodSet, Permissions, Rights, Scopes, Token, TokenLimit};
 use super::accepted::AcceptedResources;
-use super::{ByName, decode};
+use super::unusable::Unusable;
+use super::{ByName, conditions, decode, grants};
 
-/// The built tokens by name and by uid, and their scopes by permissions.
+/// The built tokens by name and by uid, and the scopes of everybody.
 #[derive(Debug, Default)]
 pub(super) struct ScopeCache {
     tokens: ByName<Arc<Token>>,
     by_uid: Arc<ByName<Arc<Token>>>,
-    scopes: HashMap<Permissions, Arc<Scope>>,
+    /// Names of tokens that may do no more than their owner.
+    ceilings: HashSet<Box<str>>,
+    scopes: Arc<Scopes>,
 }
 
 impl ScopeCache {
@@ -24,67 +28,96 @@ impl ScopeCache {
         Arc::clone(&self.by_uid)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Scope>> {
-        self.scopes.values()
+    /// The scopes of everybody.
+    pub(super) fn scopes(&self) -> &Arc<Scopes> {
+        &self.scopes
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.scopes.len()
-    }
-
-    /// Builds the tokens that changed, and drops scopes without a token. Returns how many were dropped.
-    pub(super) fn update(&mut self, accepted: &AcceptedResources, changed: &HashSet<Box<str>>) -> usize {
+    /// Builds the tokens that changed, and those whose owners may hold other rights if `regranted`.
+    pub(super) fn update(
+        &mut self,
+        accepted: &AcceptedResources,
+        mut changed: HashSet<Box<str>>,
+        regranted: bool,
+        grants: &Grants,
+        unusable: &mut Unusable,
+    ) {
+        if regranted {
+            changed.extend(self.ceilings.iter().cloned());
+        }
         if changed.is_empty() {
-            return 0;
+            return;
         }
         for name in changed {
-            self.tokens.remove(name);
-            if let Some(resource) = accepted.get(StreamType::Token, name) {
-                let token = self.token(&decode(resource));
-                self.tokens.insert(name.clone(), Arc::new(token));
+            self.ceilings.remove(&name);
+            let resource = accepted.get(StreamType::Token, &name);
+            let mut problems = Vec::new();
+            let token = resource.map(|resource| self.token(decode(resource), grants, &mut problems));
+            unusable.note(StreamType::Token, &name, problems);
+            match token {
+                Some(token) => drop(self.tokens.insert(name, Arc::new(token))),
+                None => drop(self.tokens.remove(&name)),
             }
         }
         let by_uid = self.tokens.values().map(|token| (token.uid.clone(), Arc::clone(token)));
         self.by_uid = Arc::new(by_uid.collect());
-        let before = self.scopes.len();
-        let used: HashSet<*const Scope> = self.tokens.values().map(|t| Arc::as_ptr(&t.scope)).collect();
-        self.scopes.retain(|_, scope| used.contains(&Arc::as_ptr(scope)));
-        before - self.scopes.len()
     }
 
-    fn token(&mut self, message: &wire::Token) -> Token {
+    fn token(&mut self, message: wire::Token, grants: &Grants, problems: &mut Vec<String>) -> Token {
+        let wire::Token { name, uid, expire_time, revoked, servers, tools, resources, prompts, access } =
+            message;
+        let plain = wire::Access { servers, tools, resources, prompts, ..wire::Access::default() };
+        // What the fields before say counts for nothing where there is this one.
+        let access = access.unwrap_or(plain);
+        let limits = TokenLimit::of(&access.limits);
+        let conditions = conditions::of(&access, problems);
+        let methods = conditions.as_ref().map_or(MethodSet::ALL, |conditions| conditions.methods);
+        let mut all_of = vec![Rights::Listed(permissions(&access, methods, problems))];
+        if let Some(wire::Ceiling { owner_uid, pairs }) = access.ceiling {
+            let pairs: Vec<_> = pairs.into_iter().map(grants::pair).collect();
+            all_of.push(Rights::Held(grants.held(&owner_uid, &pairs.iter().collect::<Vec<_>>())));
+            self.ceilings.insert(name.as_str().into());
+        }
         Token {
-            name: message.name.as_str().into(),
-            uid: message.uid.as_str().into(),
-            expires: message.expire_time.map(|time| u64::try_from(time.seconds).unwrap_or(0)),
-            revoked: message.revoked,
-            scope: self.scope(permissions(message)),
+            name: name.into(),
+            uid: uid.into(),
+            expires: expire_time.map(|time| u64::try_from(time.seconds).unwrap_or(0)),
+            revoked,
+            scope: self.scopes.of(all_of),
+            conditions: conditions.map(Box::new),
+            limits,
         }
-    }
-
-    fn scope(&mut self, permissions: Permissions) -> Arc<Scope> {
-        if let Some(scope) = self.scopes.get(&permissions) {
-            return Arc::clone(scope);
-        }
-        let scope = Arc::new(Scope::new(permissions.clone()));
-        self.scopes.insert(permissions, Arc::clone(&scope));
-        scope
     }
 }
 
-/// Sorts and deduplicates, so that equal sets compare equal.
-fn permissions(message: &wire::Token) -> Permissions {
-    let set = |values: &[String], prefix: &str| {
-        let ids = values.iter().map(|value| Box::from(value.strip_prefix(prefix).unwrap_or(value)));
-        let mut set: Vec<Box<str>> = ids.collect();
-        set.sort_unstable();
-        set.dedup();
-        set
-    };
+/// Reads permissions. Those for what no method may use are left out, so that it is in no list either.
+fn permissions(access: &wire::Access, methods: MethodSet, problems: &mut Vec<String>) -> Permissions {
+    let used_by = |method, globs| if methods.contains(method) { set(globs) } else { Vec::new() };
     Permissions {
-        servers: set(&message.servers, "servers/"),
-        tools: set(&message.tools, ""),
-        resources: set(&message.resources, ""),
-        prompts: set(&message.prompts, ""),
+        servers: servers(&access.servers, problems),
+        tools: used_by(Method::ToolsCall, &access.tools),
+        resources: used_by(Method::ResourcesRead, &access.resources),
+        prompts: used_by(Method::PromptsGet, &access.prompts),
     }
+}
+
+/// Reads the ids of servers, or `*`. What is neither allows none.
+pub(super) fn servers(names: &[String], problems: &mut Vec<String>) -> Vec<Box<str>> {
+    let mut ids = Vec::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        let id = name.strip_prefix("servers/").filter(|id| !id.is_empty() && !id.contains(['/', '*']));
+        match id.or((name == "*").then_some("*")) {
+            Some(id) => ids.push(id.to_owned()),
+            None => problems.push(format!("servers[{at}]: {name:?} is neither * nor servers/{{server}}")),
+        }
+    }
+    set(&ids)
+}
+
+/// Sorts and deduplicates, so that equal sets compare equal.
+pub(super) fn set(values: &[String]) -> Vec<Box<str>> {
+    let mut set: Vec<Box<str>> = values.iter().map(|value| value.as_str().into()).collect();
+    set.sort_unstable();
+    set.dedup();
+    set
 }

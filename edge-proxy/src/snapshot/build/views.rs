@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use mcp::revision::Era;
 
-use super::super::{Budget, GlobMatches, List, PageLimits, Server, ServerViews, Servers, View};
-use super::scopes::ScopeCache;
+use super::super::{Budget, GlobMatches, List, PageLimits, Scope, Server, ServerViews, Servers, View};
 
 /// Names compared with globs to compute views before a snapshot is published, about 0.2 s. Views past it are computed
 /// by the first request that needs them, those that were used least recently first.
@@ -53,7 +52,7 @@ impl ViewCache {
     pub(super) fn move_to<'a>(
         &mut self,
         servers: impl Iterator<Item = &'a Arc<Server>>,
-        scopes: &ScopeCache,
+        scopes: &[Arc<Scope>],
     ) -> ListsInUse {
         let mut changed = Vec::new();
         let mut next = Vec::new();
@@ -73,7 +72,7 @@ impl ViewCache {
     }
 
     /// Drops the views of scopes that are no more once there are many, and makes room for many new scopes.
-    pub(super) fn maintain(&mut self, scopes: &ScopeCache, dropped: usize) {
+    pub(super) fn maintain(&mut self, scopes: &[Arc<Scope>], dropped: usize) {
         self.dropped += dropped;
         let sweep = self.dropped > scopes.len() + MAX_DROPPED;
         if !sweep && self.servers.all_views().all(|views| views.has_room_for(scopes.len())) {
@@ -88,13 +87,13 @@ impl ViewCache {
         self.servers = Servers::new(self.servers.all_views().map(copy).collect::<Vec<_>>());
     }
 
-    fn empty(&self, server: &Arc<Server>, scopes: &ScopeCache) -> ServerViews {
+    fn empty(&self, server: &Arc<Server>, scopes: &[Arc<Scope>]) -> ServerViews {
         ServerViews::new(Arc::clone(server), scopes.len(), self.limits, self.budget.clone())
     }
 }
 
 /// Computes the views of changed servers that are in use, first those that were used since the last change.
-fn compute_in_use(changed: &[ChangedServer], scopes: &ScopeCache) -> ListsInUse {
+fn compute_in_use(changed: &[ChangedServer], scopes: &[Arc<Scope>]) -> ListsInUse {
     let mut lists = ListsInUse::default();
     let mut left = MAX_COMPARED;
     for recently in [true, false] {
@@ -106,7 +105,9 @@ fn compute_in_use(changed: &[ChangedServer], scopes: &ScopeCache) -> ListsInUse 
                     continue;
                 }
                 let compared = globs.compared();
-                lists.replace(before, views.compute(scope, &mut globs, false));
+                if let Some(view) = views.compute(scope, &mut globs, false) {
+                    lists.replace(before, view);
+                }
                 left = left.saturating_sub(globs.compared() - compared + VIEW_COST);
                 if left == 0 {
                     return lists;

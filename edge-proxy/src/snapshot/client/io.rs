@@ -257,6 +257,14 @@ impl Publication {
                 "left out an entry whose target is not in the snapshot"
             );
         }
+        for unusable in &compiled.unusable {
+            tracing::error!(
+                name = &*unusable.name,
+                problem = unusable.problem,
+                "a part of a token or grant cannot be evaluated, and denies"
+            );
+        }
+        self.metrics.policy_unusable.set(i64::try_from(compiled.unusable_count).unwrap_or(i64::MAX));
         let revision = compiled.snapshot.revision;
         let (servers, tokens) = (compiled.snapshot.servers.len(), compiled.snapshot.tokens.len());
         self.current.publish(compiled.snapshot);

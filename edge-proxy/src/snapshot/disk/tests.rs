@@ -241,10 +241,10 @@ async fn the_saver_tries_again_where_the_disk_refused() {
 
 #[test]
 fn types_have_the_numbers_of_older_copies() {
-    let names = "Secret TrustBundle Upstream Tool Resource Prompt Token Server Sibling";
-    let numbered: Vec<&str> = (0..9).map(|number| format::kind(number).unwrap().name()).collect();
+    let names = "Secret TrustBundle Upstream Tool Resource Prompt Token Server Sibling Grant Withdrawal";
+    let numbered: Vec<&str> = (0..11).map(|number| format::kind(number).unwrap().name()).collect();
     assert_eq!(numbered.join(" "), names);
-    assert_eq!(format::kind(9), None);
+    assert_eq!(format::kind(11), None);
 }
 
 proptest! {
@@ -254,7 +254,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_written_is_read(names in proptest::collection::vec(("\\PC{0,8}", 0u8..9, any::<Vec<u8>>()), 0..6)) {
+    fn what_was_written_is_read(names in proptest::collection::vec(("\\PC{0,8}", 0u8..11, any::<Vec<u8>>()), 0..6)) {
         let record = |(name, kind, body): (String, u8, Vec<u8>)| Record {
             kind: format::kind(kind).unwrap(),
             version: name.as_str().into(),

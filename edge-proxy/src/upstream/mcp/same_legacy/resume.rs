@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use mcp::method::Method;
 
 use super::SameLegacy;
 use super::resumption_token::ResumptionToken;
@@ -46,6 +47,11 @@ impl Resumption {
     pub fn target(&self) -> Option<Target> {
         let ResumptionToken { kind, exposed, .. } = ResumptionToken::read(&self.content)?;
         Some(Target { kind, exposed: exposed.into() })
+    }
+
+    /// The method of the call.
+    pub fn method(&self) -> Option<Method> {
+        Some(ResumptionToken::read(&self.content)?.method)
     }
 
     /// The raw id of the request.

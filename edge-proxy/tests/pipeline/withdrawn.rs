@@ -14,7 +14,7 @@ use trunkline_edge_proxy::config::limits::Limits;
 use crate::streams::until;
 use crate::support::{
     Edge, Keys, META, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, events, eventually, json, mcp,
-    modern, status,
+    modern, pair, role, status, team, withdrawal,
 };
 
 /// How long anything may go on after its right was withdrawn. It is to be a second; a busy machine takes longer, but not as
@@ -29,14 +29,80 @@ const UNKNOWN: &str =
 /// Each way in which a right ends, and the code of what a call is then answered.
 type Withdrawal = (&'static str, fn(&mut Edge), i64);
 
-const WITHDRAWALS: [Withdrawal; 6] = [
+const WITHDRAWALS: [Withdrawal; 18] = [
     ("the token is revoked", |edge| edge.snapshot.resources.tokens[0].revoked = true, -31001),
     ("the token is deleted", |edge| drop(edge.snapshot.resources.tokens.remove(0)), -31001),
     ("the token expires", |edge| edge.snapshot.resources.tokens[0].expire_time = Some(soon()), -31001),
     ("the scope is narrowed", narrow, -32602),
     ("the tool leaves the server", |edge| edge.snapshot.resources.servers[0].tools.clear(), -32602),
     ("the server is deleted", |edge| drop(edge.snapshot.resources.servers.remove(0)), -31004),
+    ("the owner of the token is disabled", |edge| edge.snapshot.access().suspended = true, -31001),
+    (
+        "the owner of the token loses their rights",
+        |edge| edge.snapshot.access().ceiling = Some(nothing()),
+        -31004,
+    ),
+    ("the token begins later", |edge| edge.snapshot.access().not_before = Some(late()), -31012),
+    (
+        "the token is for other addresses",
+        |edge| edge.snapshot.access().from = vec!["192.0.2.0/24".into()],
+        -31012,
+    ),
+    ("the token is for another day", |edge| edge.snapshot.access().windows = vec![closed_window()], -31012),
+    (METHOD_TAKEN, |edge| edge.snapshot.access().methods = all_but_calls(), -32601),
+    ("person: the user is disabled", |edge| lose(edge, 4, &[]), -31001),
+    ("person: the member is removed", |edge| lose(edge, 0, &[(4, ["", "core"])]), -31004),
+    ("person: the role is unbound", |edge| lose(edge, 0, &[(4, ["developer", "core"])]), -31004),
+    (
+        "person: the role is edited",
+        |edge| edge.snapshot.resources.grants[0] = role("developer", false, false),
+        -31004,
+    ),
+    ("person: the team is deleted", |edge| drop(edge.snapshot.resources.grants.remove(1)), -31004),
+    ("person: the team's scope is narrowed", |edge| narrow_team(edge, "u_safe"), -32602),
 ];
+
+/// Taken is the one method that tools are called by: what was said of tools is not known any more.
+const METHOD_TAKEN: &str = "the method is taken";
+
+/// Those that concern tools alone.
+const OF_TOOLS: [&str; 4] = [
+    "the scope is narrowed",
+    "the tool leaves the server",
+    METHOD_TAKEN,
+    "person: the team's scope is narrowed",
+];
+
+fn nothing() -> wire::Ceiling {
+    wire::Ceiling { owner_uid: "uid-of-ann".into(), pairs: vec![pair("developer", "core")] }
+}
+
+/// In the next century.
+fn late() -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: 4_102_444_800, nanos: 0 }
+}
+
+/// A window of another day of the week, so that it opens in a day at the earliest.
+pub(crate) fn closed_window() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    // 1970 began on a Thursday.
+    let days = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    format!("{} 00:00-24:00 UTC", days[(now / 86_400 + 3) as usize % 7])
+}
+
+fn all_but_calls() -> Vec<String> {
+    ["tools/list", "resources/*", "prompts/*", "completion/*", "subscriptions/*", "tasks/*", "logging/*"]
+        .map(str::to_owned)
+        .into()
+}
+
+fn lose(edge: &mut Edge, epoch: i64, pairs: &[(i64, [&str; 2])]) {
+    edge.snapshot.resources.withdrawals.push(withdrawal("users/ann", epoch, pairs));
+}
+
+fn narrow_team(edge: &mut Edge, tool: &str) {
+    edge.snapshot.resources.grants[1] = team("core", &["servers/dev"], &[tool]);
+}
 
 fn narrow(edge: &mut Edge) {
     edge.snapshot.resources.tokens[0].tools = vec!["u_safe".into()];
@@ -46,6 +112,15 @@ fn narrow(edge: &mut Edge) {
 fn soon() -> prost_types::Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     prost_types::Timestamp { seconds: i64::try_from(now.as_secs()).unwrap() + 2, nanos: 0 }
+}
+
+/// An edge whose client is whoever loses a right by `what`.
+fn before_that(upstream: &Upstream, what: &str) -> Edge {
+    let mut edge = before(upstream);
+    if what.starts_with("person:") {
+        edge.become_person();
+    }
+    edge
 }
 
 /// An edge whose calls do not end because they take too long.
@@ -99,7 +174,7 @@ async fn cancelled(upstream: &Upstream) {
 async fn a_running_call_of_a_session_ends_and_its_upstream_is_told() {
     for (what, withdraw, code) in WITHDRAWALS {
         let upstream = endless().await;
-        let mut edge = before(&upstream);
+        let mut edge = before_that(&upstream, what);
         let session = edge.session("2025-11-25", "{}").await;
         let mut call = edge.request("POST", &[("mcp-session-id", &session)], CALL).send().await.unwrap();
         until(&mut call, r#""progressToken":"t""#).await;
@@ -120,7 +195,7 @@ async fn a_running_modern_call_ends() {
     for (what, withdraw, code) in WITHDRAWALS {
         for era in ["modern", "legacy"] {
             let upstream = endless().await;
-            let mut edge = before(&upstream);
+            let mut edge = before_that(&upstream, what);
             if era == "legacy" {
                 mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
                 edge.publish();
@@ -408,7 +483,7 @@ fn at_once() -> impl Iterator<Item = Withdrawal> {
 async fn a_request_whose_right_ends_while_its_body_comes_is_not_carried_out() {
     for (what, withdraw, code) in at_once().chain([KEY_GONE]) {
         let upstream = endless().await;
-        let mut edge = before(&upstream);
+        let mut edge = before_that(&upstream, what);
         let session = edge.session("2025-11-25", "{}").await;
         edge.nothing_is_left().await;
         let (send_rest, rest) = tokio::sync::oneshot::channel();
@@ -433,7 +508,7 @@ async fn a_request_whose_right_ends_while_its_body_comes_is_not_carried_out() {
 async fn a_batch_whose_right_ends_goes_no_further() {
     for (what, withdraw, _) in at_once() {
         let upstream = endless().await;
-        let mut edge = before(&upstream);
+        let mut edge = before_that(&upstream, what);
         let session = edge.session("2025-03-26", "{}").await;
         let batch = format!("[{CALL},{CALL},{CALL}]");
         let reply = edge.request("POST", &[("mcp-session-id", &session)], &batch);

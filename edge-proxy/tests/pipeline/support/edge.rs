@@ -27,6 +27,8 @@ pub(crate) struct Edge {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) shared: Arc<EdgeState>,
+    /// The bearer that its clients present.
+    pub(crate) bearer: String,
     drain: watch::Sender<bool>,
     pub(super) client: reqwest::Client,
 }
@@ -130,7 +132,16 @@ impl Edge {
                 runtime.block_on(listener::serve(listener, shared, usage, draining)).unwrap();
             });
         }
-        Self { address, current, keys, snapshot, metrics, waiters, shared, drain, client: client() }
+        let bearer = keys.bearer("all");
+        Self { address, current, keys, snapshot, metrics, waiters, shared, bearer, drain, client: client() }
+    }
+
+    /// Makes its client a person, who is in the team `core` as a `developer`, and by that may use all of `servers/dev`.
+    pub(crate) fn become_person(&mut self) {
+        self.bearer = self.keys.person("users/ann", 3, &[["developer", "core"]]);
+        self.snapshot.resources.grants =
+            vec![super::role("developer", true, false), super::team("core", &["servers/dev"], &["*"])];
+        self.publish();
     }
 
     pub(crate) fn drain(&self) {
@@ -162,15 +173,25 @@ impl Edge {
         panic!("streams, requests, sessions and waiters are left: {:?}", left());
     }
 
-    /// A request with the bearer of `tokens/all`.
+    /// A request with the bearer of its clients: that of `tokens/all`, unless it was changed.
     pub(crate) fn request(
         &self,
         method: &str,
         headers: &[(&str, &str)],
         body: &str,
     ) -> reqwest::RequestBuilder {
-        let bearer = format!("Bearer {}", self.keys.bearer("all"));
-        self.bare(method, "dev", body).header("authorization", bearer).headers(map(headers))
+        self.by(&self.bearer, method, headers, body)
+    }
+
+    /// A request with this bearer.
+    pub(crate) fn by(
+        &self,
+        bearer: &str,
+        method: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> reqwest::RequestBuilder {
+        self.bare(method, "dev", body).bearer_auth(bearer).headers(map(headers))
     }
 
     /// A request without a bearer.
@@ -193,8 +214,13 @@ impl Edge {
 
     /// The id of a new session that declares `capabilities`.
     pub(crate) async fn session(&self, revision: &str, capabilities: &str) -> String {
+        self.session_by(&self.bearer, revision, capabilities).await
+    }
+
+    /// The id of a new session with this bearer.
+    pub(crate) async fn session_by(&self, bearer: &str, revision: &str, capabilities: &str) -> String {
         let body = super::initialize(revision, capabilities);
-        let opened = self.post(&[], &body).await;
+        let opened = reply(self.by(bearer, "POST", &[], &body)).await;
         assert_eq!(opened.status, 200, "{opened:?}");
         opened.header("mcp-session-id").to_owned()
     }

@@ -11,7 +11,9 @@ mod websocket;
 
 pub(crate) use edge::{Edge, Reply};
 pub(crate) use fleet::TestFleet;
-pub(crate) use snapshot::{Keys, TestSnapshot, mcp};
+pub(crate) use snapshot::{
+    Keys, TestSnapshot, gid, mcp, pair, person_claims, role, team, uid_of, withdrawal,
+};
 pub(crate) use sse::Sse;
 pub(crate) use talker::{KINDS, Talker, id, result};
 pub(crate) use tasks::{making, task};

@@ -41,6 +41,11 @@ impl Keys {
         self.sign(serde_json::json!({"iss": "i", "aud": "a", "sub": format!("tokens/{id}"), "jti": format!("uid-{id}"), "iat": 1}))
     }
 
+    /// A bearer of a user or service account, of this epoch and with these pairs of a role and a team.
+    pub(crate) fn person(&self, name: &str, epoch: i64, pairs: &[[&str; 2]]) -> String {
+        self.sign(person_claims(name, epoch, pairs))
+    }
+
     /// The public key, as a trust bundle has it.
     pub(crate) fn public(&self) -> wire::VerificationKey {
         wire::VerificationKey {
@@ -53,6 +58,64 @@ impl Keys {
     pub(crate) fn sign(&self, claims: serde_json::Value) -> String {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, &claims, &self.signing).unwrap()
+    }
+}
+
+/// The id of a grant, of eleven characters as all are.
+pub(crate) fn gid(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!("{name:_<11}") }
+}
+
+/// The claims of a person's bearer, which ends in an hour.
+pub(crate) fn person_claims(name: &str, epoch: i64, pairs: &[[&str; 2]]) -> serde_json::Value {
+    let pairs: Vec<_> = pairs.iter().map(|pair| pair.map(gid)).collect();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    serde_json::json!({
+        "iss": "i", "aud": "a", "sub": name, "uid": uid_of(name), "jti": "session", "iat": now, "exp": now + 3_600,
+        "ep": epoch, "gr": pairs
+    })
+}
+
+/// The uid of a person of this name.
+pub(crate) fn uid_of(name: &str) -> String {
+    format!("uid-of-{}", name.rsplit('/').next().unwrap())
+}
+
+/// What a role grants.
+pub(crate) fn role(id: &str, may_call: bool, every_server: bool) -> wire::Grant {
+    let kind = wire::grant::Kind::Role(wire::RoleGrant { may_call, every_server });
+    wire::Grant { name: format!("roles/{id}"), gid: gid(id), kind: Some(kind) }
+}
+
+/// What a team grants: these servers beside its own, these tools there, and all else.
+pub(crate) fn team(id: &str, servers: &[&str], tools: &[&str]) -> wire::Grant {
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let kind = wire::grant::Kind::Team(wire::TeamGrant {
+        servers: texts(servers),
+        tools: texts(tools),
+        resources: texts(&["*"]),
+        prompts: texts(&["*"]),
+    });
+    wire::Grant { name: format!("teams/{id}"), gid: gid(id), kind: Some(kind) }
+}
+
+/// A pair of grants, as the control plane names it.
+pub(crate) fn pair(role: &str, team: &str) -> wire::GrantPair {
+    wire::GrantPair { role: gid(role), team: gid(team) }
+}
+
+/// What a person has lost: everything below this epoch, and these pairs.
+pub(crate) fn withdrawal(name: &str, epoch: i64, pairs: &[(i64, [&str; 2])]) -> wire::Withdrawal {
+    let lost = |(epoch, [role, team]): &(i64, [&str; 2])| wire::WithdrawnPair {
+        epoch: *epoch,
+        pair: Some(pair(role, team)),
+    };
+    let uid = uid_of(name);
+    wire::Withdrawal {
+        name: format!("withdrawals/{uid}"),
+        uid,
+        epoch,
+        pairs: pairs.iter().map(lost).collect(),
     }
 }
 
@@ -158,6 +221,19 @@ impl TestSnapshot {
             ..Default::default()
         };
         Self { resources }
+    }
+
+    /// Gives `tokens/all` what it has by this field alone, and returns it.
+    pub(crate) fn access(&mut self) -> &mut wire::Access {
+        let token = &mut self.resources.tokens[0];
+        let wire::Token { servers, tools, resources, prompts, access, .. } = token;
+        access.get_or_insert_with(|| wire::Access {
+            servers: std::mem::take(servers),
+            tools: std::mem::take(tools),
+            resources: std::mem::take(resources),
+            prompts: std::mem::take(prompts),
+            ..wire::Access::default()
+        })
     }
 
     pub(crate) fn compile(&self) -> Arc<Snapshot> {

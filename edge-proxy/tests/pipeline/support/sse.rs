@@ -15,7 +15,12 @@ pub(crate) struct Sse {
 impl Sse {
     /// Opens a stream with the bearer of `tokens/{token}`.
     pub(crate) async fn open(edge: &Edge, token: &str) -> Self {
-        let bearer = format!("Bearer {}", edge.keys.bearer(token));
+        Self::open_by(edge, &edge.keys.bearer(token)).await
+    }
+
+    /// Opens a stream with this bearer.
+    pub(crate) async fn open_by(edge: &Edge, bearer: &str) -> Self {
+        let bearer = format!("Bearer {bearer}");
         let stream =
             edge.at("GET", "/servers/dev/sse", "").header("authorization", &bearer).send().await.unwrap();
         assert_eq!(stream.status(), 200, "{}", stream.text().await.unwrap());
@@ -30,7 +35,11 @@ impl Sse {
 
     /// The same, with the handshake behind it.
     pub(crate) async fn session(edge: &Edge, revision: &str, capabilities: &str) -> Self {
-        let mut opened = Self::open(edge, "all").await;
+        Self::session_by(edge, &edge.bearer, revision, capabilities).await
+    }
+
+    pub(crate) async fn session_by(edge: &Edge, bearer: &str, revision: &str, capabilities: &str) -> Self {
+        let mut opened = Self::open_by(edge, bearer).await;
         opened.initialize(revision, capabilities).await;
         opened
     }

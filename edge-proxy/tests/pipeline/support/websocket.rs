@@ -39,16 +39,25 @@ impl Socket {
         }
     }
 
-    /// A socket with the bearer of `tokens/all`.
+    /// A socket with the bearer of the edge's clients.
     pub(crate) async fn open(edge: &Edge) -> Self {
-        let bearer = format!("Bearer {}", edge.keys.bearer("all"));
+        Self::open_by(edge, &edge.bearer).await
+    }
+
+    /// A socket with this bearer.
+    pub(crate) async fn open_by(edge: &Edge, bearer: &str) -> Self {
+        let bearer = format!("Bearer {bearer}");
         let headers = [("authorization", bearer.as_str()), ("sec-websocket-protocol", "mcp")];
         Self::connect(edge, "/servers/dev/ws", &headers).await.unwrap_or_else(|refused| panic!("{refused:?}"))
     }
 
     /// The same, with the handshake behind it.
     pub(crate) async fn session(edge: &Edge, revision: &str, capabilities: &str) -> Self {
-        let mut opened = Self::open(edge).await;
+        Self::session_by(edge, &edge.bearer, revision, capabilities).await
+    }
+
+    pub(crate) async fn session_by(edge: &Edge, bearer: &str, revision: &str, capabilities: &str) -> Self {
+        let mut opened = Self::open_by(edge, bearer).await;
         let answer = opened.ask(&super::initialize(revision, capabilities)).await;
         assert!(answer.contains(&format!(r#""protocolVersion":"{revision}""#)), "{answer}");
         opened.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;

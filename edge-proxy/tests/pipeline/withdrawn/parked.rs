@@ -7,7 +7,7 @@ use axum::response::Response;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
-use super::{WITHDRAWALS, before, cancelled, last_code, narrow, rest};
+use super::{WITHDRAWALS, before, before_that, cancelled, last_code, narrow, rest};
 use crate::eras::{ask, open_stream};
 use crate::streams::until;
 use crate::support::{Edge, TestFleet, TestSnapshot, Upstream, eventually, json, mcp, modern, status};
@@ -36,7 +36,7 @@ async fn a_parked_call_is_cancelled_whether_its_stream_is_held_or_not() {
         for event_id in ["id: e/1\n", ""] {
             let upstream =
                 Upstream::start(move |_| open_stream(&format!("{event_id}data: {QUESTION}\n\n"))).await;
-            let mut edge = before(&upstream);
+            let mut edge = before_that(&upstream, what);
             legacy_only(&mut edge.snapshot);
             edge.publish();
             state_of(&edge).await;

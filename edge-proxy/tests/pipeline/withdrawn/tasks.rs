@@ -1,6 +1,6 @@
 //! Tasks whose right ends: one that the edge waits for is cancelled, and the result of another is no longer waited for.
 
-use super::{WITHDRAWALS, before, last_code, rest};
+use super::{METHOD_TAKEN, WITHDRAWALS, before_that, last_code, rest};
 use crate::eras::ask;
 use crate::support::{Edge, Upstream, eventually, making, mcp, modern, never};
 
@@ -12,8 +12,8 @@ async fn working() -> Upstream {
     .await
 }
 
-fn edge_before(upstream: &Upstream, support: &str) -> Edge {
-    let mut edge = before(upstream);
+fn edge_before(upstream: &Upstream, what: &str, support: &str) -> Edge {
+    let mut edge = before_that(upstream, what);
     mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
     edge.make_tasks(support);
     edge
@@ -23,7 +23,7 @@ fn edge_before(upstream: &Upstream, support: &str) -> Edge {
 async fn a_task_that_the_edge_waits_for_is_cancelled() {
     for (what, withdraw, code) in WITHDRAWALS {
         let upstream = working().await;
-        let mut edge = edge_before(&upstream, "required");
+        let mut edge = edge_before(&upstream, what, "required");
         let body = ask("\"c\"", "tools/call", r#""name":"u_echo","#, "{}", r#","progressToken":"t""#);
         let stream = edge.request("POST", &modern("tools/call", Some("u_echo")), &body).send().await.unwrap();
         eventually("its result is waited for", || !upstream.calls("tasks/result").is_empty()).await;
@@ -39,7 +39,7 @@ async fn a_task_that_the_edge_waits_for_is_cancelled() {
 async fn the_result_of_a_task_is_no_longer_waited_for() {
     for (what, withdraw, code) in WITHDRAWALS {
         let upstream = working().await;
-        let mut edge = edge_before(&upstream, "optional");
+        let mut edge = edge_before(&upstream, what, "optional");
         let session = edge.session("2025-11-25", "{}").await;
         let headers = [("mcp-session-id", session.as_str())];
         let begin = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo","task":{}}}"#;
@@ -54,6 +54,8 @@ async fn the_result_of_a_task_is_no_longer_waited_for() {
         withdraw(&mut edge);
         edge.publish();
         let refused = waiting.await.unwrap();
+        // The method is that of the task, and the tool is what is lost.
+        let code = if what == METHOD_TAKEN { -32602 } else { code };
         assert_eq!(refused.error_code(), code, "{what}: {refused:?}");
         let number = upstream.calls("tasks/result")[0].json()["id"].clone();
         let is_told = || {
@@ -72,7 +74,7 @@ async fn the_result_of_a_task_is_no_longer_waited_for() {
 #[tokio::test]
 async fn a_task_that_was_handed_to_its_client_is_refused() {
     let upstream = working().await;
-    let mut edge = edge_before(&upstream, "required");
+    let mut edge = edge_before(&upstream, "", "required");
     let can = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
     let begin = ask("1", "tools/call", r#""name":"u_echo","#, can, "");
     let begun = edge.post(&modern("tools/call", Some("u_echo")), &begin).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use axum::response::Response;
 use trunkline_edge_proxy::config::limits::Limits;
 
-use super::{CALL, WITHDRAWALS, before, cancelled, endless, last_code, rest};
+use super::{CALL, WITHDRAWALS, before_that, cancelled, endless, last_code, rest};
 use crate::eras::{ask, open_stream};
 use crate::streams::until;
 use crate::support::{Edge, Recorded, Socket, Sse, Upstream, eventually, mcp, never, speaks, status};
@@ -67,7 +67,7 @@ async fn a_call_without_a_client_is_cancelled() {
     for (what, withdraw, _) in WITHDRAWALS {
         for (first, revision, answer) in stages {
             let upstream = Upstream::start(answer).await;
-            let mut edge = before(&upstream);
+            let mut edge = before_that(&upstream, what);
             let session = edge.session(revision, "{}").await;
             let call = edge.request("POST", &[("mcp-session-id", &session)], CALL).send();
             if first.is_empty() {
@@ -88,11 +88,11 @@ async fn a_call_without_a_client_is_cancelled() {
 
 #[tokio::test]
 async fn a_call_without_a_client_at_a_modern_upstream_is_closed() {
-    for (_, withdraw, _) in WITHDRAWALS {
+    for (what, withdraw, _) in WITHDRAWALS {
         let streams = OpenStreams::default();
         let opened = streams.clone();
         let upstream = Upstream::start(move |_| opened.open(NOTIFICATION)).await;
-        let mut edge = before(&upstream);
+        let mut edge = before_that(&upstream, what);
         mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_version.clear();
         edge.publish();
         let session = edge.session("2025-11-25", "{}").await;
@@ -149,10 +149,10 @@ async fn as_many_calls_go_on_without_their_clients_as_are_left_for_others() {
 /// A connection may end before its calls were looked at, or after.
 #[tokio::test]
 async fn calls_on_connections_are_cancelled() {
-    for (_, withdraw, _) in WITHDRAWALS {
+    for (what, withdraw, _) in WITHDRAWALS {
         for connection in ["websocket", "modern websocket", "sse"] {
             let upstream = endless().await;
-            let mut edge = before(&upstream);
+            let mut edge = before_that(&upstream, what);
             let (mut socket, mut sse);
             let begun = match connection {
                 "websocket" => {
@@ -188,7 +188,7 @@ async fn a_stream_that_was_resumed_ends_and_its_upstream_is_told() {
             _ => open_stream("id: e/1\nretry: 20\ndata:\n\n"),
         })
         .await;
-        let mut edge = before(&upstream);
+        let mut edge = before_that(&upstream, what);
         let session = edge.session("2025-11-25", "{}").await;
         let headers = [("mcp-session-id", session.as_str())];
         let mut broken = edge.request("POST", &headers, CALL).send().await.unwrap();

@@ -110,6 +110,28 @@ pub enum Command {
     Delete(commands::delete::Args),
     /// Revoke a token permanently
     Revoke(commands::revoke::Args),
+    /// Add a member to a team
+    Add(commands::teams::AddArgs),
+    /// Remove a member from a team
+    Remove(commands::teams::RemoveArgs),
+    /// Invite somebody who is no user yet into a team
+    Invite(commands::teams::InviteArgs),
+    /// Give somebody a role
+    Bind(commands::teams::BindArgs),
+    /// Take a role from somebody
+    Unbind(commands::teams::UnbindArgs),
+    /// Disable users or service accounts: nothing that is theirs lets anybody in
+    Disable(commands::users::StateArgs),
+    /// Enable users or service accounts that were disabled
+    Enable(commands::users::StateArgs),
+    /// Make a one-time link by which a user chooses another password
+    ResetPassword(commands::users::ResetArgs),
+    /// Sign in at the control plane, with a password or a one-time link
+    Login(commands::login::Args),
+    /// Sign out
+    Logout,
+    /// Show who the control plane takes you for, and what you may do
+    Whoami,
     /// Probe an upstream and fetch its catalogue now
     Refresh(commands::upstream::RefreshArgs),
     /// Probe a URL or an upstream without storing anything
@@ -129,6 +151,8 @@ pub enum Command {
     Schema(commands::schema::Args),
     /// Export resources as files for `apply`
     Export(commands::export::Args),
+    /// Ask whether a request is allowed and why, who may make one, and which permissions there are
+    Access(commands::access::Args),
     /// Show who is called how often, and how that ends
     Top(commands::top::Args),
     /// Show call counts

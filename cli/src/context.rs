@@ -3,6 +3,7 @@
 //! It is the only file of the program that holds secrets, and only its owner can read it (0600).
 
 mod both;
+mod saved;
 mod unreadable;
 
 use std::collections::BTreeMap;
@@ -15,9 +16,13 @@ use mcp::border::text_without_mark;
 use serde::{Deserialize, Serialize};
 
 use self::both::Both;
+pub use self::saved::{SavedSession, SavedToken};
 use crate::error::{Error, Exit, Result};
 use crate::shell::quoted;
 use crate::suggest::did_you_mean;
+
+/// The variable that holds an API key for the control plane.
+pub const API_KEY: &str = "TRUNKLINE_API_KEY";
 
 /// The context of `mcpctl dev`.
 pub const DEV: &str = "dev";
@@ -86,41 +91,18 @@ pub struct Context {
     /// A file that holds the admin token, instead of `admin_token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_token_file: Option<PathBuf>,
+    /// Where somebody is signed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SavedSession>,
+    /// What this device is known by when somebody signs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Secret>,
     /// Certificates (PEM) to trust besides those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// Saved bearers, by the token's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<String, SavedToken>,
-}
-
-/// A saved bearer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SavedToken {
-    pub bearer: Secret,
-    /// The servers that the token may call, by id, or `*`.
-    #[serde(default)]
-    pub servers: Vec<String>,
-    /// Patterns of the tools that it might use when it was saved. `None` is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tools: Option<Vec<String>>,
-    /// The same of resources.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Vec<String>>,
-    /// The same of prompts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompts: Option<Vec<String>>,
-    /// When it was made (RFC 3339).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created: Option<String>,
-}
-
-impl SavedToken {
-    /// Whether the token may call a server.
-    pub fn may_call(&self, server: &str) -> bool {
-        self.servers.iter().any(|one| one == server || one == "*")
-    }
 }
 
 impl Context {
@@ -153,6 +135,19 @@ impl Context {
             Error::usage(format!("cannot read the admin token: {}: {error}", path.display()))
         })?;
         Ok(Some(Secret::new(text_without_mark(&text).trim())))
+    }
+
+    /// Returns what is sent to the control plane: an API key of the environment, the session, or else the admin token. A session that has
+    /// ended does not give way to the admin token: who signed in means to be that person.
+    pub fn control_bearer(&self) -> Result<Option<Secret>> {
+        let key = std::env::var(API_KEY).ok().filter(|key| !key.trim().is_empty());
+        if let Some(key) = key {
+            return Ok(Some(Secret::new(key.trim())));
+        }
+        match &self.session {
+            Some(session) => Ok(Some(session.secret.clone())),
+            None => self.admin_bearer(),
+        }
     }
 
     /// Returns a saved token, which is one of those in `file`.
@@ -362,6 +357,21 @@ impl ContextFile {
             })?;
         }
         Ok(())
+    }
+
+    /// Saves the session of who has signed in, in the current context.
+    pub fn save_session(&self, session: SavedSession, device: Secret) -> Result {
+        self.edit_current(|context| {
+            context.session = Some(session);
+            if !device.expose().is_empty() {
+                context.device = Some(device);
+            }
+        })
+    }
+
+    /// Removes the session of the current context. This device stays known.
+    pub fn forget_session(&self) -> Result {
+        self.edit_current(|context| context.session = None)
     }
 
     fn edit_current(&self, change: impl FnOnce(&mut Context)) -> Result {

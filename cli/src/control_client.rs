@@ -21,7 +21,7 @@ use tonic::{Code, Request, Status, Streaming};
 use crate::answers::Answers;
 use crate::context::Context;
 use crate::error::tls::read_certificates;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, says_more};
 use crate::kinds::{Kind, short_name};
 use crate::reflection;
 use crate::suggest::did_you_mean;
@@ -75,11 +75,11 @@ impl ControlClient {
             }
         };
         let authorization = context
-            .admin_bearer()?
+            .control_bearer()?
             .map(|bearer| format!("Bearer {}", bearer.expose()).parse())
             .transpose()
             .map_err(|_| {
-                Error::usage("the admin token contains characters that are not allowed in an HTTP header")
+                Error::usage("the credential contains characters that are not allowed in an HTTP header")
             })?;
         let grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         Ok(Self { grpc, authorization, timeout, target, proven: Arc::default() })
@@ -101,7 +101,10 @@ impl ControlClient {
     /// Adds the name that was perhaps meant by the one that does not exist.
     async fn with_suggestion(&self, error: Error) -> Error {
         let message = error.to_string();
-        let named = message.split([' ', ';']).find_map(|word| Some((word, Kind::of_resource(word)?)));
+        // What does not exist may also be something of what does.
+        let is_resource = error.refusal.as_ref().is_none_or(|refusal| refusal.reason != "TARGET_NOT_FOUND");
+        let mut words = message.split([' ', ';']).filter(|_| is_resource);
+        let named = words.find_map(|word| Some((word, Kind::of_resource(word)?)));
         let Some((name, kind)) = named else { return error };
         let mut request = json!({ "pageSize": SUGGESTIONS });
         if kind.catalogued {
@@ -181,12 +184,12 @@ impl ControlClient {
 
     /// Turns a status of this control plane into an error for people.
     pub fn explain(&self, status: &Status) -> Error {
-        if status.code() == Code::Unauthenticated && self.authorization.is_none() {
+        if status.code() == Code::Unauthenticated && self.authorization.is_none() && !says_more(status) {
             return Error::new(
                 Exit::Refused,
                 format!(
-                    "the control plane at {} wants an admin token, and the context has none; set it with \
-                     `mcpctl config set-context NAME --admin-token-file FILE`",
+                    "nobody is signed in at the control plane at {}, which else wants an admin token, and the context has none; \
+                     run `mcpctl login --email EMAIL`, or `mcpctl config set-context NAME --admin-token-file FILE`",
                     self.target
                 ),
             );

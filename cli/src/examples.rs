@@ -1,9 +1,15 @@
 //! The examples in the help of every command. Each is a command line that this program reads; a test holds them to that.
 
+mod people;
+
 use clap::Command;
 
+use self::people::PEOPLE;
+
 /// The path of a command, and its examples: what for, and the command line.
-pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
+pub type Examples = (&'static str, &'static [(&'static str, &'static str)]);
+
+const EXAMPLES: &[Examples] = &[
     (
         "dev",
         &[
@@ -24,6 +30,7 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("Those that are not ready", "mcpctl get upstreams --filter 'NOT status.state = READY'"),
             ("All that people made", "mcpctl get all"),
             ("The sets of apply", "mcpctl get sets"),
+            ("Who is in a team", "mcpctl get members core"),
             ("One field of each", "mcpctl get upstreams -o jsonpath='{.http.url}'"),
             (
                 "Columns of your own, the newest last",
@@ -77,6 +84,10 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("All of a server", "mcpctl create token laptop --server dev"),
             ("Some tools, for 90 days", "mcpctl create token ci --server dev --tool 'time_*' --expires 90d"),
+            (
+                "From one network, in office hours, and not too much",
+                "mcpctl create token ci --server dev --from 10.0.0.0/8 --window 'Mon-Fri 08:00-18:00 Europe/Berlin' --rate 5/s --quota '10000/month per tool'",
+            ),
         ],
     ),
     (
@@ -185,6 +196,7 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("On every edge within a second", "mcpctl revoke token laptop"),
             ("Several at once", "mcpctl revoke token laptop ci"),
+            ("Wherever somebody is signed in", "mcpctl revoke session users/ann@example.org/sessions/-"),
         ],
     ),
     ("refresh", &[("Fetch its catalogue now", "mcpctl refresh upstream time")]),
@@ -364,9 +376,19 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
+/// All of them.
+fn all() -> impl Iterator<Item = &'static Examples> {
+    EXAMPLES.iter().chain(PEOPLE)
+}
+
+/// The examples of a command.
+pub fn of(path: &str) -> Option<&'static [(&'static str, &'static str)]> {
+    all().find(|(known, _)| *known == path).map(|(_, examples)| *examples)
+}
+
 /// Adds the examples to the help of every command.
 pub fn add(mut command: Command) -> Command {
-    for (path, examples) in EXAMPLES {
+    for (path, examples) in all() {
         let words: Vec<_> = path.split(' ').collect();
         command = at(command, &words, &render(examples));
     }
@@ -398,7 +420,7 @@ mod tests {
 
     #[test]
     fn every_example_is_read() {
-        for (path, examples) in EXAMPLES {
+        for (path, examples) in all() {
             assert!(examples.iter().all(|(_, line)| line.contains("mcpctl ")), "{path}");
             assert!(!examples.is_empty(), "{path}");
             for line in examples.iter().flat_map(|(_, line)| line.split(" | ")) {
@@ -416,7 +438,7 @@ mod tests {
         fn check(command: &Command, path: &str, missing: &mut Vec<String>) {
             for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
                 let path = format!("{path} {}", inner.get_name());
-                if !EXAMPLES.iter().any(|(known, _)| *known == path.trim()) {
+                if of(path.trim()).is_none() {
                     missing.push(path.trim().to_owned());
                 }
                 check(inner, &path, missing);

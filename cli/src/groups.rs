@@ -10,7 +10,7 @@ use crate::output::sections::hang;
 const INDENT: &str = "  ";
 
 /// The groups in the order of the help, and their commands.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("Commands to start with", &["dev", "expose", "import"]),
     (
         "Commands for the registry",
@@ -19,9 +19,25 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "lint",
         ],
     ),
+    (
+        "Commands for people",
+        &[
+            "login",
+            "logout",
+            "whoami",
+            "add",
+            "remove",
+            "invite",
+            "bind",
+            "unbind",
+            "disable",
+            "enable",
+            "reset-password",
+        ],
+    ),
     ("Commands for files", &["apply", "diff", "export", "explain", "schema"]),
     ("Commands for clients and calls", &["client-config", "connect", "call", "read", "prompt", "ping"]),
-    ("Commands for operation", &["doctor", "top", "usage"]),
+    ("Commands for operation", &["doctor", "access", "top", "usage"]),
     ("Commands for settings and help", &["config", "completion", "help", "options", "man", "version"]),
 ];
 

@@ -56,15 +56,26 @@ const ENTRY: [Column; 4] = [
     Column("DESCRIPTION", "description", Cell::Line),
 ];
 
-/// What `-o wide` adds for resources.
-const WIDE: [Column; 4] = [
+/// What `-o wide` adds for entries of a catalogue.
+const WIDE_ENTRY: [Column; 4] = [
     Column("LABELS", "meta.labels", Cell::Pairs),
     Column("SET", "meta.applySet", Cell::Text),
     Column("REVISION", "meta.revision", Cell::Text),
     Column("UID", "meta.uid", Cell::Text),
 ];
 
-pub static KINDS: [Kind; 8] = [
+/// What `-o wide` adds for resources that say whose they are.
+const WIDE: [Column; 7] = [
+    Column("LABELS", "meta.labels", Cell::Pairs),
+    Column("OWNER", "meta.owner", Cell::Text),
+    Column("TEAM", "meta.team", Cell::Id),
+    Column("VISIBILITY", "meta.visibility", Cell::Enum("VISIBILITY_")),
+    Column("SET", "meta.applySet", Cell::Text),
+    Column("REVISION", "meta.revision", Cell::Text),
+    Column("UID", "meta.uid", Cell::Text),
+];
+
+pub static KINDS: [Kind; 12] = [
     Kind {
         name: "Upstream",
         singular: "upstream",
@@ -87,6 +98,9 @@ pub static KINDS: [Kind; 8] = [
         wide: &[
             Column("ERA", "status.probe", Cell::Eras),
             Column("LABELS", "meta.labels", Cell::Pairs),
+            Column("OWNER", "meta.owner", Cell::Text),
+            Column("TEAM", "meta.team", Cell::Id),
+            Column("VISIBILITY", "meta.visibility", Cell::Enum("VISIBILITY_")),
             Column("SET", "meta.applySet", Cell::Text),
             Column("REVISION", "meta.revision", Cell::Text),
             Column("UID", "meta.uid", Cell::Text),
@@ -115,6 +129,9 @@ pub static KINDS: [Kind; 8] = [
             Column("UNRESOLVED", "status.unresolved", Cell::List),
             Column("CONFLICTS", "status.conflicts", Cell::List),
             Column("LABELS", "meta.labels", Cell::Pairs),
+            Column("OWNER", "meta.owner", Cell::Text),
+            Column("TEAM", "meta.team", Cell::Id),
+            Column("VISIBILITY", "meta.visibility", Cell::Enum("VISIBILITY_")),
             Column("SET", "meta.applySet", Cell::Text),
             Column("REVISION", "meta.revision", Cell::Text),
             Column("UID", "meta.uid", Cell::Text),
@@ -130,7 +147,7 @@ pub static KINDS: [Kind; 8] = [
         catalogued: true,
         manifest: Some("tool"),
         columns: &ENTRY,
-        wide: &WIDE,
+        wide: &WIDE_ENTRY,
     },
     Kind {
         name: "Resource",
@@ -142,7 +159,7 @@ pub static KINDS: [Kind; 8] = [
         catalogued: true,
         manifest: Some("resource_entry"),
         columns: &ENTRY,
-        wide: &WIDE,
+        wide: &WIDE_ENTRY,
     },
     Kind {
         name: "Prompt",
@@ -154,7 +171,7 @@ pub static KINDS: [Kind; 8] = [
         catalogued: true,
         manifest: Some("prompt"),
         columns: &ENTRY,
-        wide: &WIDE,
+        wide: &WIDE_ENTRY,
     },
     Kind {
         name: "Token",
@@ -172,10 +189,47 @@ pub static KINDS: [Kind; 8] = [
             Column("TOOLS", "scope.tools", Cell::List),
             Column("RESOURCES", "scope.resources", Cell::List),
             Column("PROMPTS", "scope.prompts", Cell::List),
+            Column("CONDITIONS", "conditions", Cell::Conditions),
             Column("EXPIRES", "expireTime", Cell::Until),
+            Column("LAST USED", "lastUseTime", Cell::Age),
             Column("AGE", "meta.createTime", Cell::Age),
             Column("REASON", "reason", Cell::Text),
             Column("MATCH NOTHING", "unmatched", Cell::Texts),
+        ],
+        wide: &WIDE,
+    },
+    Kind {
+        name: "Team",
+        singular: "team",
+        plural: "teams",
+        aliases: &[],
+        message: "trunkline.identity.v1.Team",
+        service: "trunkline.identity.v1.TeamService",
+        catalogued: false,
+        manifest: Some("team"),
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("TITLE", "title", Cell::Text),
+            Column("MEMBERS", "status.memberCount", Cell::Number),
+            Column("OWNERS", "status.owners", Cell::List),
+            Column("AGE", "meta.createTime", Cell::Age),
+        ],
+        wide: &WIDE,
+    },
+    Kind {
+        name: "Role",
+        singular: "role",
+        plural: "roles",
+        aliases: &[],
+        message: "trunkline.identity.v1.Role",
+        service: "trunkline.identity.v1.RoleService",
+        catalogued: false,
+        manifest: Some("role"),
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("TITLE", "title", Cell::Text),
+            Column("BUILT IN", "builtIn", Cell::Text),
+            Column("PERMISSIONS", "permissions", Cell::Texts),
         ],
         wide: &WIDE,
     },
@@ -224,6 +278,46 @@ pub static KINDS: [Kind; 8] = [
             Column("AGE", "createTime", Cell::Age),
         ],
         wide: &[],
+    },
+    Kind {
+        name: "User",
+        singular: "user",
+        plural: "users",
+        aliases: &[],
+        message: "trunkline.identity.v1.User",
+        service: "trunkline.identity.v1.UserService",
+        catalogued: false,
+        manifest: None,
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("STATE", "state", Cell::Enum("USER_STATE_")),
+            Column("TITLE", "title", Cell::Text),
+            Column("ROLES", "bindings", Cell::Bindings),
+            Column("TEAMS", "teams", Cell::List),
+            Column("SIGNED IN", "lastSignInTime", Cell::Age),
+            Column("AGE", "createTime", Cell::Age),
+        ],
+        wide: &[Column("EMAIL", "email", Cell::Text), Column("UID", "uid", Cell::Text)],
+    },
+    Kind {
+        name: "ServiceAccount",
+        singular: "service-account",
+        plural: "service-accounts",
+        aliases: &["sa"],
+        message: "trunkline.identity.v1.ServiceAccount",
+        service: "trunkline.identity.v1.ServiceAccountService",
+        catalogued: false,
+        manifest: None,
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("TITLE", "title", Cell::Text),
+            Column("OWNER", "owner", Cell::Id),
+            Column("TEAM", "team", Cell::Id),
+            Column("DISABLED", "disabled", Cell::Text),
+            Column("ROLES", "bindings", Cell::Bindings),
+            Column("AGE", "createTime", Cell::Age),
+        ],
+        wide: &[Column("UID", "uid", Cell::Text)],
     },
 ];
 
@@ -312,6 +406,11 @@ impl Kind {
     pub fn method(&self, verb: &str) -> String {
         let plural = if verb == "List" { "s" } else { "" };
         format!("{}/{verb}{}{plural}", self.service, self.name)
+    }
+
+    /// An rpc of its service that not every kind has.
+    pub fn rpc(&self, name: &str) -> String {
+        format!("{}/{name}", self.service)
     }
 
     /// Expands `time`, `time/get_current_time` or `upstreams/time` to a full name.

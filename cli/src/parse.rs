@@ -110,19 +110,31 @@ pub enum Expiry {
     At(OffsetDateTime),
 }
 
-/// Parses `never`, a duration from now, or a point in time (RFC 3339).
+/// Parses `never`, a duration from now, a point in time (RFC 3339), or a day, which begins at midnight of UTC.
 pub fn expiry(text: &str) -> Result<Expiry, String> {
     if text == "never" {
         return Ok(Expiry::Never);
     }
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Ok(Expiry::At(at));
+    let at = |text: &str| OffsetDateTime::parse(text, &Rfc3339).map(Expiry::At);
+    if let Ok(at) = at(text).or_else(|_| at(&format!("{text}T00:00:00Z"))) {
+        return Ok(at);
     }
     duration(text).map(Expiry::After).map_err(|_| {
         format!(
-            "{text:?} is not a time; use never, a duration such as 90d, or a time such as 2027-01-31T12:00:00Z"
+            "{text:?} is not a time; use never, a duration such as 90d, a time such as 2027-01-31T12:00:00Z, or a day such as \
+             2027-01-31"
         )
     })
+}
+
+/// Parses the same, but for `never`.
+pub fn moment(text: &str) -> Result<Expiry, String> {
+    match expiry(text) {
+        Ok(Expiry::Never) | Err(_) => Err(format!(
+            "{text:?} is not a time; use a time such as 2027-01-31T12:00:00Z, a day such as 2027-01-31, or a duration such as 2h from now"
+        )),
+        moment => moment,
+    }
 }
 
 impl Expiry {
@@ -186,7 +198,17 @@ mod tests {
         assert_eq!(expiry("never").unwrap().timestamp(now), None);
         assert_eq!(expiry("1d").unwrap().timestamp(now).unwrap(), "2027-01-16T08:00:00Z");
         assert_eq!(expiry("2027-01-31T12:00:00Z").unwrap().timestamp(now).unwrap(), "2027-01-31T12:00:00Z");
-        assert!(expiry("soon").is_err());
+        assert_eq!(expiry("2027-01-31"), moment("2027-01-31T00:00:00Z"));
+        assert!(expiry("soon").is_err() && expiry("2027-02-31").is_err());
+        assert_eq!(moment("2h").unwrap().timestamp(now).unwrap(), "2027-01-15T10:00:00Z");
+        assert_eq!(moment("2027-01-31").unwrap().timestamp(now).unwrap(), "2027-01-31T00:00:00Z");
+        assert_eq!(
+            moment("2027-01-31T12:00:00+01:00").unwrap().timestamp(now).unwrap(),
+            "2027-01-31T12:00:00+01:00"
+        );
+        for wrong in ["never", "soon", "2027-02-31", ""] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::suggest::did_you_mean;
 /// What `all` stands for: the kinds that people make. Catalogues are asked for by their kind.
 const ALL: [&str; 5] = ["upstreams", "servers", "tokens", "edges", "join-tokens"];
 
+/// How the kinds end in the error of an unknown one.
+const OR_ALL: &str = ", or all";
+
 /// All that the words of a command line name, in their order.
 #[derive(Debug, Clone, Default)]
 pub struct Selection(Vec<Selected>);
@@ -46,6 +49,13 @@ impl Selection {
     /// What is named, one element a kind.
     pub fn groups(&self) -> &[Selected] {
         &self.0
+    }
+
+    /// Whether it is what `all` stands for.
+    pub fn is_all(&self) -> bool {
+        let are_whole = self.0.iter().all(|group| group.names.is_empty());
+        let kinds = self.0.iter().map(|group| group.kind.name);
+        are_whole && kinds.eq(ALL.map(|word| Kind::from_word(word).name))
     }
 
     /// Whether exactly one resource is named.
@@ -158,7 +168,15 @@ fn unknown(word: &str) -> Error {
     let words = KINDS.iter().flat_map(|kind| [kind.singular, kind.plural]);
     let hint = did_you_mean(word, words);
     let known = KINDS.iter().map(|kind| kind.plural).collect::<Vec<_>>().join(", ");
-    Error::usage(format!("unknown kind {word:?}; expected {known}, or all{hint}"))
+    Error::usage(format!("unknown kind {word:?}; expected {known}{OR_ALL}{hint}"))
+}
+
+/// Names what `get` lists besides in the error of an unknown kind.
+pub fn with_lists(error: Error, lists: &[&str]) -> Error {
+    match error.to_string().split_once(OR_ALL) {
+        Some((known, rest)) => Error::usage(format!("{known}, {}{OR_ALL}{rest}", lists.join(", "))),
+        None => error,
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +254,8 @@ mod tests {
         };
         assert_eq!(groups("upstreams,srv"), [("upstreams", vec![]), ("servers", vec![])]);
         assert_eq!(groups("all").len(), ALL.len());
+        let is_all = |line: &str| parse(line).unwrap().is_all();
+        assert!(is_all("all") && !is_all("upstreams,edges") && !is_all("upstreams"));
         assert_eq!(groups("upstreams/time/tools"), [("tools", vec!["time".to_owned()])]);
         for line in ["tools time", "tools/time", "upstreams", "all"] {
             let selection = parse(line).unwrap();
@@ -249,9 +269,11 @@ mod tests {
         let said = |line: &str| parse(line).map(drop).unwrap_err().to_string();
         assert_eq!(
             said("upsteams"),
-            "unknown kind \"upsteams\"; expected upstreams, servers, tools, resources, prompts, tokens, edges, join-tokens, \
-             or all; did you mean upstreams?"
+            "unknown kind \"upsteams\"; expected upstreams, servers, tools, resources, prompts, tokens, teams, roles, edges, \
+             join-tokens, users, service-accounts, or all; did you mean upstreams?"
         );
+        let listed = with_lists(parse("bindings").unwrap_err(), &["sets", "members"]).to_string();
+        assert!(listed.ends_with("service-accounts, sets, members, or all"), "{listed}");
         assert_eq!(said("all x"), "`all` takes no names; name a kind to get resources by name");
         assert_eq!(said("upstreams/"), "\"upstreams/\" has no name after its kind");
         assert_eq!(

@@ -10,7 +10,7 @@ use clap::{Arg, Command};
 use mcpctl::args;
 use mcpctl::complete::line::split;
 use mcpctl::error::EXIT_CODES;
-use mcpctl::examples::EXAMPLES;
+use mcpctl::examples;
 
 const OPENING: &str = "\
 # Commands of mcpctl
@@ -133,7 +133,7 @@ fn escaped(text: &str) -> String {
 }
 
 fn examples(path: &str) -> String {
-    let Some((_, examples)) = EXAMPLES.iter().find(|(known, _)| *known == path) else { return String::new() };
+    let Some(examples) = examples::of(path) else { return String::new() };
     let lines = examples.iter().map(|(what, line)| match *what {
         "" => format!("{line}\n"),
         what => format!("# {what}\n{line}\n"),

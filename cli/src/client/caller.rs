@@ -103,6 +103,8 @@ pub enum BearerSource {
     Environment(&'static str),
     /// A saved token.
     Saved { name: String, file: PathBuf },
+    /// Whoever is signed in at the control plane.
+    SignedIn(String),
     /// Nowhere: there is none.
     Nobody,
 }
@@ -113,6 +115,7 @@ impl fmt::Display for Caller {
             BearerSource::File(path) if path.as_os_str() == "-" => f.write_str("the bearer from stdin"),
             BearerSource::File(path) => write!(f, "the bearer in {}", path.display()),
             BearerSource::Nobody => f.write_str("no bearer"),
+            BearerSource::SignedIn(who) => write!(f, "the access of {who}"),
             BearerSource::Environment(variable) => write!(f, "the bearer in {variable}"),
             BearerSource::Saved { name, file } => write!(f, "token {name} (saved in {})", file.display()),
         }

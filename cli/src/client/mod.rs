@@ -3,6 +3,7 @@
 //! It must not know what is asked for in the session.
 
 pub mod acceptance;
+pub mod access;
 pub mod answer;
 pub mod bearer_form;
 pub mod caller;
@@ -18,3 +19,4 @@ pub mod signature;
 pub mod standing;
 pub mod token_states;
 pub mod trouble;
+pub mod unmet;

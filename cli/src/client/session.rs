@@ -13,11 +13,13 @@ use mcp::method::Method;
 use mcp::revision::Revision;
 use url::Url;
 
-use crate::client::caller::{Caller, CallerFlags, Wanted, callers, near_server};
+use crate::client::access::{callers_or_signed_in, signed_in};
+use crate::client::caller::{BearerSource, Caller, CallerFlags, Wanted, near_server};
 use crate::client::clock::Clock;
 use crate::client::interruption::Interruption;
 use crate::client::standing::or_nonexistent;
 use crate::client::trouble::{self, Repeating};
+use crate::client::unmet::Unmet;
 use crate::commands::Invocation;
 use crate::context::Context;
 use crate::error::{Error, Result, tls};
@@ -76,6 +78,11 @@ impl EdgeServer {
         Ok(Self { name, edge, revision: Revision::LATEST_LEGACY, is_managed, endpoint })
     }
 
+    /// Whether there is a control plane to ask, too.
+    pub(super) fn is_managed(&self) -> bool {
+        self.is_managed
+    }
+
     /// What to do where the edge rejects a bearer.
     pub(super) fn advice_on_rejected(&self) -> &'static str {
         match self.is_managed {
@@ -126,6 +133,12 @@ pub struct Opening<'w> {
     callers: Peekable<IntoIter<Caller>>,
     /// Those whom the server is hidden from.
     strangers: Vec<Caller>,
+    /// Why the first was refused of those that were passed over for a condition of their own.
+    unmet: Option<Error>,
+    /// Whether nobody was named, so that whoever is signed in may call where no saved token may.
+    is_free: bool,
+    /// Whether that was tried.
+    has_signed_in: bool,
     /// The server that was perhaps meant.
     hint: String,
     interruption: Interruption,
@@ -145,8 +158,8 @@ impl<'w> Opening<'w> {
         if matches!(flags.era, CallEra::Modern) {
             server.revision = Revision::LATEST;
         }
-        let file = invocation.context_file.path();
-        let callers = match callers(&context, file, &server.name, wanted, &flags.caller) {
+        let found = callers_or_signed_in(invocation, &context, &server.name, wanted, &flags.caller).await;
+        let callers = match found {
             Ok(callers) => callers.into_iter().peekable(),
             Err(error) => return Err(or_nonexistent(invocation, &server.name, error).await),
         };
@@ -158,6 +171,9 @@ impl<'w> Opening<'w> {
             wanted,
             callers,
             strangers: Vec::new(),
+            unmet: None,
+            is_free: flags.caller.token.is_none() && flags.caller.bearer_file.is_none(),
+            has_signed_in: false,
             hint,
             interruption,
             is_open: false,
@@ -166,7 +182,7 @@ impl<'w> Opening<'w> {
 
     /// Opens a session for the next one who may call; `None` when there was one, and nobody is left.
     pub async fn next(&mut self) -> Result<Option<EdgeSession>> {
-        while let Some(caller) = self.callers.next() {
+        while let Some(caller) = self.next_caller().await {
             let error = match self.server.open(caller.authorization()?, CAPABILITIES).await {
                 Ok(mcp) => {
                     self.is_open = true;
@@ -178,14 +194,50 @@ impl<'w> Opening<'w> {
             };
             self.pass_over(error, caller).await?;
         }
-        match self.is_open {
-            true => Ok(None),
-            false => Err(or_nonexistent(self.invocation, &self.server.name, self.hidden()).await),
+        match (self.is_open, self.unmet.take()) {
+            (true, _) => Ok(None),
+            (false, Some(unmet)) => Err(unmet),
+            (false, None) => Err(or_nonexistent(self.invocation, &self.server.name, self.hidden()).await),
         }
+    }
+
+    /// The next one who may call: where a condition has refused a saved token, at last whoever is signed in.
+    async fn next_caller(&mut self) -> Option<Caller> {
+        if let Some(caller) = self.callers.next() {
+            return Some(caller);
+        }
+        let refused = self.unmet.as_ref()?;
+        if std::mem::replace(&mut self.has_signed_in, true) {
+            return None;
+        }
+        let context = self.invocation.context().ok()?;
+        // Where that cannot be asked for, the refusal is what is told.
+        let caller = signed_in(self.invocation, &context).await.ok().flatten()?;
+        output::eprint(format!("{refused}; trying {caller}"));
+        Some(caller)
+    }
+
+    /// Goes on to the next one where a condition refuses a saved token that nobody named, or fails with that.
+    fn pass_over_unmet(&mut self, unmet: &Unmet, caller: &Caller) -> Result {
+        let told = self.server.refused(unmet, caller);
+        let is_saved = matches!(caller.source, BearerSource::Saved { .. });
+        if !unmet.is_of_condition() || !is_saved || !self.is_free {
+            return Err(self.unmet.take().unwrap_or(told));
+        }
+        if let Some(next) = self.callers.peek() {
+            output::eprint(format!("{told}; trying {next}"));
+        }
+        if self.unmet.is_none() {
+            self.unmet = Some(told);
+        }
+        Ok(())
     }
 
     /// Goes on to the next one after an error that may be of this one alone, or fails with it.
     async fn pass_over(&mut self, error: ClientError, caller: Caller) -> Result {
+        if let Some(unmet) = self.server.unmet(&error, &caller).await {
+            return self.pass_over_unmet(&unmet, &caller);
+        }
         let next = self.callers.peek();
         match error {
             ClientError::Rpc { status: 404, .. } => self.strangers.push(caller),
@@ -193,7 +245,7 @@ impl<'w> Opening<'w> {
                 return Err(self.server.diagnosed(error, &caller).await);
             }
             // Where another was accepted, it is known of the server that it is hidden.
-            error if next.is_none() && !self.is_open && self.strangers.is_empty() => {
+            error if next.is_none() && !self.is_open && self.strangers.is_empty() && self.unmet.is_none() => {
                 return Err(self.server.diagnosed(error, &caller).await);
             }
             _ => {
@@ -288,14 +340,18 @@ impl EdgeSession {
     pub async fn request(&self, inquiry: Inquiry<'_>, hearer: &mut dyn Hearer) -> Result<String> {
         let result = self.ask(inquiry, hearer).await;
         self.mcp.close().await;
-        result.map_err(|error| self.server.explain(error, &self.caller, inquiry.repeating))
+        match result {
+            Ok(result) => Ok(result),
+            Err(error) => Err(self.server.told(error, &self.caller, inquiry.repeating).await),
+        }
     }
 
     /// Reads a list; it is empty where the server does not offer it.
     pub async fn list_if_offered(&self, method: Method, max_items: usize) -> Result<Vec<String>> {
         match self.mcp.list_all(method, max_items).await {
             Err(ClientError::Unsupported | ClientError::Rpc { code: METHOD_NOT_FOUND, .. }) => Ok(Vec::new()),
-            listed => listed.map_err(|error| self.explain(error)),
+            Ok(listed) => Ok(listed),
+            Err(error) => Err(self.server.told(error, &self.caller, Repeating::Harmless).await),
         }
     }
 

@@ -20,7 +20,7 @@ async fn asked<T>(
     question: impl AsyncFnOnce(ControlClient) -> Option<T>,
 ) -> Option<T> {
     let context = invocation.context().ok()?;
-    context.admin_bearer().ok()??;
+    context.control_bearer().ok()??;
     let patience = invocation.timeout().min(PATIENCE);
     let answer = async { question(ControlClient::connect(&context, patience).await.ok()?).await };
     tokio::time::timeout(patience, answer).await.ok()?

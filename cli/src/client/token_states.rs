@@ -55,6 +55,7 @@ fn end(name: &str, saved: &SavedToken, tokens: &[DynamicMessage]) -> Option<Stri
     match reflection::enum_word(token, "state").as_str() {
         "revoked" => Some(format!("was revoked {} ago", ago("revokeTime")?)),
         "expired" => Some(format!("expired {} ago", ago("expireTime")?)),
+        "suspended" => Some("is suspended, because its owner is disabled".to_owned()),
         _ => None,
     }
 }
@@ -86,7 +87,7 @@ pub async fn without_ended(
 
 /// Asks where that can be done soon.
 async fn asked(invocation: &Invocation, context: &Context) -> Option<Ended> {
-    context.admin_bearer().ok()??;
+    context.control_bearer().ok()??;
     let patience = invocation.timeout().min(PATIENCE);
     let answer = async { ended(&ControlClient::connect(context, patience).await.ok()?, context).await.ok() };
     tokio::time::timeout(patience, answer).await.ok()?

@@ -69,8 +69,19 @@ impl EdgeServer {
         Err(self.diagnosed(error, &nobody).await)
     }
 
-    /// Says why no session was opened: perhaps no edge is there.
+    /// Says what went wrong in a session: perhaps a condition of the token does not hold any more.
+    pub async fn told(&self, error: ClientError, caller: &Caller, repeating: Repeating) -> Error {
+        match self.unmet(&error, caller).await {
+            Some(unmet) => self.refused(&unmet, caller),
+            None => self.explain(error, caller, repeating),
+        }
+    }
+
+    /// Says why no session was opened: perhaps a condition of the token does not hold, or no edge is there.
     pub async fn diagnosed(&self, error: ClientError, caller: &Caller) -> Error {
+        if let Some(unmet) = self.unmet(&error, caller).await {
+            return self.refused(&unmet, caller);
+        }
         let is_asked = match &error {
             ClientError::Rpc { .. } | ClientError::Timeout(_) => false,
             ClientError::Http { status, .. } => !(300..400).contains(status) && !is_of_balancer(*status),
@@ -130,7 +141,7 @@ impl EdgeServer {
                 ))
             }
             ClientError::Rpc { status, .. } if is_of_balancer(status) => {
-                unavailable(format!("the edge at {edge} answers: {error}; try again later"))
+                unavailable(format!("the edge at {edge} answers: {}", with_advice(&error.to_string())))
             }
             ClientError::Rpc { code, ref data, .. } => of_upstream(code, data.as_deref(), &error, repeating)
                 .unwrap_or_else(|| Error::failure(format!("{error}; asked with {caller}"))),
@@ -191,6 +202,11 @@ impl EdgeServer {
     }
 }
 
+/// Says to try again later, unless it is said already when.
+fn with_advice(said: &str) -> String {
+    if said.contains("try again") { said.to_owned() } else { format!("{said}; try again later") }
+}
+
 /// The error of an edge that an upstream is to blame for; `None` for another one.
 fn of_upstream(code: i64, data: Option<&str>, error: &ClientError, repeating: Repeating) -> Option<Error> {
     let [upstream] = json::members(data?, ["upstream"]).ok()?;
@@ -211,6 +227,12 @@ mod tests {
         let error = ClientError::Rpc { code, message: "upstream odd: no".into(), data: None, status: 200 };
         let told = of_upstream(code, Some(r#"{"reason":"x","upstream":"odd"}"#), &error, repeating).unwrap();
         (told.exit, told.to_string())
+    }
+
+    #[test]
+    fn when_to_try_again_is_said_once() {
+        assert_eq!(with_advice("it is busy"), "it is busy; try again later");
+        assert_eq!(with_advice("no; try again in 63 s"), "no; try again in 63 s");
     }
 
     #[test]

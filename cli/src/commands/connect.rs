@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use tokio::sync::watch;
+
 use crate::bridge::connect::{self, OwnedBearer, Target};
-use crate::client::caller::{Caller, CallerFlags, Wanted, callers};
+use crate::client::access::{callers_or_signed_in, keep_renewed};
+use crate::client::caller::{BearerSource, Caller, CallerFlags, Wanted};
 use crate::client::standing::or_nonexistent;
 use crate::commands::Invocation;
 use crate::error::{Error, Result, tls};
@@ -30,8 +33,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
             "--bearer-file - cannot be used here: stdin carries the messages of the host",
         ));
     }
-    let file = invocation.context_file.path();
-    let callers = match callers(&context, file, server, Wanted::Anything, &args.caller) {
+    let found = callers_or_signed_in(invocation, &context, server, Wanted::Anything, &args.caller).await;
+    let callers = match found {
         Ok(callers) => callers,
         Err(error) => return Err(or_nonexistent(invocation, server, error).await),
     };
@@ -39,7 +42,23 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let Some(first) = callers.first() else { return Ok(()) };
     output::eprint(format!("connecting stdio to {url} with {first}"));
     let trusted = context.ca_file.as_deref().map(tls::read_certificates).transpose()?;
-    let owned = |caller: Caller| OwnedBearer { whose: caller.to_string(), secret: caller.bearer };
+    let renewed =
+        matches!(first.source, BearerSource::SignedIn(_)).then(|| watch::Sender::new(first.bearer.clone()));
+    let owned = |caller: Caller| OwnedBearer {
+        whose: caller.to_string(),
+        secret: caller.bearer,
+        renewed: renewed.as_ref().map(watch::Sender::subscribe),
+    };
     let target = Target { url, bearers: callers.into_iter().map(owned).collect(), trusted };
-    connect::run(target, tokio::io::stdin(), tokio::io::stdout()).await
+    let relayed = connect::run(target, tokio::io::stdin(), tokio::io::stdout());
+    let Some(renewed) = &renewed else { return relayed.await };
+    let renewing = async {
+        keep_renewed(invocation, &context, renewed).await;
+        // The bearer of now may be good for a while.
+        std::future::pending().await
+    };
+    tokio::select! {
+        ended = relayed => ended,
+        () = renewing => Ok(()),
+    }
 }

@@ -21,7 +21,8 @@ pub fn view(invocation: &Invocation) -> Result {
 fn without_secrets(mut contexts: Contexts) -> Contexts {
     for context in contexts.contexts.values_mut() {
         let bearers = context.tokens.values_mut().map(|token| &mut token.bearer);
-        for secret in bearers.chain(&mut context.admin_token) {
+        let session = context.session.iter_mut().map(|session| &mut session.secret);
+        for secret in bearers.chain(session).chain(&mut context.admin_token).chain(&mut context.device) {
             *secret = Secret::new(REDACTED);
         }
     }
@@ -63,9 +64,8 @@ mod tests {
 
     #[test]
     fn no_secret_is_shown() {
-        let text =
-            "contexts:\n  a:\n    adminToken: s3cret\n    tokens: {t: {bearer: s3cret, servers: ['*']}}\n";
+        let text = "contexts:\n  a:\n    adminToken: s3cret\n    session: {secret: s3cret}\n    device: s3cret\n    tokens: {t: {bearer: s3cret, servers: ['*']}}\n";
         let shown = output::yaml(&without_secrets(serde_yaml_ng::from_str(text).unwrap())).unwrap();
-        assert!(!shown.contains("s3cret") && shown.matches(REDACTED).count() == 2, "{shown}");
+        assert!(!shown.contains("s3cret") && shown.matches(REDACTED).count() == 4, "{shown}");
     }
 }

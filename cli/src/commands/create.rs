@@ -7,8 +7,12 @@ use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 use serde_yaml_ng::Mapping;
 
-use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
-use crate::commands::{Invocation, revoked, rollout, warnings};
+use crate::commands::api_keys::{self, NewApiKey};
+use crate::commands::fields::{EntryFlags, Fields, ServerFlags, UpstreamFlags};
+use crate::commands::team_fields::{RoleFlags, TeamFlags};
+use crate::commands::token_fields::TokenFlags;
+use crate::commands::users::{self, NewServiceAccount, NewUser};
+use crate::commands::{Invocation, revoked, rollout, teams, warnings};
 use crate::context::{SavedToken, Secret};
 use crate::error::{Error, Result};
 use crate::kinds::{Kind, short_name};
@@ -65,6 +69,25 @@ enum Target {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Create a team, whose members share resources
+    #[command(visible_alias = "teams")]
+    Team {
+        /// Name of the team
+        name: String,
+        /// Owner of the team, such as ann@example.org; repeatable
+        #[arg(long = "owner", value_name = "WHO")]
+        owners: Vec<String>,
+        #[command(flatten)]
+        flags: TeamFlags,
+    },
+    /// Create a role: a set of permissions
+    #[command(visible_alias = "roles")]
+    Role {
+        /// Name of the role
+        name: String,
+        #[command(flatten)]
+        flags: RoleFlags,
+    },
     /// Create a tool that an upstream does not list itself
     Tool(Entry),
     /// Create a resource that an upstream does not list itself
@@ -84,6 +107,15 @@ enum Target {
         #[arg(long, value_name = "NAME")]
         edge: Option<String>,
     },
+    /// Create a user, who chooses a password by the one-time link that is shown
+    #[command(visible_alias = "users")]
+    User(NewUser),
+    /// Create a service account, for programs that administer
+    #[command(visible_aliases = ["service-accounts", "sa"])]
+    ServiceAccount(NewServiceAccount),
+    /// Create an API key of a service account or a user; it is shown only once
+    #[command(visible_alias = "api-keys")]
+    ApiKey(NewApiKey),
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,10 +140,22 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
             let Some(token) = creator.token(&name, &flags, no_save).await? else { return Ok(()) };
             if no_wait { Ok(()) } else { wait_for_edges(invocation, &token).await }
         }
+        Target::Team { name, owners, flags } => {
+            teams::check_owners(invocation, &owners).await?;
+            creator.plain("team", &name, flags.fields_for_creation()).await?;
+            if args.dry_run { Ok(()) } else { teams::add_owners(invocation, &name, &owners).await }
+        }
+        Target::Role { name, flags } => creator.plain("role", &name, flags.fields()).await,
         Target::Tool(entry) => creator.plain("tool", &entry.name, entry.flags.fields()?).await,
         Target::Resource(entry) => creator.plain("resource", &entry.name, entry.flags.fields()?).await,
         Target::Prompt(entry) => creator.plain("prompt", &entry.name, entry.flags.fields()?).await,
         Target::JoinToken { ttl, max_uses, edge } => creator.join_token(ttl, max_uses, edge).await,
+        Target::User(_) | Target::ServiceAccount(_) | Target::ApiKey(_) if args.dry_run => {
+            Err(Error::usage("--dry-run is not for users, service accounts and API keys; leave it out"))
+        }
+        Target::User(new) => users::create_user(invocation, new).await,
+        Target::ServiceAccount(new) => users::create_service_account(invocation, new).await,
+        Target::ApiKey(new) => api_keys::create(invocation, new).await,
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use crate::commands::api_keys::principal;
 use crate::commands::targets::{self, Named};
 use crate::commands::{Invocation, get, rollout};
 use crate::confirm::{self, confirm, needs_yes};
@@ -21,7 +22,7 @@ const EDGE: &str = "Edge";
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token; or KIND/NAME
+    /// Kind of resource: upstream, server, tool, resource, prompt, token, edge, join-token, user or service-account; or KIND/NAME
     #[arg(value_name = "KIND|KIND/NAME", required_unless_present = "files")]
     kind: Option<String>,
     /// Names of the resources; where one does not exist, none is deleted, unless --ignore-not-found is given
@@ -41,6 +42,9 @@ pub struct Args {
     /// Delete only if the resource still has this etag
     #[arg(long)]
     etag: Option<String>,
+    /// User or service account that gets what a deleted one owns
+    #[arg(long, value_name = "PRINCIPAL")]
+    transfer_to: Option<String>,
     /// Delete those that exist, and succeed also where none does
     #[arg(long)]
     ignore_not_found: bool,
@@ -174,6 +178,9 @@ async fn send(client: &ControlClient, targets: &[Named], args: &Args, validate_o
 /// Edges and join tokens are no resources of the registry.
 fn refuse_flags(kind: &Kind, args: &Args) -> Result {
     let forced = args.force && kind.name != EDGE;
+    if args.transfer_to.is_some() && !is_person(kind) {
+        return Err(Error::usage("--transfer-to is for users and service accounts; leave it out"));
+    }
     for (flag, given) in [("--force", forced), ("--etag", args.etag.is_some())] {
         if given {
             return Err(Error::usage(format!("{flag} has no meaning for {}; leave it out", kind.words())));
@@ -200,8 +207,31 @@ async fn send_at_once(
     Ok(reflection::number(&answer, "revision"))
 }
 
+fn is_person(kind: &Kind) -> bool {
+    ["User", "ServiceAccount"].contains(&kind.name)
+}
+
+/// Deletes a user or service account, or looks whether it is there: more cannot be found out without doing it.
+async fn delete_person(
+    client: &ControlClient,
+    kind: &Kind,
+    name: &str,
+    args: &Args,
+    validate_only: bool,
+) -> Result {
+    if validate_only {
+        return get::one(client, kind, name).await.map(drop);
+    }
+    let heir = args.transfer_to.as_deref().map(principal).unwrap_or_default();
+    client.call(&kind.method("Delete"), json!({ "name": name, "transferTo": heir })).await.map(drop)
+}
+
 async fn send_each(client: &ControlClient, targets: &[&Named], args: &Args, validate_only: bool) -> Result {
     for (kind, name) in targets {
+        if is_person(kind) {
+            delete_person(client, kind, name, args, validate_only).await?;
+            continue;
+        }
         let mut request = json!({ "name": name, "validateOnly": validate_only });
         if kind.name == EDGE {
             request["force"] = args.force.into();

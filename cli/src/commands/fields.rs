@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::members;
 use crate::error::{Error, Result};
-use crate::parse::{self, Expiry};
+use crate::parse;
 
 /// The path of the headers of an upstream's credential.
 pub const HEADERS: &str = "credential.headers.headers";
@@ -27,10 +27,11 @@ pub struct Fields {
 }
 
 /// A key with a value, or one that is to be taken out: `team=core`, or `team-`.
-type KeyChange = (String, Option<String>);
+pub type KeyChange = (String, Option<String>);
 
 impl Fields {
-    fn set(&mut self, path: &str, value: Option<Value>) -> &mut Self {
+    /// Sets a field that is given.
+    pub fn set(&mut self, path: &str, value: Option<Value>) -> &mut Self {
         let Some(value) = value else { return self };
         let mut at = &mut self.body;
         let (folders, last) =
@@ -46,7 +47,7 @@ impl Fields {
     }
 
     /// Sets keys of a map, and notes those that are to be taken out.
-    fn set_map(&mut self, path: &str, changes: &[KeyChange]) -> &mut Self {
+    pub fn set_map(&mut self, path: &str, changes: &[KeyChange]) -> &mut Self {
         let removed = changes.iter().filter(|(_, value)| value.is_none());
         self.removed.extend(removed.map(|(key, _)| format!("{path}.{key}")));
         self.set(path, object(changes))
@@ -62,7 +63,8 @@ impl Fields {
         }
     }
 
-    fn set_list(&mut self, path: &str, list: &[String], one: impl Fn(&String) -> Value) -> &mut Self {
+    /// Sets a list that is not empty.
+    pub fn set_list(&mut self, path: &str, list: &[String], one: impl Fn(&String) -> Value) -> &mut Self {
         let value = (!list.is_empty()).then(|| list.iter().map(one).collect());
         self.set(path, value)
     }
@@ -74,7 +76,8 @@ fn object(changes: &[KeyChange]) -> Option<Value> {
     (!members.is_empty()).then_some(Value::Object(members))
 }
 
-fn text(value: &Option<String>) -> Option<Value> {
+/// A text that is given, as a value.
+pub fn text(value: &Option<String>) -> Option<Value> {
     value.clone().map(Value::String)
 }
 
@@ -192,6 +195,47 @@ pub enum Era {
     Legacy,
 }
 
+/// Who may see a resource beside its owner.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Visibility {
+    /// Nobody.
+    Private,
+    /// The members of its team.
+    Team,
+    /// Everybody who is signed in.
+    Public,
+}
+
+/// Whose a resource is.
+#[derive(Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct OwnerFlags {
+    /// Owner: a user, or serviceAccounts/NAME; '' for none [default: who creates it, unless --team is given]
+    #[arg(long, value_name = "WHO")]
+    owner: Option<String>,
+    /// Team that it belongs to; '' for none
+    #[arg(long, value_name = "NAME")]
+    team: Option<String>,
+    /// Who may see it beside its owner [default: private, or team for what belongs to a team and to nobody]
+    #[arg(long, value_enum, ignore_case = true)]
+    visibility: Option<Visibility>,
+}
+
+impl OwnerFlags {
+    pub fn set(&self, fields: &mut Fields) {
+        let owner = self.owner.as_ref().map(|word| match word.as_str() {
+            word if word.is_empty() || word.contains('/') => word.into(),
+            user => format!("users/{user}").into(),
+        });
+        let team = self.team.as_ref().map(|word| match word.strip_prefix("teams/").unwrap_or(word) {
+            "" => "".into(),
+            id => format!("teams/{id}").into(),
+        });
+        let visibility = self.visibility.map(|said| format!("VISIBILITY_{said:?}").to_uppercase().into());
+        fields.set("meta.owner", owner).set("meta.team", team).set("meta.visibility", visibility);
+    }
+}
+
 /// Fields of an upstream.
 #[derive(Debug, Default, clap::Args)]
 #[group(skip)]
@@ -221,6 +265,8 @@ pub struct UpstreamFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disabled: Option<bool>,
     #[command(flatten)]
+    ownership: OwnerFlags,
+    #[command(flatten)]
     pub credential: CredentialFlags,
 }
 
@@ -232,6 +278,7 @@ impl UpstreamFlags {
         let mut fields = Fields::default();
         fields.set("http.url", text(&self.url)).set("title", text(&self.title));
         fields.set("description", text(&self.description)).set_map("meta.labels", &self.labels);
+        self.ownership.set(&mut fields);
         fields.set("requestTimeout", duration(self.request_timeout));
         fields.set("refreshInterval", duration(self.refresh_interval));
         fields.set("mcp.eraPolicy", era).set("disabled", self.disabled.map(Value::Bool));
@@ -274,6 +321,8 @@ pub struct ServerFlags {
     /// Hide the server as if it did not exist
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disabled: Option<bool>,
+    #[command(flatten)]
+    ownership: OwnerFlags,
 }
 
 impl ServerFlags {
@@ -290,74 +339,9 @@ impl ServerFlags {
         fields.set("nameStyle", self.unprefixed.map(style));
         fields.set("title", text(&self.title)).set("description", text(&self.description));
         fields.set("instructions", text(&self.instructions)).set_map("meta.labels", &self.labels);
+        self.ownership.set(&mut fields);
         fields.set("disabled", self.disabled.map(Value::Bool));
         Ok(fields)
-    }
-}
-
-/// Fields of a token.
-#[derive(Debug, Default, clap::Args)]
-#[group(skip)]
-pub struct TokenFlags {
-    /// Server that the token may call, or * for all; repeatable
-    #[arg(long = "server", value_name = "NAME")]
-    pub servers: Vec<String>,
-    /// Tools that it may call, by exposed name; * matches any characters; repeatable
-    #[arg(long = "tool", value_name = "GLOB")]
-    tools: Vec<String>,
-    /// Resources that it may read, by exposed URI; repeatable
-    #[arg(long = "resource", value_name = "GLOB")]
-    resources: Vec<String>,
-    /// Prompts that it may get, by exposed name; repeatable
-    #[arg(long = "prompt", value_name = "GLOB")]
-    prompts: Vec<String>,
-    /// Expiry: a duration such as 90d, a time (RFC 3339), or never
-    #[arg(long, value_name = "WHEN", value_parser = parse::expiry)]
-    expires: Option<Expiry>,
-    /// Description
-    #[arg(long)]
-    description: Option<String>,
-    /// Label; repeatable. An update keeps the others, and KEY- takes one out
-    #[arg(long = "label", value_name = "KEY=VALUE|KEY-", value_parser = parse::pair_or_removal)]
-    labels: Vec<KeyChange>,
-}
-
-impl TokenFlags {
-    /// Returns the given fields.
-    pub fn fields(&self) -> Fields {
-        let glob = |word: &String| Value::String(word.clone());
-        let server = |word: &String| match word.as_str() {
-            "*" => "*".into(),
-            word => format!("servers/{}", word.strip_prefix("servers/").unwrap_or(word)).into(),
-        };
-        let mut fields = Fields::default();
-        fields.set_list("scope.servers", &self.servers, server).set_list("scope.tools", &self.tools, glob);
-        fields.set_list("scope.resources", &self.resources, glob).set_list(
-            "scope.prompts",
-            &self.prompts,
-            glob,
-        );
-        fields.set("description", text(&self.description)).set_map("meta.labels", &self.labels);
-        let end = |expires: Expiry| {
-            expires.timestamp(time::OffsetDateTime::now_utc()).map_or(Value::Null, Value::String)
-        };
-        fields.set("expireTime", self.expires.map(end));
-        fields
-    }
-
-    /// Returns the given fields; a new token without narrower globs may use everything on its servers.
-    pub fn fields_for_creation(&self) -> Fields {
-        let mut fields = self.fields();
-        for (path, given) in [
-            ("scope.tools", &self.tools),
-            ("scope.resources", &self.resources),
-            ("scope.prompts", &self.prompts),
-        ] {
-            if given.is_empty() {
-                fields.set(path, Some(json!(["*"])));
-            }
-        }
-        fields
     }
 }
 
@@ -431,6 +415,23 @@ mod tests {
     }
 
     #[test]
+    fn owners_and_teams_are_named_by_their_ids_and_taken_away_by_nothing() {
+        let fields = |owner: &str, team: &str, visibility: Option<Visibility>| {
+            let mut fields = Fields::default();
+            OwnerFlags { owner: Some(owner.into()), team: Some(team.into()), visibility }.set(&mut fields);
+            (Value::Object(fields.body), fields.mask)
+        };
+        let (body, mask) = fields("ann@example.org", "core", Some(Visibility::Public));
+        let expected = json!({"owner": "users/ann@example.org", "team": "teams/core", "visibility": "VISIBILITY_PUBLIC"});
+        assert_eq!(body, json!({ "meta": expected }));
+        assert_eq!(mask, ["meta.owner", "meta.team", "meta.visibility"]);
+        let (body, _) = fields("serviceAccounts/ci", "teams/core", None);
+        assert_eq!(body, json!({"meta": {"owner": "serviceAccounts/ci", "team": "teams/core"}}));
+        let (body, mask) = fields("", "", None);
+        assert_eq!((body, mask.len()), (json!({"meta": {"owner": "", "team": ""}}), 2));
+    }
+
+    #[test]
     fn a_file_refers_to_the_file_of_a_secret() {
         let flags = |bearer: Option<&str>, file: Option<&str>| CredentialFlags {
             bearer: bearer.map(str::to_owned),
@@ -445,14 +446,5 @@ mod tests {
             assert_eq!(flags.for_file().unwrap().unwrap()["bearer"]["token"], expected);
         }
         assert_eq!(CredentialFlags::default().for_file().unwrap(), None);
-    }
-
-    #[test]
-    fn a_new_token_may_do_everything_on_its_servers() {
-        let flags =
-            TokenFlags { servers: vec!["dev".into()], tools: vec!["time_*".into()], ..TokenFlags::default() };
-        let expected = json!({"scope": {"servers": ["servers/dev"], "tools": ["time_*"], "resources": ["*"], "prompts": ["*"]}});
-        assert_eq!(Value::Object(flags.fields_for_creation().body), expected);
-        assert_eq!(flags.fields().mask, ["scope.servers", "scope.tools"]);
     }
 }

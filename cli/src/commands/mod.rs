@@ -1,5 +1,7 @@
 //! The commands, one file per verb; and the invocation that they share.
 
+pub mod access;
+pub mod api_keys;
 pub mod apply;
 pub mod bearers;
 pub mod call;
@@ -23,6 +25,7 @@ pub mod fields;
 pub mod get;
 pub mod import;
 pub mod lint;
+pub mod login;
 pub mod man;
 pub mod members;
 pub mod options;
@@ -36,14 +39,19 @@ pub mod rollout;
 pub mod schema;
 pub mod sets;
 pub mod targets;
+pub mod team_fields;
+pub mod teams;
+pub mod token_fields;
 pub mod top;
 pub mod tunnel;
 pub mod update;
 pub mod upstream;
 pub mod usage;
+pub mod users;
 pub mod wait;
 pub mod warnings;
 pub mod watching;
+pub mod whoami;
 
 use std::time::Duration;
 
@@ -172,6 +180,17 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Wait(args) => wait::run(&invocation, args).await?,
         Command::Delete(args) => delete::run(&invocation, args).await?,
         Command::Revoke(args) => revoke::run(&invocation, args).await?,
+        Command::Add(args) => teams::add(&invocation, args).await?,
+        Command::Remove(args) => teams::remove(&invocation, args).await?,
+        Command::Invite(args) => teams::invite(&invocation, args).await?,
+        Command::Bind(args) => teams::bind(&invocation, args).await?,
+        Command::Unbind(args) => teams::unbind(&invocation, args).await?,
+        Command::Disable(args) => users::set_state(&invocation, args, false).await?,
+        Command::Enable(args) => users::set_state(&invocation, args, true).await?,
+        Command::ResetPassword(args) => users::reset_password(&invocation, args).await?,
+        Command::Login(args) => login::login(&invocation, args).await?,
+        Command::Logout => login::logout(&invocation).await?,
+        Command::Whoami => whoami::run(&invocation).await?,
         Command::Refresh(args) => upstream::refresh(&invocation, args).await?,
         Command::Probe(args) => upstream::probe(&invocation, args).await?,
         Command::Lint(args) => lint::run(&invocation, args).await?,
@@ -180,6 +199,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Explain(args) => explain::run(&invocation, args)?,
         Command::Schema(args) => schema::run(&invocation, args)?,
         Command::Export(args) => export::run(&invocation, args).await?,
+        Command::Access(args) => return access::run(&invocation, args).await,
         Command::Top(args) => top::run(&invocation, args).await?,
         Command::Usage(args) => usage::run(&invocation, args).await?,
         Command::Call(args) => return call::run(&invocation, args).await,

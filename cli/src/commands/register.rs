@@ -80,7 +80,7 @@ pub async fn patiently<T>(label: &str, action: impl AsyncFn() -> Result<T>) -> R
 /// is away may come later. `url`: where it will be, as far as that is known.
 pub async fn check(context: &Context, name: &str, url: Option<&str>, consent: Consent) -> Result {
     context.control_url()?;
-    context.admin_bearer()?;
+    context.control_bearer()?;
     let found = async {
         let client = ControlClient::connect(context, LOOKING).await?;
         existing(&client, name).await

@@ -1,10 +1,12 @@
-//! `mcpctl revoke token NAME…`: revokes tokens; `mcpctl revoke join-token NAME…`: no edge enrols with them any more.
+//! `mcpctl revoke token NAME…`: revokes tokens; `mcpctl revoke join-token NAME…`: no edge enrols with them any more; and API keys and
+//! sessions by their full names.
 
 use prost_reflect::DynamicMessage;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::commands::api_keys::Belonging;
 use crate::commands::{Invocation, get, rollout};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
@@ -17,8 +19,8 @@ use crate::selection;
 /// Arguments of `revoke`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: token or join-token; or KIND/NAME
-    #[arg(value_parser = ["token", "tokens", "tok", "join-token", "join-tokens"], hide_possible_values = true)]
+    /// Kind of resource: token, join-token, api-key or session; or KIND/NAME
+    #[arg(value_parser = ["token", "tokens", "tok", "join-token", "join-tokens", "api-key", "api-keys", "session", "sessions"], hide_possible_values = true)]
     kind: String,
     /// Names of the tokens; where one does not exist, the others are revoked all the same
     #[arg(value_name = "NAME", required = true)]
@@ -30,6 +32,12 @@ pub struct Args {
 
 /// Runs `revoke`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    if let Some(belonging) = Belonging::of_word(&args.kind) {
+        if args.wait {
+            return Err(Error::usage("--wait has no meaning for API keys and sessions; leave it out"));
+        }
+        return belonging.revoke(invocation, &args.names).await;
+    }
     let kind = Kind::from_word(&args.kind);
     let names: Vec<String> =
         args.names.iter().map(|word| selection::name_of(kind, word)).collect::<Result<_>>()?;

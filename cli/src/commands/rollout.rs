@@ -77,6 +77,8 @@ fn warn(missing: Result<Option<String>>, question: &str) {
     match missing {
         Ok(None) => {}
         Ok(Some(missing)) => output::eprint(format!("warning: {missing}")),
+        // Whoever may not see the edges did not ask about them either.
+        Err(error) if error.is_denied() => {}
         Err(error) => {
             output::eprint(format!("warning: the edges could not be asked {question}: {error}"));
         }

@@ -125,7 +125,10 @@ pub fn of_tokens(tokens: &[(Option<DynamicMessage>, DynamicMessage)]) {
 
 /// The entries of a token that match nothing: those that matched before, and the others.
 fn unmatched(before: Option<&DynamicMessage>, after: &DynamicMessage) -> (Vec<String>, Vec<String>) {
-    let matched = before.filter(|token| reflection::enum_word(token, "state") == "valid").map(matched);
+    // Only of those it is said what matches nothing.
+    let usable = ["valid", "expiring", "not-yet-valid"];
+    let matched =
+        before.filter(|token| usable.contains(&reflection::enum_word(token, "state").as_str())).map(matched);
     let is_lost = |entry: &String| matched.as_ref().is_some_and(|matched| matched.contains(entry));
     reflection::texts(after, "unmatched").into_iter().partition(is_lost)
 }

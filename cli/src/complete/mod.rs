@@ -95,6 +95,8 @@ enum CompletionPlace {
     Fields,
     /// What can be waited for.
     Conditions,
+    /// What roles can hold.
+    Permissions,
 }
 
 /// Lets every argument know what can stand there. Options are offered where one is begun, or where nothing else can stand.
@@ -152,7 +154,15 @@ fn place_of(path: &str, id: &str) -> Option<CompletionPlace> {
         (["read"], "uri") => CompletionPlace::Offers(Offered::Resources),
         (["prompt"], "name") => CompletionPlace::Offers(Offered::Prompts),
         (["prompt"], "pairs") => CompletionPlace::Arguments(Offered::Prompts),
-        (["usage"], "token") => CompletionPlace::Names("token"),
+        (["usage"] | ["access", "check"], "token") => CompletionPlace::Names("token"),
+        (["access", "check"], "user") | (["reset-password"], "name") => CompletionPlace::Names("user"),
+        (["access", "check"], "service_account") => CompletionPlace::Names("service-account"),
+        (["access", "check"], "tool") => CompletionPlace::Exposed("tool"),
+        (["access", "check"], "resource") => CompletionPlace::Exposed("resource"),
+        (["access", "check"], "prompt") => CompletionPlace::Exposed("prompt"),
+        (["create" | "update", "role"], "permissions") => CompletionPlace::Permissions,
+        (_, "team") => CompletionPlace::Names("team"),
+        (_, "role" | "roles") => CompletionPlace::Names("role"),
         (["create" | "update", "token"], "tools") => CompletionPlace::Exposed("tool"),
         (["create" | "update", "token"], "resources") => CompletionPlace::Exposed("resource"),
         (["create" | "update", "token"], "prompts") => CompletionPlace::Exposed("prompt"),
@@ -160,14 +170,14 @@ fn place_of(path: &str, id: &str) -> Option<CompletionPlace> {
         (["create" | "update", "server"], "resources") => CompletionPlace::Entries("resource"),
         (["create" | "update", "server"], "prompts") => CompletionPlace::Entries("prompt"),
         (_, "server" | "servers") => CompletionPlace::Names("server"),
-        (["update", kind], "names") => CompletionPlace::Names(kind_of(kind)?.singular),
+        (["update", kind], "name" | "names") => CompletionPlace::Names(kind_of(kind)?.singular),
         (["create", kind], "name") if kind_of(kind)?.catalogued => CompletionPlace::Names("upstream"),
         (["create", "join-token"], "edge") => CompletionPlace::Names("edge"),
         (["probe"], "target") | (["lint"], "names") | (["expose"], "register") => {
             CompletionPlace::Names("upstream")
         }
         (
-            ["get" | "describe" | "delete" | "revoke" | "refresh" | "edit" | "wait"],
+            ["get" | "describe" | "delete" | "revoke" | "refresh" | "edit" | "wait" | "disable" | "enable"],
             "name" | "names" | "words",
         ) => CompletionPlace::Selection,
         (["get"], "kind") => CompletionPlace::KindsAndSets,
@@ -235,7 +245,7 @@ fn known(place: CompletionPlace, line: &TypedLine, typed: &str, invocation: &Inv
         CompletionPlace::Topic => topics(typed),
         CompletionPlace::Entries(kind) => entries(kind, typed, &ask),
         CompletionPlace::Exposed(kind) => {
-            let servers = line.options("servers");
+            let servers = line.options("servers").chain(line.options("server"));
             servers.flat_map(|server| ask(Question::Exposed { server: server.to_owned(), kind })).collect()
         }
         CompletionPlace::Offers(offered) => offers(line, offered).map(ask).unwrap_or_default(),
@@ -246,6 +256,7 @@ fn known(place: CompletionPlace, line: &TypedLine, typed: &str, invocation: &Inv
             let conditions = ["state=ready", "deleted", "synced", "revision=", "jsonpath="];
             conditions.map(|condition| bare(condition.to_owned())).to_vec()
         }
+        CompletionPlace::Permissions => schema::permissions::names().into_iter().map(bare).collect(),
     }
 }
 
@@ -365,6 +376,9 @@ mod tests {
             "create upstream: name",
             "create server: name",
             "create token: name",
+            "create service-account: name",
+            "create team: name",
+            "create role: name",
             "expose: label",
             "expose: hosts",
             "import: id",
@@ -386,8 +400,8 @@ mod tests {
             let known = kinds(typed, &ask).into_iter().map(|(word, _)| word);
             known.filter(|word| word.starts_with(typed)).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(offered("ser"), "servers");
-        assert_eq!(offered("upstreams,ser"), "upstreams,servers");
+        assert_eq!(offered("ser"), "servers service-accounts");
+        assert_eq!(offered("upstreams,serve"), "upstreams,servers");
         assert_eq!(offered("server/"), "server/a-server");
         assert_eq!(offered("tools/a"), "tools/a-upstream/");
         assert_eq!(offered("nonsense/"), "");

@@ -18,7 +18,12 @@ pub(super) fn what(message: &str) -> String {
         let hint = did_you_mean(key, known.iter().copied());
         let within = before.trim_end_matches(": ");
         let place = if within.is_empty() { String::new() } else { format!(" in {within}") };
-        return format!("there is no key `{key}`{place}{hint}; there may be {}", known.join(", "));
+        // What is like no other key was not misspelled.
+        let newer = match hint.is_empty() && !within.is_empty() {
+            true => ", or a newer mcpctl has written it",
+            false => "",
+        };
+        return format!("there is no key `{key}`{place}{hint}; there may be {}{newer}", known.join(", "));
     }
     if let Some((path, rest)) = message.split_once(": invalid type: ") {
         // What follows is the parser's own, and what is before it may be a value.
@@ -49,8 +54,7 @@ mod tests {
     #[test]
     fn the_key_is_named_with_what_may_be_there() {
         let of_file = "there may be currentContext, contexts";
-        let of_context =
-            "there may be control, otherControls, edge, adminToken, adminTokenFile, caFile, tokens";
+        let of_context = "there may be control, otherControls, edge, adminToken, adminTokenFile, session, device, caFile, tokens";
         for (text, expected) in [
             ("edge: 127.0.0.1:4444\n", format!("there is no key `edge`; {of_file}")),
             (
@@ -61,6 +65,12 @@ mod tests {
                 "contexts: {a: {admin_token: s3cret}}\n",
                 format!(
                     "there is no key `admin_token` in contexts.a; did you mean adminToken?; {of_context}"
+                ),
+            ),
+            (
+                "contexts: {a: {passkey: s3cret}}\n",
+                format!(
+                    "there is no key `passkey` in contexts.a; {of_context}, or a newer mcpctl has written it"
                 ),
             ),
             ("- a\n", "it must be a mapping with currentContext and contexts".to_owned()),

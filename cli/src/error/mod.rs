@@ -47,6 +47,9 @@ The exit codes of `mcpctl diff` are those of diff: 0 no differences, 1 differenc
 /// The reason where a control plane is there, and its database is not.
 const DATABASE: &str = "STORE_UNAVAILABLE";
 
+/// The reason where the caller lacks a permission.
+const DENIED: &str = "PERMISSION_DENIED";
+
 /// An error, ready to be shown.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -99,6 +102,11 @@ impl Error {
         Self::new(Exit::NotFound, message)
     }
 
+    /// Whether the caller may not do this. What is asked for beside something else is left out then.
+    pub fn is_denied(&self) -> bool {
+        self.refusal.as_ref().is_some_and(|refusal| refusal.reason == DENIED)
+    }
+
     /// Adds what else can be done about it.
     pub fn or(mut self, advice: &str) -> Self {
         self.message.push_str(&format!(", or {advice}"));
@@ -120,6 +128,7 @@ impl Error {
         }
         let is_database = status.get_details_error_info().is_some_and(|info| info.reason == DATABASE);
         let (exit, message) = match is_database {
+            _ if says_more(status) => (Exit::Refused, message),
             true => (Exit::Unavailable, format!("{message}; mend that at {target}, and retry")),
             false => exit_and_message(status.code(), message, target),
         };
@@ -127,6 +136,23 @@ impl Error {
             matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled);
         Self { is_temporary, refusal: Some(Box::new(refusal(status))), ..Self::new(exit, message) }
     }
+}
+
+/// Reasons of refusals to people whose texts say what to do.
+const SAYS_MORE: [&str; 7] = [
+    "SESSION_INVALID",
+    "API_KEY_INVALID",
+    "SIGN_IN_REFUSED",
+    "LINK_INVALID",
+    "TOO_MANY_SIGN_INS",
+    "INSECURE_TRANSPORT",
+    "NO_SESSION",
+];
+
+/// Tells whether a refusal says itself what to do about it.
+pub fn says_more(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| SAYS_MORE.contains(&info.reason.as_str()))
 }
 
 fn refusal(status: &Status) -> Refusal {
@@ -251,6 +277,16 @@ mod tests {
             Error::from_status(&Status::with_error_details(Code::Unavailable, text, details), "http://x");
         assert_eq!(error.exit, Exit::Unavailable);
         assert_eq!(error.to_string(), format!("{text}; mend that at http://x, and retry"));
+    }
+
+    #[test]
+    fn a_missing_permission_is_told_from_other_refusals() {
+        let is_denied = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "trunkline.dev", []);
+            let status = Status::with_error_details(Code::PermissionDenied, "no", details);
+            Error::from_status(&status, "http://x").is_denied()
+        };
+        assert!(is_denied(DENIED) && !is_denied("OWN_RIGHTS"));
     }
 
     #[test]

@@ -22,10 +22,26 @@ const OPTIONS: &[(&str, &str)] = &[
     ("scope.resources", "--resource"),
     ("scope.prompts", "--prompt"),
     ("expire_time", "--expires"),
+    ("conditions.methods", "--method"),
+    ("conditions.from", "--from"),
+    ("conditions.not_before", "--not-before"),
+    ("conditions.windows", "--window"),
+    ("conditions.rates", "--rate"),
+    ("conditions.quotas", "--quota"),
+    ("purpose", "--purpose"),
     ("definition_json", "--definition"),
     ("title", "--title"),
     ("description", "--description"),
     ("instructions", "--instructions"),
+    ("meta.owner", "--owner"),
+    ("meta.team", "--team"),
+    ("meta.visibility", "--visibility"),
+    ("email", "--email"),
+    ("bindings.role", "--role"),
+    ("bindings.team", "--team"),
+    ("role", "--role"),
+    ("owner", "--owner"),
+    ("team", "--team"),
 ];
 
 impl Error {
@@ -35,6 +51,15 @@ impl Error {
             if let Some(option) = option_of(field) {
                 self.message = self.message.replace(&format!("{field} "), &format!("{option} "));
             }
+        }
+        self.message = self.message.replace("`expire_time`", "--expires");
+        self
+    }
+
+    /// The same error, with another word for the field that it begins with.
+    pub fn calling(mut self, field: &str, word: &str) -> Self {
+        if let Some(rest) = self.message.strip_prefix(&format!("{field} ")) {
+            self.message = format!("{word} {rest}");
         }
         self
     }
@@ -65,13 +90,33 @@ mod tests {
             ("upstream.http.url", Some("--url")),
             ("server.tools[12].match", Some("--tool")),
             ("token.scope.servers[0]", Some("--server")),
+            ("token.conditions.windows[1]", Some("--window")),
             ("server.meta.labels[\"a.b\"]", Some("--label")),
+            ("server.meta.owner", Some("--owner")),
             ("server.tools[0].alias", Some("the alias of --tool")),
             ("server.tools[1]", Some("--tool")),
+            ("user.email", Some("--email")),
+            ("user.bindings[0].role", Some("--role")),
             ("parent", None),
         ] {
             assert_eq!(option_of(field), option, "{field}");
         }
+    }
+
+    #[test]
+    fn a_field_may_have_a_word_of_its_own() {
+        let calling = |text: &str| Error::usage(text).calling("email", "--email").to_string();
+        assert_eq!(calling("email must be an email address"), "--email must be an email address");
+        assert_eq!(calling("the email address is odd"), "the email address is odd");
+    }
+
+    #[test]
+    fn the_other_field_of_an_error_is_an_option_too() {
+        let error = Error::usage("--not-before must be before `expire_time`; it is never valid otherwise");
+        assert_eq!(
+            error.in_options().to_string(),
+            "--not-before must be before --expires; it is never valid otherwise"
+        );
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn errors_name_file_line_and_field() {
         ("name: x\n", "team.yaml:1: document 1: `kind` is missing, as in `kind: Upstream`"),
         (
             "kind: Upsteam\n",
-            "team.yaml:1: document 1: unknown kind \"Upsteam\"; expected one of Upstream, Server, Tool, Resource, Prompt, Token; did you mean Upstream?",
+            "team.yaml:1: document 1: unknown kind \"Upsteam\"; expected one of Upstream, Server, Tool, Resource, Prompt, Token, Team, Role; did you mean Upstream?",
         ),
         (
             "kind: Upstream\n",

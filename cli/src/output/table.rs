@@ -37,6 +37,8 @@ pub enum Cell {
     Texts,
     /// Labels, separated by commas.
     Pairs,
+    /// The conditions of a token, separated by commas.
+    Conditions,
     /// The revisions that a probe found.
     Eras,
     /// The address of an upstream.
@@ -45,6 +47,8 @@ pub enum Cell {
     Refusals,
     /// The uses of a join token, and how many it is good for.
     Uses,
+    /// Roles, with the teams in which they are held.
+    Bindings,
 }
 
 const MAX_LINE: usize = 60;
@@ -56,7 +60,7 @@ pub fn grid(columns: &[&Column], items: &[DynamicMessage], full_names: bool, now
         let item = reflection::to_json(item);
         let write = |Column(_, path, cell): &&Column| match (full_names, *path, cell) {
             (true, "name", Cell::Id) => text(field_at(&item, path)),
-            (_, path, Cell::Enum(_)) if field_at(&item, path).is_null() => {
+            (_, path, Cell::Enum(_)) if path.ends_with("state") && field_at(&item, path).is_null() => {
                 untold_state(&item, now).to_owned()
             }
             _ => cell.write(field_at(&item, path), now),
@@ -95,7 +99,14 @@ impl Cell {
     fn is_elastic(self) -> bool {
         matches!(
             self,
-            Self::Text | Self::Line | Self::List | Self::Texts | Self::Pairs | Self::Refusals | Self::Address
+            Self::Text
+                | Self::Line
+                | Self::List
+                | Self::Texts
+                | Self::Pairs
+                | Self::Conditions
+                | Self::Refusals
+                | Self::Address
         )
     }
 
@@ -123,8 +134,10 @@ impl Cell {
             Self::List => list(value, |item| short_name(&text(item))),
             Self::Texts => list(value, text),
             Self::Pairs => pairs(value),
+            Self::Conditions => conditions(value),
             Self::Eras => eras(value),
             Self::Address => address(value),
+            Self::Bindings => list(value, binding),
             Self::Refusals => list(value, |item| text(&item["refusal"]["name"])),
             Self::Uses => match value["maxUses"].as_u64().unwrap_or_default() {
                 0 => format!("{} of any number", uses(value)),
@@ -132,6 +145,11 @@ impl Cell {
             },
         }
     }
+}
+
+fn binding(value: &Value) -> String {
+    let [role, team] = ["role", "team"].map(|key| short_name(&text(&value[key])));
+    if team.is_empty() { role } else { format!("{role} in {team}") }
 }
 
 fn text(value: &Value) -> String {
@@ -158,6 +176,17 @@ fn list(value: &Value, one: impl Fn(&Value) -> String) -> String {
 fn pairs(value: &Value) -> String {
     let pairs = value.as_object().into_iter().flatten();
     pairs.map(|(key, value)| format!("{key}={}", text(value))).collect::<Vec<_>>().join(",")
+}
+
+/// What must hold beside a scope: methods, addresses, times, and how much.
+fn conditions(value: &Value) -> String {
+    let begin =
+        value["notBefore"].as_str().map(|begin| format!("not before {}", parse::to_the_second(begin)));
+    let from =
+        Some(list(&value["from"], text)).filter(|from| !from.is_empty()).map(|from| format!("from {from}"));
+    let lists = ["methods", "windows", "rates", "quotas"].map(|field| list(&value[field], text));
+    let [methods, windows, rates, quotas] = lists.map(|list| Some(list).filter(|list| !list.is_empty()));
+    [methods, from, begin, windows, rates, quotas].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn timestamp(value: &Value) -> Option<OffsetDateTime> {

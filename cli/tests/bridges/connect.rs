@@ -23,7 +23,11 @@ impl Host {
         let (source, sink) = tokio::io::split(bridge);
         let target = Target {
             url: url.parse().unwrap(),
-            bearers: vec![OwnedBearer { secret: Secret::new("bearer"), whose: "token laptop".into() }],
+            bearers: vec![OwnedBearer {
+                secret: Secret::new("bearer"),
+                whose: "token laptop".into(),
+                renewed: None,
+            }],
             trusted: None,
         };
         let bridge = tokio::spawn(async move { connect::run(target, source, sink).await.unwrap() });

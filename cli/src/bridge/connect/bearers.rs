@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::context::Secret;
 use crate::output::eprint;
 
@@ -11,6 +13,18 @@ pub struct OwnedBearer {
     pub secret: Secret,
     /// Whose it is and where it came from, in words.
     pub whose: String,
+    /// What takes its place when it is renewed, if it is.
+    pub renewed: Option<watch::Receiver<Secret>>,
+}
+
+impl OwnedBearer {
+    /// As it is now.
+    fn current(mut self) -> Self {
+        if let Some(renewed) = &self.renewed {
+            self.secret = renewed.borrow().clone();
+        }
+        self
+    }
 }
 
 /// The bearers, and which of them is presented.
@@ -36,10 +50,8 @@ impl Bearers {
     /// Returns the one that is presented now.
     pub fn present(&self) -> OwnedBearer {
         let at = self.turn();
-        self.all
-            .get(at)
-            .cloned()
-            .unwrap_or_else(|| OwnedBearer { secret: Secret::default(), whose: "nobody".to_owned() })
+        let nobody = || OwnedBearer { secret: Secret::default(), whose: "nobody".to_owned(), renewed: None };
+        self.all.get(at).cloned().map_or_else(nobody, OwnedBearer::current)
     }
 
     /// Returns the number of the one that is presented now.
@@ -80,7 +92,11 @@ mod tests {
     use super::*;
 
     fn bearers(names: &[&str]) -> Bearers {
-        let owned = |name: &&str| OwnedBearer { secret: Secret::new(*name), whose: format!("token {name}") };
+        let owned = |name: &&str| OwnedBearer {
+            secret: Secret::new(*name),
+            whose: format!("token {name}"),
+            renewed: None,
+        };
         Bearers::new(names.iter().map(owned).collect())
     }
 
@@ -92,6 +108,17 @@ mod tests {
         bearers.settle();
         assert!(!bearers.pass_on(1), "it was accepted, and has ended since");
         assert_eq!(bearers.present().secret, Secret::new("b"));
+    }
+
+    #[test]
+    fn one_that_is_renewed_is_presented_as_it_is_now() {
+        let (sender, renewed) = watch::channel(Secret::new("first"));
+        let whose = "somebody".to_owned();
+        let owned = OwnedBearer { secret: Secret::new("first"), whose, renewed: Some(renewed) };
+        let bearers = Bearers::new(vec![owned]);
+        assert_eq!(bearers.present().secret, Secret::new("first"));
+        sender.send_replace(Secret::new("second"));
+        assert_eq!(bearers.present().secret, Secret::new("second"));
     }
 
     #[test]

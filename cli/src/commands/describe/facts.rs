@@ -46,6 +46,8 @@ impl Facts {
         head.field("State", self.text(&format!("{status}state")));
         head.field("Reason", self.text(&format!("{status}reason")));
         more(&mut head);
+        head.field("Owner", self.text("meta.owner")).field("Team", self.text("meta.team"));
+        head.field("Visibility", self.text("meta.visibility"));
         head.list("Labels", pairs(self.at("meta.labels")));
         head.list("Annotations", pairs(self.at("meta.annotations")));
         head.field("Apply set", self.text("meta.applySet"));

@@ -5,8 +5,10 @@ mod edge;
 mod entry;
 mod facts;
 mod join_token;
+mod person;
 mod scope;
 mod server;
+mod team;
 mod token;
 mod upstream;
 
@@ -25,7 +27,8 @@ use crate::selection::Selection;
 /// Arguments of `describe`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token; or KIND/NAME
+    /// Kind of resource: upstream, server, tool, resource, prompt, token, team, role, edge, join-token, user or service-account;
+    /// or KIND/NAME
     #[arg(value_name = "KIND|KIND/NAME")]
     kind: String,
     /// Names of resources
@@ -84,8 +87,11 @@ async fn describe(
             sections.extend(scope::sections(client, &facts).await?);
             sections
         }
+        "Team" => team::sections(&facts),
+        "Role" => team::of_role(&facts),
         "Edge" => edge::sections(&facts),
         "JoinToken" => join_token::sections(&facts),
+        "User" | "ServiceAccount" => person::sections(&facts),
         _ => entry::sections(kind, &facts),
     })
 }

@@ -30,6 +30,8 @@ pub(super) enum Outcome {
     Warn,
     /// It does not work.
     Fail,
+    /// Whoever asks may not look at it.
+    Skip,
 }
 
 impl Outcome {
@@ -38,6 +40,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Warn => "warn",
             Self::Fail => "fail",
+            Self::Skip => "skip",
         }
     }
 }
@@ -63,6 +66,11 @@ impl Check {
 
     pub(super) fn fail(name: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { outcome: Outcome::Fail, ..Self::warn(name, text, advice) }
+    }
+
+    /// Something that the caller may not see.
+    pub(super) fn skip(name: &'static str, text: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Skip, ..Self::ok(name, text) }
     }
 
     /// A failure. What to do is what the error says last, or else `advice`.

@@ -18,7 +18,7 @@ use crate::commands::Invocation;
 use crate::commands::get::all_pages;
 use crate::context::Context;
 use crate::control_client::ControlClient;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kinds::{Kind, short_name};
 use crate::parse;
 use crate::parse::short_duration;
@@ -31,6 +31,8 @@ const EDGES: &str = "edges";
 const UPSTREAMS: &str = "upstreams";
 /// What to do where the control plane does not answer, and the error says nothing of that.
 const AT_CONTROL: &str = "check its URL with `mcpctl config get-contexts`, and its log";
+/// What is said of what the caller may not see.
+const NOT_YOURS: &str = "not yours to see";
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Time for what is asked besides.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,6 +54,23 @@ pub(super) struct ControlChecks {
     pub(super) ended: Ended,
 }
 
+impl ControlChecks {
+    /// Adds how the edges stand, and where they are.
+    fn add_edges(&mut self, edges: &[DynamicMessage]) {
+        self.checks.extend(edges.iter().map(edge));
+        if edges.is_empty() {
+            self.checks.push(Check::fail(
+                EDGES,
+                "none has enrolled",
+                "run `mcpctl create join-token`, and start one with that",
+            ));
+        }
+        let connected = edges.iter().filter(|edge| reflection::to_json(edge)["connected"] == true);
+        self.edges = connected.map(|edge| reflection::text(edge, "client_address")).collect();
+        self.edges.retain(|address| !address.is_empty());
+    }
+}
+
 /// Looks at the control plane of a context, and at what it knows.
 pub(super) async fn checks(invocation: &Invocation, context: &Context) -> ControlChecks {
     let mut found = ControlChecks::default();
@@ -71,27 +90,21 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context) -> Contro
             return found;
         }
     };
-    match edges(&client).await {
-        Ok(edges) => {
-            let took = asked.elapsed().as_millis();
-            found.checks.push(answered(url, client.target(), took));
-            found.checks.extend(system(&client, client.target(), &edges).await);
-            found.checks.extend(edges.iter().map(edge));
-            if edges.is_empty() {
-                found.checks.push(Check::fail(
-                    EDGES,
-                    "none has enrolled",
-                    "run `mcpctl create join-token`, and start one with that",
-                ));
-            }
-            let connected = edges.iter().filter(|edge| reflection::to_json(edge)["connected"] == true);
-            found.edges = connected.map(|edge| reflection::text(edge, "client_address")).collect();
-            found.edges.retain(|address| !address.is_empty());
-        }
+    let edges = match edges(&client).await {
+        Ok(edges) => Some(edges),
+        // It has answered, and shows them to others.
+        Err(error) if error.is_denied() => None,
         Err(error) => {
             found.checks.push(Check::error(CONTROL, error, AT_CONTROL));
             return found;
         }
+    };
+    found.checks.push(answered(url, client.target(), asked.elapsed().as_millis()));
+    let known = edges.as_deref().unwrap_or_default();
+    found.checks.extend(system(&client, client.target(), known).await);
+    match &edges {
+        Some(edges) => found.add_edges(edges),
+        None => found.checks.push(Check::skip(EDGES, format!("{NOT_YOURS} (fleet.read)"))),
     }
     found.checks.extend(upstreams(&client).await);
     found.checks.extend(rights::checks(&client).await);
@@ -145,6 +158,7 @@ async fn system(client: &ControlClient, url: &str, edges: &[DynamicMessage]) -> 
     let asked = Instant::now();
     let answer = client.call("trunkline.admin.v1.SystemService/GetSystem", json!({})).await;
     let round_trip = asked.elapsed();
+    let is_denied = answer.as_ref().is_err_and(Error::is_denied);
     let system = answer.ok().and_then(|answer| reflection::submessage(&answer, "system"));
     let mut checks = Vec::new();
     match &system {
@@ -156,6 +170,10 @@ async fn system(client: &ControlClient, url: &str, edges: &[DynamicMessage]) -> 
             checks.push(version("the control plane", &reflection::text(system, "version")));
             checks.push(Check::ok("database", database(system)));
             checks.extend(egress::checks(system, edges));
+        }
+        None if is_denied => {
+            checks.extend(clock_of_pages(url).await);
+            checks.push(Check::skip("database", NOT_YOURS));
         }
         None => {
             checks.extend(clock_of_pages(url).await);
@@ -271,6 +289,7 @@ fn edge(edge: &DynamicMessage) -> Check {
 async fn upstreams(client: &ControlClient) -> Vec<Check> {
     let items = match list(client, "upstream").await {
         Ok(items) => items,
+        Err(error) if error.is_denied() => return vec![Check::skip(UPSTREAMS, NOT_YOURS)],
         Err(error) => return vec![Check::error(UPSTREAMS, error, "run `mcpctl get upstreams`")],
     };
     let mut checks: Vec<_> = items.iter().filter_map(upstream).collect();

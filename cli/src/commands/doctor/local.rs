@@ -9,7 +9,7 @@ use super::check::Check;
 use crate::answers::Answers;
 use crate::client::caller::{EARLIER_VARIABLE, VARIABLE};
 use crate::commands::dev;
-use crate::context::ContextFile;
+use crate::context::{API_KEY, ContextFile};
 use crate::error::tls;
 use crate::suggest::did_you_mean;
 
@@ -87,7 +87,7 @@ fn context(file: &ContextFile, name: &str) -> Vec<Check> {
             checks.push(Check::fail(CONTEXT, format!("{name}: empty"), set("--control URL --edge URL")))
         }
     }
-    if let Err(error) = context.admin_bearer() {
+    if let Err(error) = context.control_bearer() {
         checks.push(Check::fail("admin token", error.to_string(), set("--admin-token-file FILE")));
     }
     let authorities = context.ca_file.as_deref().map(tls::read_certificates);
@@ -115,7 +115,8 @@ pub(super) fn environment(hosts: &[String]) -> Vec<Check> {
             ),
         ));
     }
-    let known = [dev::variables(), [VARIABLE, EARLIER_VARIABLE].map(str::to_owned).to_vec()].concat();
+    let known =
+        [dev::variables(), [VARIABLE, EARLIER_VARIABLE, API_KEY].map(str::to_owned).to_vec()].concat();
     let is_of_host = |name: &String| hosts.iter().any(|entry| entry.contains(name.as_str()));
     let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut ours: Vec<_> =

@@ -8,7 +8,7 @@ mod merge;
 use std::ops::ControlFlow;
 
 use prost_reflect::DynamicMessage;
-use serde_json::json;
+use serde_json::{Value, json};
 use serde_yaml_ng::{Mapping, Value as Document};
 
 use self::draft::{Draft, Saved};
@@ -203,9 +203,26 @@ impl Editing {
         if !body["meta"].is_object() {
             body["meta"] = json!({});
         }
+        self.check_owner_stays(&body["meta"])?;
         body["meta"]["etag"] = self.etag().into();
         let request = json!({ self.kind.field(): body, "updateMask": "*" });
         update::send(&self.client, self.kind, request).await
+    }
+
+    /// Files that say nothing of whose it is leave that as it is: to take it away is said in so many words.
+    fn check_owner_stays(&self, meta: &Value) -> Result {
+        let stored = reflection::to_json(&self.stored);
+        let gone = ["owner", "team", "visibility"]
+            .into_iter()
+            .find(|field| !stored["meta"][field].is_null() && meta[field].is_null());
+        match gone {
+            None => Ok(()),
+            Some(field) => Err(Error::usage(format!(
+                "a file does not take `meta.{field}` away; run `mcpctl update {} {} --clear meta.{field}`",
+                self.kind.singular,
+                short_name(&self.name())
+            ))),
+        }
     }
 
     /// Prepares the file for being opened again after an error; or returns the error, where that cannot help.

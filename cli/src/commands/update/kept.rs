@@ -7,9 +7,22 @@ use crate::commands::fields::HEADERS;
 use crate::commands::members;
 use crate::error::{Error, Result};
 
-/// The fields that are lists of what a server exposes, and of what a token may use.
-const LISTS: [&str; 7] =
-    ["tools", "resources", "prompts", "scope.servers", "scope.tools", "scope.resources", "scope.prompts"];
+/// The fields that are lists: of what a server exposes, of what a token may use, from where, when and how much, and of what a role holds.
+const LISTS: [&str; 13] = [
+    "tools",
+    "resources",
+    "prompts",
+    "scope.servers",
+    "scope.tools",
+    "scope.resources",
+    "scope.prompts",
+    "conditions.methods",
+    "conditions.from",
+    "conditions.windows",
+    "conditions.rates",
+    "conditions.quotas",
+    "permissions",
+];
 
 /// Everything there is. Who names something in its place has narrowed the list, and lost nothing.
 const ALL: &str = "*";
@@ -96,7 +109,7 @@ pub(super) fn keep_members(before: &Value, body: &mut Map<String, Value>, mask: 
         replaced.is_any = true;
         let names: Vec<Value> = new.iter().map(|item| key(item).clone()).collect();
         let lost = old.iter().filter(|old| !names.contains(key(old)) && *key(old) != json!(ALL));
-        let field = path.trim_start_matches("scope.");
+        let field = path.trim_start_matches("scope.").trim_start_matches("conditions.");
         replaced.lost.extend(lost.map(|old| format!("{field}: {}", told(field, old))));
         let same = |item: &Value| -> Vec<Value> {
             let same = old.iter().filter(|old| key(old) == key(item));

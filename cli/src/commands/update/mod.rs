@@ -11,8 +11,11 @@ use serde_json::{Map, Value};
 
 use self::change::UpdateChange;
 use crate::commands::changes::changes;
-use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
+use crate::commands::fields::{EntryFlags, Fields, ServerFlags, UpstreamFlags};
 use crate::commands::get::{self, Query};
+use crate::commands::team_fields::{RoleFlags, TeamFlags};
+use crate::commands::token_fields::TokenFlags;
+use crate::commands::users::{self, ServiceAccountChanges, UserChanges};
 use crate::commands::warnings::{self, Rights};
 use crate::commands::{Invocation, create, revoked};
 use crate::confirm::confirm;
@@ -24,7 +27,7 @@ use crate::parse;
 use crate::reflection;
 use crate::selection::{self, Selection};
 use crate::selector::Selector;
-use crate::suggest::did_you_mean;
+use crate::suggest::nearest;
 
 /// The fields that are not the same for several, and the flags that set them.
 const ONE_ALONE: [(&str, &str); 5] = [
@@ -80,6 +83,22 @@ enum Target {
         #[command(flatten)]
         flags: TokenFlags,
     },
+    /// Update teams; what their members may call changes on every edge
+    #[command(visible_alias = "teams")]
+    Team {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        flags: TeamFlags,
+    },
+    /// Update roles; a given list of permissions replaces the old one, for all who have the role
+    #[command(visible_alias = "roles")]
+    Role {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        flags: RoleFlags,
+    },
     /// Update tools of the catalogue
     #[command(visible_alias = "tools")]
     Tool(Entry),
@@ -89,6 +108,12 @@ enum Target {
     /// Update prompts of the catalogue
     #[command(visible_alias = "prompts")]
     Prompt(Entry),
+    /// Update a user
+    #[command(visible_alias = "users")]
+    User(UserChanges),
+    /// Update a service account
+    #[command(visible_aliases = ["service-accounts", "sa"])]
+    ServiceAccount(ServiceAccountChanges),
 }
 
 /// What is updated.
@@ -113,7 +138,19 @@ struct Entry {
 
 /// Runs `update`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let (kind, which, fields) = fields_of(args.target)?;
+    if matches!(args.target, Target::User(_) | Target::ServiceAccount(_))
+        && (args.dry_run || !args.clear.is_empty())
+    {
+        let text = "--dry-run and --clear are not for users and service accounts; leave them out";
+        return Err(Error::usage(text));
+    }
+    let (kind, which, fields) = match args.target {
+        Target::User(changes) => return users::update_user(invocation, changes, args.etag).await,
+        Target::ServiceAccount(changes) => {
+            return users::update_service_account(invocation, changes, args.etag).await;
+        }
+        target => fields_of(target)?,
+    };
     check_names(&which.names, &fields.body)?;
     let names: Vec<String> =
         which.names.iter().map(|word| selection::name_of(kind, word)).collect::<Result<_>>()?;
@@ -229,9 +266,14 @@ fn fields_of(target: Target) -> Result<(&'static Kind, Which, Fields)> {
         Target::Upstream { which, flags } => ("upstream", which, flags.fields()?),
         Target::Server { which, flags } => ("server", which, flags.fields()?),
         Target::Token { which, flags } => ("token", which, flags.fields()),
+        Target::Team { which, flags } => ("team", which, flags.fields()),
+        Target::Role { which, flags } => ("role", which, flags.fields()),
         Target::Tool(entry) => ("tool", entry.which, entry.flags.fields()?),
         Target::Resource(entry) => ("resource", entry.which, entry.flags.fields()?),
         Target::Prompt(entry) => ("prompt", entry.which, entry.flags.fields()?),
+        Target::User(_) | Target::ServiceAccount(_) => {
+            return Err(Error::usage("users and service accounts are updated one at a time"));
+        }
     };
     Ok((Kind::from_word(kind), which, fields))
 }
@@ -308,7 +350,7 @@ fn name_each_label(body: &Map<String, Value>, mask: &mut Vec<String>) {
 
 /// Checks a field that is to be cleared. Returns its path in the spelling of the mask.
 fn cleared(kind: &Kind, path: &str, set: &[String]) -> Result<String> {
-    let (mut message, mut spelled) = (Some(reflection::message(kind.message)), Vec::new());
+    let (mut message, mut spelled) = (Some(reflection::message(kind.message)), Vec::<String>::new());
     let mut rest = Some(path);
     while let Some(text) = rest {
         let (name, after) = text.split_once('.').map_or((text, None), |(name, after)| (name, Some(after)));
@@ -316,9 +358,13 @@ fn cleared(kind: &Kind, path: &str, set: &[String]) -> Result<String> {
             return Err(Error::usage(format!("`{path}` is no field that can be cleared")));
         };
         let known: Vec<_> = descriptor.fields().map(|field| field.json_name().to_owned()).collect();
-        let field = descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name));
+        // Also as options are written: `not-before`.
+        let field = descriptor.get_field_by_json_name(name);
+        let field = field.or_else(|| descriptor.get_field_by_name(&name.replace('-', "_")));
         let field = field.ok_or_else(|| {
-            let hint = did_you_mean(name, known.iter().map(String::as_str));
+            let near = nearest(name, known.iter().map(String::as_str));
+            let whole = |near: &str| [&spelled[..], &[near.to_owned()]].concat().join(".");
+            let hint = near.map(|near| format!("; did you mean {}?", whole(near))).unwrap_or_default();
             Error::usage(format!("`{path}` is no field of {}{hint}", kind.plural))
         })?;
         spelled.push(field.json_name().to_owned());
@@ -376,11 +422,17 @@ mod tests {
             ("server", "meta.labels.a.b/c", "meta.labels.a.b/c"),
             ("server", "tools", "tools"),
             ("token", "scope.tools", "scope.tools"),
+            ("token", "conditions.not-before", "conditions.notBefore"),
         ] {
             assert_eq!(check(kind, path, &["title"]), Ok(spelled.to_owned()));
         }
         for (kind, path, said) in [
             ("upstream", "titel", "`titel` is no field of upstreams; did you mean title?"),
+            (
+                "token",
+                "conditions.windos",
+                "`conditions.windos` is no field of tokens; did you mean conditions.windows?",
+            ),
             ("upstream", "title.x", "`title.x` is no field that can be cleared"),
             ("server", "tools.match", "`tools.match` is no field that can be cleared"),
             ("server", "title", "`title` cannot be set and cleared at once"),

@@ -1,0 +1,302 @@
+//! `mcpctl access`: whether a request is allowed, and why; who may make one; and which permissions there are.
+
+use clap::Subcommand;
+use prost_reflect::DynamicMessage;
+use serde_json::{Map, Value, json};
+
+use crate::commands::Invocation;
+use crate::error::{Error, Exit, Result};
+use crate::output::{self, table};
+use crate::parse::{self, Expiry};
+use crate::reflection;
+
+const SERVICE: &str = "trunkline.policy.v1.PolicyService";
+/// Those who are asked for at a time.
+const PAGE: u32 = 1_000;
+
+/// Arguments of `access`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(Debug, Subcommand)]
+enum Question {
+    /// Decide about one request as an edge would, and say why; exits with 0 (allowed) or 4 (denied)
+    Check(Box<CheckArgs>),
+    /// List who may use something of a server
+    WhoCan(WhoCanArgs),
+    /// List the permissions that roles can hold
+    Permissions,
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    /// Token that makes the request; without one, a user or a service account: you
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["user", "service_account"])]
+    token: Option<String>,
+    /// User who makes it
+    #[arg(long, value_name = "NAME", conflicts_with = "service_account")]
+    user: Option<String>,
+    /// Service account that makes it
+    #[arg(long, value_name = "NAME")]
+    service_account: Option<String>,
+    /// Server that it is made to
+    #[arg(long, value_name = "NAME")]
+    server: String,
+    /// Tool to call, by exposed name
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["resource", "prompt"])]
+    tool: Option<String>,
+    /// Resource to read, by exposed URI
+    #[arg(long, value_name = "URI", conflicts_with = "prompt")]
+    resource: Option<String>,
+    /// Prompt to get, by exposed name
+    #[arg(long, value_name = "NAME")]
+    prompt: Option<String>,
+    /// Method [default: tools/call, resources/read or prompts/get, by what is named]
+    #[arg(long, value_name = "METHOD")]
+    method: Option<String>,
+    /// Address of the client; without one, no range of addresses allows it
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<String>,
+    /// Time of the request: such as 2027-01-31T12:00:00Z, 2027-01-31, or 2h from now [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = parse::moment)]
+    at: Option<Expiry>,
+}
+
+#[derive(Debug, clap::Args)]
+struct WhoCanArgs {
+    /// What is done
+    #[arg(value_enum)]
+    verb: Verb,
+    /// What it is done to, by exposed name or URI
+    #[arg(value_name = "SERVER/NAME")]
+    target: String,
+}
+
+/// What is done to a target.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Verb {
+    /// Call a tool
+    Call,
+    /// Read a resource
+    Read,
+    /// Get a prompt
+    Get,
+}
+
+impl Verb {
+    fn method(self) -> &'static str {
+        match self {
+            Self::Call => "tools/call",
+            Self::Read => "resources/read",
+            Self::Get => "prompts/get",
+        }
+    }
+}
+
+/// Runs `access`. Returns the exit code.
+pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
+    match args.question {
+        Question::Check(args) => check(invocation, *args).await,
+        Question::WhoCan(args) => who_can(invocation, args).await.map(|()| 0),
+        Question::Permissions => permissions(invocation).await.map(|()| 0),
+    }
+}
+
+async fn check(invocation: &Invocation, args: CheckArgs) -> Result<u8> {
+    let request = args.request()?;
+    let client = invocation.client().await?;
+    let answer =
+        client.call(&format!("{SERVICE}/ExplainAccess"), request).await.map_err(Error::in_options)?;
+    let decision = reflection::submessage(&answer, "decision")
+        .ok_or_else(|| Error::failure("the response contains no decision"))?;
+    let told = reflection::to_json(&decision);
+    output::print(&output::message(&decision, invocation.format(), || in_words(&told))?)?;
+    Ok(if told["allowed"] == true { 0 } else { Exit::Refused as u8 })
+}
+
+impl CheckArgs {
+    fn request(&self) -> Result<Value> {
+        let named =
+            [("tools/call", &self.tool), ("resources/read", &self.resource), ("prompts/get", &self.prompt)];
+        let named = named.into_iter().find_map(|(method, name)| Some((method, name.clone()?)));
+        if named.is_none() && self.method.is_none() {
+            return Err(Error::usage(
+                "nothing is named that could be used; give --tool, --resource or --prompt, or --method such as tools/list",
+            ));
+        }
+        let (method, target) =
+            named.map_or_else(Default::default, |(method, target)| (method.to_owned(), target));
+        let mut request = Map::new();
+        let full = |collection: &str, name: &String| qualified(collection, name);
+        let token = self.token.as_ref().map(|name| full("tokens", name));
+        let user = self.user.as_ref().map(|name| full("users", name));
+        let account = self.service_account.as_ref().map(|name| full("serviceAccounts", name));
+        let at = self.at.and_then(|at| at.timestamp(time::OffsetDateTime::now_utc()));
+        for (field, value) in [
+            ("principal", token.or(user).or(account)),
+            ("server", Some(full("servers", &self.server))),
+            ("method", Some(self.method.clone().unwrap_or(method))),
+            ("target", Some(target)),
+            ("from", self.from.clone()),
+            ("time", at),
+        ] {
+            request.extend(value.map(|value| (field.to_owned(), Value::String(value))));
+        }
+        Ok(Value::Object(request))
+    }
+}
+
+fn qualified(collection: &str, name: &str) -> String {
+    let id = name.strip_prefix(collection).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
+    format!("{collection}/{id}")
+}
+
+/// A decision for people: whether, what was looked at, and what would turn it.
+fn in_words(decision: &Value) -> String {
+    let text = |of: &Value, field: &str| of[field].as_str().unwrap_or_default().to_owned();
+    let list = |field: &str| decision[field].as_array().map(Vec::as_slice).unwrap_or_default();
+    let revision = text(decision, "revision");
+    let is_allowed = decision["allowed"] == true;
+    let head = match is_allowed {
+        true => format!("allowed (revision {revision}): {}\n", text(decision, "text")),
+        false => format!(
+            "denied: {} (revision {revision}): {}\n",
+            text(decision, "reason"),
+            text(decision, "text")
+        ),
+    };
+    let titles = ["LOOKED AT", "FIELD", "SAYS", "HOLDS"].map(str::to_owned).to_vec();
+    let grounds = list("grounds").iter().map(|ground| {
+        let holds = match (ground["holds"] == true, text(ground, "note")) {
+            (true, _) => "yes".to_owned(),
+            (false, note) if note.is_empty() => "no".to_owned(),
+            (false, note) => format!("no: {note}"),
+        };
+        vec![text(ground, "resource"), text(ground, "field"), text(ground, "text"), holds]
+    });
+    let mut said = head + &table::render_rows(titles, grounds);
+    let limits: Vec<_> = list("limits").iter().filter_map(Value::as_str).collect();
+    if is_allowed && !limits.is_empty() {
+        said += &format!("as long as these are not used up: {}\n", limits.join(", "));
+    }
+    for remedy in list("remedies") {
+        let (command, change) = (text(remedy, "command"), text(remedy, "change"));
+        said += &match command.is_empty() {
+            true => {
+                format!("to allow it: {} {}: {change}\n", text(remedy, "resource"), text(remedy, "field"))
+            }
+            false => format!("to allow it: {command}\n"),
+        };
+    }
+    said
+}
+
+async fn who_can(invocation: &Invocation, args: WhoCanArgs) -> Result {
+    let target = args.target.strip_prefix("servers/").unwrap_or(&args.target);
+    let Some((server, target)) =
+        target.split_once('/').filter(|(server, target)| !server.is_empty() && !target.is_empty())
+    else {
+        return Err(Error::usage(format!(
+            "invalid target {:?}; use SERVER/NAME, such as dev/get_current_time",
+            args.target
+        )));
+    };
+    let client = invocation.client().await?;
+    let mut request = json!({
+        "server": qualified("servers", server), "method": args.verb.method(), "target": target, "pageSize": PAGE,
+    });
+    let mut holders: Vec<DynamicMessage> = Vec::new();
+    loop {
+        let page =
+            client.call(&format!("{SERVICE}/WhoCan"), request.clone()).await.map_err(Error::in_options)?;
+        holders.extend(reflection::submessages(&page, "holders"));
+        match reflection::text(&page, "next_page_token") {
+            next if next.is_empty() => break,
+            next => request["pageToken"] = next.into(),
+        }
+    }
+    let rows: Vec<Value> = holders.iter().map(reflection::to_json).collect();
+    let answer = reflection::message("trunkline.policy.v1.WhoCanResponse");
+    let answer = reflection::from_json(answer, json!({ "holders": rows }))?;
+    if rows.is_empty() && invocation.format.is_none() {
+        output::eprint("nobody can");
+        return Ok(());
+    }
+    output::print(&output::message(&answer, invocation.format(), || holders_table(&rows))?)
+}
+
+fn holders_table(holders: &[Value]) -> String {
+    let titles = ["PRINCIPAL", "THROUGH", "WHEN"].map(str::to_owned).to_vec();
+    let rows = holders.iter().map(|holder| {
+        let text = |field: &str| holder[field].as_str().unwrap_or_default().to_owned();
+        let conditions = holder["conditions"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        vec![text("principal"), text("through"), conditions.collect::<Vec<_>>().join(", ")]
+    });
+    table::render_rows(titles, rows)
+}
+
+async fn permissions(invocation: &Invocation) -> Result {
+    let client = invocation.client().await?;
+    let answer = client.call("trunkline.identity.v1.RoleService/ListPermissions", json!({})).await?;
+    let people = || {
+        let titles = ["PERMISSION", "DESCRIPTION"].map(str::to_owned).to_vec();
+        let rows = reflection::submessages(&answer, "permissions").into_iter();
+        let row = |permission: DynamicMessage| {
+            ["name", "description"].map(|field| reflection::text(&permission, field)).to_vec()
+        };
+        table::render_rows(titles, rows.map(row))
+    };
+    output::print(&output::message(&answer, invocation.format(), people)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_is_told_with_what_was_looked_at() {
+        let decision = json!({
+            "allowed": false, "reason": "outside_time_window", "text": "tokens/ci is not valid at this time of the week", "revision": "1842",
+            "grounds": [
+                {"resource": "tokens/ci", "field": "expireTime", "text": "2027-01-01T00:00:00Z", "holds": true},
+                {"resource": "tokens/ci", "field": "conditions.windows[0]", "text": "Mon-Fri 08:00-18:00 Europe/Berlin", "holds": false, "note": "Sat 10:00"},
+            ],
+            "remedies": [
+                {"resource": "tokens/ci", "command": "mcpctl update token ci --window 'Mon-Sat 08:00-18:00 Europe/Berlin'"},
+                {"resource": "teams/core", "field": "scope.tools", "change": "add dev_write"},
+            ],
+        });
+        let told =
+            "denied: outside_time_window (revision 1842): tokens/ci is not valid at this time of the week
+LOOKED AT  FIELD                  SAYS                               HOLDS
+tokens/ci  expireTime             2027-01-01T00:00:00Z               yes
+tokens/ci  conditions.windows[0]  Mon-Fri 08:00-18:00 Europe/Berlin  no: Sat 10:00
+to allow it: mcpctl update token ci --window 'Mon-Sat 08:00-18:00 Europe/Berlin'
+to allow it: teams/core scope.tools: add dev_write
+";
+        assert_eq!(in_words(&decision), told);
+        let allowed = json!({"allowed": true, "text": "tokens/ci may use dev_write at servers/dev", "revision": "2",
+            "grounds": [{"resource": "tokens/ci", "field": "scope.tools[0]", "text": "*", "holds": true}], "limits": ["5/s"]});
+        let told = "allowed (revision 2): tokens/ci may use dev_write at servers/dev
+LOOKED AT  FIELD           SAYS  HOLDS
+tokens/ci  scope.tools[0]  *     yes
+as long as these are not used up: 5/s
+";
+        assert_eq!(in_words(&allowed), told);
+    }
+
+    #[test]
+    fn names_are_whole_or_short() {
+        for (collection, name, full) in [
+            ("tokens", "ci", "tokens/ci"),
+            ("tokens", "tokens/ci", "tokens/ci"),
+            ("users", "ann@example.org", "users/ann@example.org"),
+            ("servers", "servers/dev", "servers/dev"),
+        ] {
+            assert_eq!(qualified(collection, name), full);
+        }
+    }
+}

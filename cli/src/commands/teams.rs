@@ -1,0 +1,346 @@
+//! `mcpctl add|remove member`, `invite` and `get members`: who is in a team; `bind|unbind role`: who has a role.
+
+use clap::Subcommand;
+use prost_reflect::DynamicMessage;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::commands::{Invocation, rollout, users};
+use crate::control_client::ControlClient;
+use crate::error::{Error, Exit, Result};
+use crate::kinds::Kind;
+use crate::output::table::{Cell, Column, grid};
+use crate::output::{self, Format};
+use crate::reflection;
+use crate::shell::quoted;
+
+/// The words for the members of a team where the kind of resource is given.
+const WORDS: [&str; 2] = ["members", "member"];
+/// The permission to see everybody.
+const SEES: &str = "people.read";
+/// How many members are asked for at once.
+const PAGE: i32 = 1_000;
+
+const COLUMNS: [Column; 5] = [
+    Column("NAME", "principal", Cell::Text),
+    Column("OWNER", "owner", Cell::Text),
+    Column("ROLE", "role", Cell::Id),
+    Column("AGE", "createTime", Cell::Age),
+    Column("ADDED BY", "addedBy", Cell::Text),
+];
+
+/// Arguments of `add`.
+#[derive(Debug, clap::Args)]
+pub struct AddArgs {
+    #[command(subcommand)]
+    target: Add,
+}
+
+#[derive(Debug, Subcommand)]
+enum Add {
+    /// Put a user or service account into a team, or change what they are in it
+    Member {
+        /// Name of the team
+        team: String,
+        /// Who: an email address, the name of a service account, or a full name such as users/ann@example.org
+        who: String,
+        #[command(flatten)]
+        terms: Terms,
+    },
+}
+
+/// Arguments of `remove`.
+#[derive(Debug, clap::Args)]
+pub struct RemoveArgs {
+    #[command(subcommand)]
+    target: Remove,
+}
+
+#[derive(Debug, Subcommand)]
+enum Remove {
+    /// Take a user or service account out of a team, on every edge
+    Member {
+        /// Name of the team
+        team: String,
+        /// Who: an email address, the name of a service account, or a full name such as users/ann@example.org
+        who: String,
+    },
+}
+
+/// Arguments of `invite`.
+#[derive(Debug, clap::Args)]
+pub struct InviteArgs {
+    /// Name of the team
+    team: String,
+    /// Email address of somebody who is no user yet
+    email: String,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+/// What somebody is in a team.
+#[derive(Debug, clap::Args)]
+struct Terms {
+    /// They own the team: they add and remove its members
+    #[arg(long)]
+    owner: bool,
+    /// Role that they have in the team [default: developer, or team-owner for owners]
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+}
+
+/// Arguments of `bind`.
+#[derive(Debug, clap::Args)]
+pub struct BindArgs {
+    #[command(subcommand)]
+    target: Bound,
+}
+
+/// Arguments of `unbind`.
+#[derive(Debug, clap::Args)]
+pub struct UnbindArgs {
+    #[command(subcommand)]
+    target: Unbound,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bound {
+    /// Give a role to a user or service account
+    Role(Binding),
+}
+
+#[derive(Debug, Subcommand)]
+enum Unbound {
+    /// Take a role from a user or service account, on every edge
+    Role(Binding),
+}
+
+#[derive(Debug, clap::Args)]
+struct Binding {
+    /// Name of the role
+    role: String,
+    /// Who: an email address, the name of a service account, or a full name such as users/ann@example.org
+    who: String,
+    /// Team in which they have it [default: everywhere]
+    #[arg(long, value_name = "TEAM")]
+    team: Option<String>,
+}
+
+/// Whether a word of the command line means the members of a team.
+pub fn are_meant(word: &str) -> bool {
+    WORDS.contains(&word.to_lowercase().as_str())
+}
+
+/// The name of a user or service account.
+pub fn principal(word: &str) -> String {
+    match (word.contains('/'), word.contains('@')) {
+        (true, _) => word.to_owned(),
+        (false, true) => format!("users/{word}"),
+        (false, false) => format!("serviceAccounts/{word}"),
+    }
+}
+
+fn team_name(word: &str) -> Result<String> {
+    Kind::from_word("team").full_name(word)
+}
+
+impl Terms {
+    fn member(&self, who: Option<&str>) -> Result<Value> {
+        let role = self.role.as_ref().map(|role| Kind::from_word("role").full_name(role)).transpose()?;
+        Ok(json!({ "principal": who.map(principal).unwrap_or_default(), "owner": self.owner,
+            "role": role.unwrap_or_default() }))
+    }
+}
+
+/// Runs `add`.
+pub async fn add(invocation: &Invocation, args: AddArgs) -> Result {
+    let Add::Member { team, who, terms } = args.target;
+    let answer = add_member(invocation, &team_name(&team)?, terms.member(Some(&who))?).await?;
+    show_member(invocation, &answer, &team)
+}
+
+/// Refuses owners of a new team that do not exist, where the caller sees everybody.
+pub async fn check_owners(invocation: &Invocation, owners: &[String]) -> Result {
+    if owners.is_empty() {
+        return Ok(());
+    }
+    let client = invocation.client().await?;
+    if !sees_everybody(&client).await {
+        return Ok(());
+    }
+    for name in owners.iter().map(|owner| principal(owner)) {
+        let kind = Kind::of_resource(&name).filter(|kind| ["User", "ServiceAccount"].contains(&kind.name));
+        if let Some(kind) = kind {
+            client.call(&kind.method("Get"), json!({ "name": name })).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether who is not found does not exist.
+async fn sees_everybody(client: &ControlClient) -> bool {
+    let answer = client.call("trunkline.identity.v1.SessionService/GetCaller", json!({})).await;
+    answer.is_ok_and(|caller| reflection::texts(&caller, "permissions").iter().any(|held| held == SEES))
+}
+
+/// Makes these the owners of a team that was just created. Of each who could not be added, it is said that the team is there.
+pub async fn add_owners(invocation: &Invocation, team: &str, owners: &[String]) -> Result {
+    let mut failed = None;
+    for who in owners {
+        let member = json!({ "principal": principal(who), "owner": true });
+        let Err(error) = add_member(invocation, &team_name(team)?, member).await else { continue };
+        if let Some(earlier) = failed.replace(not_added(team, who, &error)) {
+            output::eprint_error(earlier);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn not_added(team: &str, who: &str, error: &Error) -> Error {
+    let command = format!("mcpctl add member {} {} --owner", quoted(team), quoted(who));
+    let text = format!("the team was created, and {} is not in it: {error}", principal(who));
+    Error::new(error.exit, format!("{text}; when that is mended, run `{command}`"))
+}
+
+async fn add_member(invocation: &Invocation, team: &str, member: Value) -> Result<DynamicMessage> {
+    let client = invocation.client().await?;
+    let request = json!({ "team": team, "member": member });
+    client.call(&Kind::from_word("team").rpc("AddMember"), request).await
+}
+
+/// Runs `invite`.
+pub async fn invite(invocation: &Invocation, args: InviteArgs) -> Result {
+    let client = invocation.client().await?;
+    let member = args.terms.member(None)?;
+    let request = json!({ "team": team_name(&args.team)?, "email": args.email, "member": member });
+    let answer = client.call(&Kind::from_word("team").rpc("InviteMember"), request).await;
+    let answer = answer.map_err(|error| args.explain(error).in_options())?;
+    if let Some(format @ (Format::Json | Format::Yaml | Format::Template(_))) = &invocation.format {
+        return output::print(&output::message(&answer, format, String::new)?);
+    }
+    users::say_link(invocation, &client, &answer, &format!("{} is invited", args.email))
+}
+
+impl InviteArgs {
+    /// Says how a user is added who exists already.
+    fn explain(&self, error: Error) -> Error {
+        if error.exit != Exit::Conflict || !error.to_string().contains("is a user already") {
+            return error;
+        }
+        let (team, email) = (quoted(&self.team), quoted(&self.email));
+        let text = format!("{} is a user already; run `mcpctl add member {team} {email}`", self.email);
+        Error::new(Exit::Conflict, text)
+    }
+}
+
+fn show_member(invocation: &Invocation, answer: &DynamicMessage, team: &str) -> Result {
+    let member = reflection::submessage(answer, "member")
+        .ok_or_else(|| Error::failure("the response contains no member"))?;
+    match &invocation.format {
+        Some(format) => show(&[member], format, true, true),
+        None => {
+            let is_owner = reflection::to_json(&member)["owner"] == true;
+            let what = if is_owner { "an owner" } else { "a member" };
+            output::print(&format!(
+                "{} is {what} of {}; a bearer for edges that they have already does not say so",
+                reflection::text(&member, "principal"),
+                team_name(team)?
+            ))
+        }
+    }
+}
+
+/// Runs `remove`.
+pub async fn remove(invocation: &Invocation, args: RemoveArgs) -> Result {
+    let Remove::Member { team, who } = args.target;
+    let (team, who) = (team_name(&team)?, principal(&who));
+    let client = invocation.client().await?;
+    let method = Kind::from_word("team").rpc("RemoveMember");
+    let answer = client.call(&method, json!({ "team": team, "principal": who })).await?;
+    output::print(&format!("{who} removed from {team}"))?;
+    rollout::wait_for_revocation(invocation, &client, reflection::number(&answer, "revision")).await;
+    Ok(())
+}
+
+impl Binding {
+    fn request(&self) -> Result<Value> {
+        let team = self.team.as_deref().map(team_name).transpose()?.unwrap_or_default();
+        let role = Kind::from_word("role").full_name(&self.role)?;
+        Ok(json!({ "principal": principal(&self.who), "binding": { "role": role, "team": team } }))
+    }
+
+    fn place(&self) -> String {
+        self.team.as_ref().map_or_else(|| "everywhere".to_owned(), |team| format!("in {team}"))
+    }
+}
+
+/// Runs `bind`.
+pub async fn bind(invocation: &Invocation, args: BindArgs) -> Result {
+    let Bound::Role(binding) = args.target;
+    let client = invocation.client().await?;
+    client.call(&Kind::from_word("role").rpc("BindRole"), binding.request()?).await?;
+    let Binding { role, who, .. } = &binding;
+    output::print(&format!("{} has {role} {}", principal(who), binding.place()))
+}
+
+/// Runs `unbind`.
+pub async fn unbind(invocation: &Invocation, args: UnbindArgs) -> Result {
+    let Unbound::Role(binding) = args.target;
+    let client = invocation.client().await?;
+    let answer = client.call(&Kind::from_word("role").rpc("UnbindRole"), binding.request()?).await?;
+    let Binding { role, who, .. } = &binding;
+    output::print(&format!("{} no longer has {role} {}", principal(who), binding.place()))?;
+    rollout::wait_for_revocation(invocation, &client, reflection::number(&answer, "revision")).await;
+    Ok(())
+}
+
+/// Prints the members of a team: `mcpctl get members TEAM`.
+pub async fn show_members(invocation: &Invocation, teams: &[String], headers: bool) -> Result {
+    let [team] = teams else {
+        return Err(Error::usage("members are those of one team: `mcpctl get members TEAM`"));
+    };
+    let (client, team) = (invocation.client().await?, team_name(team)?);
+    let method = Kind::from_word("team").rpc("ListMembers");
+    let (mut members, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = json!({ "team": team, "pageSize": PAGE, "pageToken": page_token });
+        let answer = client.call(&method, request).await?;
+        members.extend(reflection::submessages(&answer, "members"));
+        page_token = reflection::text(&answer, "next_page_token");
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    show(&members, invocation.format(), headers, false)?;
+    if members.is_empty() && matches!(invocation.format(), Format::Table | Format::Wide) {
+        output::eprint(format!("nobody is in {team}; `mcpctl add member` adds somebody"));
+    }
+    Ok(())
+}
+
+fn show(members: &[DynamicMessage], format: &Format, headers: bool, is_one: bool) -> Result {
+    let table = || {
+        let columns: Vec<_> = COLUMNS.iter().collect();
+        grid(&columns, members, false, OffsetDateTime::now_utc()).render(headers, None)
+    };
+    let names = || members.iter().map(|member| output::name_line(&reflection::text(member, "principal")));
+    output::print(&match (format, members) {
+        (Format::Name, _) => names().collect(),
+        (format, [one]) if is_one => output::message(one, format, table)?,
+        (format, _) => {
+            output::value(&members.iter().map(reflection::fields).collect::<Vec<_>>(), format, table)?
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_named_by_their_addresses() {
+        assert_eq!(principal("ann@example.org"), "users/ann@example.org");
+        assert_eq!(principal("ci"), "serviceAccounts/ci");
+        assert_eq!(principal("serviceAccounts/ci"), "serviceAccounts/ci");
+    }
+}

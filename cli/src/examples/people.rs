@@ -1,0 +1,126 @@
+//! The examples of commands that are about people, and about what they may do.
+
+use super::Examples;
+
+pub(super) const PEOPLE: &[Examples] = &[
+    (
+        "create user",
+        &[
+            ("Somebody who makes servers everywhere", "mcpctl create user ann@example.org --role developer"),
+            ("A member of a team", "mcpctl create user bob@example.org --team core"),
+        ],
+    ),
+    (
+        "create service-account",
+        &[("A program that only looks", "mcpctl create service-account ci --role viewer")],
+    ),
+    (
+        "create api-key",
+        &[
+            ("Of a service account, for 30 days", "mcpctl create api-key ci --expires 30d"),
+            ("Of your own, which only reads", "mcpctl create api-key --role viewer"),
+        ],
+    ),
+    (
+        "create team",
+        &[
+            ("A team with an owner", "mcpctl create team core --owner ann@example.org"),
+            (
+                "One that may call a server of others as well, and not every tool",
+                "mcpctl create team data --server dev --tool 'time_*'",
+            ),
+        ],
+    ),
+    (
+        "create role",
+        &[(
+            "What only calls servers",
+            "mcpctl create role caller --permission registry.read --permission servers.call",
+        )],
+    ),
+    ("update user", &[("Another address", "mcpctl update user ann@example.org --email ann@example.com")]),
+    (
+        "update service-account",
+        &[("Somebody else answers for it", "mcpctl update service-account ci --owner bob@example.org")],
+    ),
+    (
+        "update team",
+        &[("What its members may call", "mcpctl update team data --tool 'time_*' --tool 'notes_*'")],
+    ),
+    ("update role", &[("Other permissions", "mcpctl update role caller --permission servers.call")]),
+    ("add", &[("Somebody into a team", "mcpctl add member core ann@example.org")]),
+    (
+        "add member",
+        &[
+            ("As a developer", "mcpctl add member core bob@example.org"),
+            ("As one who looks after it", "mcpctl add member core ann@example.org --owner"),
+            ("A service account that only reads", "mcpctl add member core ci --role viewer"),
+        ],
+    ),
+    ("remove", &[("Somebody from a team", "mcpctl remove member core bob@example.org")]),
+    ("remove member", &[("On every edge within a second", "mcpctl remove member core bob@example.org")]),
+    ("invite", &[("Somebody new", "mcpctl invite core eve@example.org")]),
+    ("bind", &[("A role everywhere", "mcpctl bind role auditor ann@example.org")]),
+    (
+        "bind role",
+        &[
+            ("Everywhere", "mcpctl bind role auditor ann@example.org"),
+            ("In one team", "mcpctl bind role viewer ci --team core"),
+        ],
+    ),
+    ("unbind", &[("A role of everywhere", "mcpctl unbind role auditor ann@example.org")]),
+    (
+        "unbind role",
+        &[
+            ("Everywhere", "mcpctl unbind role auditor ann@example.org"),
+            ("In one team", "mcpctl unbind role viewer ci --team core"),
+        ],
+    ),
+    (
+        "disable",
+        &[
+            ("Somebody who leaves", "mcpctl disable user ann@example.org"),
+            ("A program", "mcpctl disable service-account ci"),
+        ],
+    ),
+    ("enable", &[("Somebody who returns", "mcpctl enable user ann@example.org")]),
+    ("reset-password", &[("For who has forgotten it", "mcpctl reset-password ann@example.org")]),
+    (
+        "login",
+        &[
+            ("With a password", "mcpctl login --email ann@example.org"),
+            ("With a link that you were given", "mcpctl login --link tll_SECRET"),
+        ],
+    ),
+    ("logout", &[("Sign out of the current context", "mcpctl logout")]),
+    ("whoami", &[("Who you are there, and what you may do", "mcpctl whoami")]),
+    (
+        "access",
+        &[
+            (
+                "Whether a token may call a tool, and why",
+                "mcpctl access check --token ci --server dev --tool get_current_time",
+            ),
+            ("Who may call it", "mcpctl access who-can call dev/get_current_time"),
+        ],
+    ),
+    (
+        "access check",
+        &[
+            (
+                "A token, from an address and at a time",
+                "mcpctl access check --token ci --server dev --tool get_current_time --from 10.1.2.3 --at 2027-01-31T12:00:00Z",
+            ),
+            ("A person", "mcpctl access check --user ann@example.org --server dev --tool get_current_time"),
+            ("Yourself, about a list", "mcpctl access check --server dev --method tools/list"),
+        ],
+    ),
+    (
+        "access who-can",
+        &[
+            ("Call a tool", "mcpctl access who-can call dev/get_current_time"),
+            ("Read a resource", "mcpctl access who-can read dev/memo://a"),
+        ],
+    ),
+    ("access permissions", &[("What roles can hold", "mcpctl access permissions")]),
+];

@@ -18,7 +18,7 @@ const CRATES: [&str; 2] = ["control-plane", "edge-proxy"];
 
 /// What each folder of sources may know of ours: the contract knows nobody, the protocol only how text is made safe, programs know those and not
 /// each other, and `mcpctl dev` assembles the others.
-const KNOWN: [(&str, &[&str]); 14] = [
+const KNOWN: [(&str, &[&str]); 15] = [
     ("proto/lib.rs", &["trunkline"]),
     ("proto/mcp/src", &["mcp", "printable"]),
     ("proto/tunnel/src", &["tunnel"]),
@@ -26,6 +26,7 @@ const KNOWN: [(&str, &[&str]); 14] = [
     ("proto/inbound/src", &["inbound"]),
     ("proto/egress/src", &["egress"]),
     ("proto/glob/src", &["glob"]),
+    ("proto/access/src", &["access", "glob"]),
     ("proto/printable/src", &["printable"]),
     ("proto/startup/src", &["startup"]),
     ("proto/schema/src", &["trunkline", "schema"]),
@@ -39,6 +40,7 @@ const KNOWN: [(&str, &[&str]); 14] = [
             "inbound",
             "egress",
             "glob",
+            "access",
             "printable",
             "startup",
             "schema",
@@ -55,6 +57,7 @@ const KNOWN: [(&str, &[&str]); 14] = [
             "inbound",
             "egress",
             "glob",
+            "access",
             "printable",
             "startup",
             "trunkline_edge_proxy",
@@ -70,6 +73,7 @@ const KNOWN: [(&str, &[&str]); 14] = [
             "inbound",
             "egress",
             "glob",
+            "access",
             "printable",
             "startup",
             "schema",
@@ -78,7 +82,7 @@ const KNOWN: [(&str, &[&str]); 14] = [
     ),
 ];
 
-const OURS: [&str; 13] = [
+const OURS: [&str; 14] = [
     "trunkline",
     "mcp",
     "tunnel",
@@ -86,6 +90,7 @@ const OURS: [&str; 13] = [
     "inbound",
     "egress",
     "glob",
+    "access",
     "printable",
     "startup",
     "schema",

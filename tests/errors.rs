@@ -42,9 +42,24 @@ const LINES: &[(&str, &[&str])] = &[
             "create token x",
             "create token x --server dev --expires 0s",
             "create token x --server dev --expires soon",
+            "create token x --server dev --from 10.1.2.3/8",
+            "create token x --server dev --rate 0/s",
+            "create token x --server dev --not-before soon",
+            "access check --server dev",
+            "access who-can call dev",
             "create server x --tool time/*=now",
+            "create user ann",
+            "create user eve@example.org --role develper",
+            "create user ann@example.org --dry-run",
+            "create service-account x --role nobody",
+            "create api-key nobody",
+            "disable user nobody@example.org",
+            "delete service-account nobody",
+            "login",
+            "logout",
             "update upstream time",
             "update upstream time --clear credentials",
+            "update token laptop --clear conditions.windos",
             "update upstream time --disabled false",
             "update server dev other --title x",
             "create server x --unprefixed true",
@@ -77,6 +92,16 @@ const LINES: &[(&str, &[&str])] = &[
             "update server/dve --title x",
             "update server dev upstreams/time --disabled",
             "revoke token laptpo",
+            "get members",
+            "create team core",
+            "create team lost --owner nobody@example.org",
+            "create role odd --permission servers.wirte",
+            "create role viewer --permission servers.call",
+            "update role viewer --title x",
+            "add member core ann@example.org",
+            "add member coer ann@example.org",
+            "remove member core ann@example.org",
+            "unbind role viewer ann@example.org",
             "refresh upstream tme",
             "usage --server nope",
             "create upstream time --url https://a.example/mcp --no-wait",
@@ -318,6 +343,7 @@ impl Place {
             std::fs::write(gateway.folder().join(file), bearer).unwrap();
         }
         gateway.ctl("revoke token ended --wait").await;
+        gateway.ctl("create team core").await;
         self.write_contexts();
     }
 

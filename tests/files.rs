@@ -75,7 +75,9 @@ async fn what_is_printed_as_a_file_is_one(store: Store) {
     assert_eq!(
         lines,
         [
+            "+ roles/caller created",
             "+ servers/dev created",
+            "+ teams/core created",
             "+ tokens/laptop created",
             "+ upstreams/docs created",
             "+ upstreams/docs/prompts/review_page created",

@@ -107,8 +107,8 @@ async fn names_that_do_not_exist(gateway: &Gateway) {
     );
     assert_eq!(
         refused(gateway, &["get", "upsteams"], 2).await,
-        "error: unknown kind \"upsteams\"; expected upstreams, servers, tools, resources, prompts, tokens, edges, join-tokens, \
-         or all; did you mean upstreams?\n"
+        "error: unknown kind \"upsteams\"; expected upstreams, servers, tools, resources, prompts, tokens, teams, roles, edges, \
+         join-tokens, users, service-accounts, sets, members, api-keys, sessions, or all; did you mean upstreams?\n"
     );
     let said = refused(gateway, &["get", "upstreams", "-o", "custom-columns=A:.htp.url"], 2).await;
     assert_eq!(said, "error: -o custom-columns: Upstream has no field htp; did you mean http?\n");

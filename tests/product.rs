@@ -2,6 +2,8 @@
 //! anything works inside. `make test` runs it; alone: `tests/services.sh cargo test --test product`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so where it stands")]
 
+mod access;
+mod access_matrix;
 mod attacks;
 mod callers;
 mod calling;
@@ -20,12 +22,14 @@ mod hostile;
 mod hosts;
 mod importing;
 mod journey;
+mod limits;
 mod matrix;
 mod messages;
 mod options;
 mod outage;
 mod outputs;
 mod parked;
+mod people;
 mod person;
 mod pipes;
 mod reaching;
@@ -41,6 +45,7 @@ mod starting;
 mod states;
 mod support;
 mod tasks;
+mod teams;
 mod terminal;
 mod tidy;
 mod transports;

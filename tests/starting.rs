@@ -121,7 +121,7 @@ async fn a_secret_that_is_empty_or_lost_opens_nothing() {
     let refused = |origin: &str| {
         format!(
             "trunkline-control-plane: the admin token in {origin} must be at least 16 visible ASCII characters; generate one \
-             with `openssl rand -base64 32`, or remove it, and one is generated"
+             with `openssl rand -base64 32`, or remove it, and one is generated; `off` switches it off"
         )
     };
     let mut command = control_plane(&folder, &[]);

@@ -9,7 +9,7 @@ use crate::support::{PATIENCE, eventually};
 
 const EDGES: usize = 2;
 /// Calls of one client at each edge that the upstream is to be told of: legacy, modern, parked, over HTTP+SSE.
-const CALLS: usize = 4;
+pub(super) const CALLS: usize = 4;
 
 /// Each way in which a right ends, and whether the right to the server ends with it.
 const WITHDRAWALS: [(&str, bool); 5] =
@@ -27,7 +27,7 @@ async fn withdraw(gateway: &Gateway, how: &str) {
 }
 
 /// A legacy upstream: `endless` reports progress and goes on for ever, `ask` asks its client and waits.
-fn script(request: &Received) -> Option<Vec<Step>> {
+pub(super) fn script(request: &Received) -> Option<Vec<Step>> {
     let message: Value = serde_json::from_str(&request.body).unwrap_or_default();
     match message["method"].as_str() {
         Some("server/discover") => Some(vec![json(400, "")]),
@@ -49,18 +49,24 @@ fn script(request: &Received) -> Option<Vec<Step>> {
 }
 
 /// A client of one server at one edge.
-struct Client<'a> {
-    http: &'a reqwest::Client,
-    url: String,
-    bearer: &'a str,
+pub(super) struct Client<'a> {
+    pub(super) http: &'a reqwest::Client,
+    pub(super) url: String,
+    pub(super) bearer: &'a str,
 }
 
 impl Client<'_> {
-    async fn send(&self, verb: &str, headers: &[(&str, &str)], body: &str) -> reqwest::Response {
+    pub(super) async fn send(&self, verb: &str, headers: &[(&str, &str)], body: &str) -> reqwest::Response {
         self.at(verb, &self.url, headers, body).await
     }
 
-    async fn at(&self, verb: &str, url: &str, headers: &[(&str, &str)], body: &str) -> reqwest::Response {
+    pub(super) async fn at(
+        &self,
+        verb: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> reqwest::Response {
         let request = self.http.request(verb.parse().unwrap(), url).bearer_auth(self.bearer);
         let request = request
             .header("content-type", "application/json")
@@ -73,8 +79,8 @@ impl Client<'_> {
         response
     }
 
-    /// Begins everything that a client can have open. Returns the streams, and the connection over HTTP+SSE.
-    async fn open_all(&self) -> (Vec<reqwest::Response>, reqwest::Response) {
+    /// Begins everything that a client can have open.
+    pub(super) async fn open_all(&self) -> Opened {
         let session = self.send("POST", &[], &initialize(LEGACY)).await;
         let session = session.headers()["mcp-session-id"].to_str().unwrap().to_owned();
         let session = [("mcp-session-id", session.as_str())];
@@ -90,8 +96,8 @@ impl Client<'_> {
         let headers = |name: &'static str| [modern("tools/call").as_slice(), &[("mcp-name", name)]].concat();
         let mut modern_call = self.send("POST", &headers("endless"), &call("endless", &meta)).await;
         until(&mut modern_call, "notifications/progress").await;
-        let mut parked = self.send("POST", &headers("ask"), &call("ask", &meta)).await;
-        until(&mut parked, "input_required").await;
+        let parked = self.send("POST", &headers("ask"), &call("ask", &meta)).await.text().await.unwrap();
+        assert!(parked.contains("input_required"), "{parked}");
         let listen = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{{"notifications":{{"toolsListChanged":true}},"_meta":{{{}}}}}}}"#,
             &meta[1..]
@@ -108,18 +114,50 @@ impl Client<'_> {
         until(&mut connection, "serverInfo").await;
         self.at("POST", &endpoint, &[], &call("endless", "")).await;
         until(&mut connection, "notifications/progress").await;
-        (vec![legacy_call, modern_call, standing, listening], connection)
+        Opened { calls: [legacy_call, modern_call], standing, listening, connection, parked }
     }
 }
 
-fn initialize(revision: &str) -> String {
+/// What a client has open at one edge.
+pub(super) struct Opened {
+    /// The streams of a legacy call and of a modern one.
+    pub(super) calls: [reqwest::Response; 2],
+    /// The stream of a session.
+    pub(super) standing: reqwest::Response,
+    /// A modern subscription.
+    pub(super) listening: reqwest::Response,
+    /// HTTP+SSE, with a call that runs.
+    pub(super) connection: reqwest::Response,
+    /// What was answered where a call is parked.
+    pub(super) parked: String,
+}
+
+impl Opened {
+    /// Waits until every call is refused, and until all else ends where the right to the server has.
+    pub(super) async fn ends(self, ends_all: bool) {
+        let Self { calls, standing, listening, mut connection, parked: _ } = self;
+        for mut call in calls {
+            until(&mut call, r#""error""#).await;
+            ended("a call", call).await;
+        }
+        if ends_all {
+            ended("the stream of a session", standing).await;
+            ended("a modern subscription", listening).await;
+            ended("HTTP+SSE", connection).await;
+        } else {
+            until(&mut connection, r#""error""#).await;
+        }
+    }
+}
+
+pub(super) fn initialize(revision: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{{}},"clientInfo":{{"name":"wire","version":"1"}}}}}}"#
     )
 }
 
 /// A call that wants to hear of its progress; `meta` is more of its `_meta`.
-fn call(tool: &str, meta: &str) -> String {
+pub(super) fn call(tool: &str, meta: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{{"name":"{tool}","arguments":{{}},"_meta":{{"progressToken":"t"{meta}}}}}}}"#
     )
@@ -166,22 +204,8 @@ async fn a_withdrawn_right_ends_what_it_began_on_every_edge() {
             opened.push(Client { http: &http, url: gateway.url(edge, how), bearer }.open_all().await);
         }
         withdraw(&gateway, how).await;
-        for (streams, mut connection) in opened {
-            let [mut call, mut modern_call, standing, listening] =
-                <[_; 4]>::try_from(streams).unwrap_or_else(|_| panic!("four streams"));
-            for call in [&mut call, &mut modern_call] {
-                until(call, r#""error""#).await;
-            }
-            for (what, call) in [("a call", call), ("a modern call", modern_call)] {
-                ended(what, call).await;
-            }
-            if ends_all {
-                ended("the stream of a session", standing).await;
-                ended("a modern subscription", listening).await;
-                ended("HTTP+SSE", connection).await;
-            } else {
-                until(&mut connection, r#""error""#).await;
-            }
+        for opened in opened {
+            opened.ends(ends_all).await;
         }
         eventually(&format!("{how}: the upstream is told of every call"), PATIENCE, || async {
             let count = told() - before;

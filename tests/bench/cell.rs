@@ -13,7 +13,7 @@ pub(crate) enum Target {
     /// nginx serving the bytes of the answer from a file.
     NginxFile { address: String, pid: u32 },
     /// An edge before the upstream.
-    Trunkline { address: String, pid: u32, bearer: String },
+    Trunkline { address: String, pid: u32, bearer: String, limited: String },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,12 +51,14 @@ pub(crate) struct Cell {
     pub(crate) connections: usize,
     pub(crate) client: Transport,
     pub(crate) upstream: Upstream,
+    /// Whether the token has conditions: an address range, a weekly window and a rate.
+    pub(crate) limited: bool,
 }
 
 impl Cell {
     /// A client of Streamable HTTP, and an upstream of the same and of its era.
     pub(crate) fn plain(era: Era, work: Work, connections: usize) -> Self {
-        Self { era, work, connections, client: Transport::Http, upstream: Upstream::Same }
+        Self { era, work, connections, client: Transport::Http, upstream: Upstream::Same, limited: false }
     }
 
     /// The cells whose label holds this text, and what they are compared with.
@@ -98,12 +100,13 @@ impl Cell {
             (json && small, Transport::Http, Upstream::WebSocket),
         ];
         let taken = roads.into_iter().filter(|(taken, ..)| *taken);
-        taken.map(|(_, client, upstream)| Self { client, upstream, ..self }).collect()
+        let limited = (json && small).then_some(Self { limited: true, ..self });
+        taken.map(|(_, client, upstream)| Self { client, upstream, ..self }).chain(limited).collect()
     }
 
     /// What this is compared with, where it is not what it would be.
     pub(crate) fn compared_with(&self) -> Option<Self> {
-        let plain = Self { client: Transport::Http, upstream: Upstream::Same, ..*self };
+        let plain = Self { client: Transport::Http, upstream: Upstream::Same, limited: false, ..*self };
         (plain != *self).then_some(plain)
     }
 
@@ -121,6 +124,9 @@ impl Cell {
 
     /// In which way this is not what it is compared with.
     pub(crate) fn road(&self) -> &'static str {
+        if self.limited {
+            return "token with conditions";
+        }
         match (self.client, self.upstream, self.era) {
             (Transport::Sse, ..) => "client over HTTP+SSE",
             (Transport::WebSocket, ..) => "client over WebSocket",
@@ -188,7 +194,8 @@ impl Cell {
         let mut head = format!(
             "host: {address}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n"
         );
-        if let Target::Trunkline { bearer, .. } = target {
+        if let Target::Trunkline { bearer, limited, .. } = target {
+            let bearer = if self.limited { limited } else { bearer };
             head += &format!("authorization: Bearer {bearer}\r\n");
         }
         // What says so in headers is Streamable HTTP.

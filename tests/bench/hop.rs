@@ -13,6 +13,7 @@ mod nginx;
 mod report;
 mod times;
 mod upstream;
+mod withdrawals;
 
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "the benchmark uses a part of the harness of the tests")]
@@ -24,6 +25,11 @@ use cell::{Cell, Target};
 use load::Measured;
 use report::{Report, Row};
 use support::gateway::{Gateway, Store};
+use support::people::{belongs, scope};
+use support::wire::Client;
+use support::{PATIENCE, eventually};
+use trunkline::common::v1::Visibility;
+use trunkline::identity::v1::{Conditions, Token};
 use trunkline::registry::v1::upstream::Kind;
 use trunkline::registry::v1::{EraPolicy, McpUpstream, Upstream};
 
@@ -93,6 +99,7 @@ async fn bench(plan: &Plan) {
     let upstream = upstream::start(folder.path()).await;
     let mut gateway = Gateway::start(Store::Sqlite, 3).await;
     let bearer = set_up(&gateway, &upstream).await;
+    let limited = limited(&gateway).await;
     let nginx = nginx::start(folder.path(), upstream.address(), gateway.edge_address(0), &bearer).await;
 
     let cells = Cell::labelled(&plan.rows);
@@ -104,6 +111,7 @@ async fn bench(plan: &Plan) {
             address: gateway.edge_address(0).to_owned(),
             pid: gateway.edge(0).pid(),
             bearer: bearer.clone(),
+            limited,
         },
     ];
     let mut rows: Vec<Row> = cells.iter().map(|cell| Row::new(*cell)).collect();
@@ -118,8 +126,10 @@ async fn bench(plan: &Plan) {
     eprint!("\r{:70}\rstarting and applying", "");
     let start = times::process_start(&mut gateway, &bearer, plan.repeats).await;
     let apply = times::apply(&gateway, plan.repeats).await;
+    eprint!("\r{:70}\rwithdrawing", "");
+    let withdrawals = withdrawals::run(&gateway, &bearer, plan.repeats).await;
     eprint!("\r{:70}\r", "");
-    print!("{}", Report { rows, start, apply, rounds: plan.rounds, window: plan.window });
+    print!("{}", Report { rows, start, apply, withdrawals, rounds: plan.rounds, window: plan.window });
 }
 
 /// On a runtime and thread of its own, so that nothing else runs beside it.
@@ -136,8 +146,10 @@ async fn set_up(gateway: &Gateway, upstream: &upstream::Upstream) -> String {
         let mcp = McpUpstream { era_policy: policy.into() };
         Upstream { kind: Some(Kind::Mcp(mcp)), ..Default::default() }
     };
+    // A server of a team may select from what is everybody's.
+    let everybodys = Upstream { meta: belongs("", "", Visibility::Public), ..Default::default() };
     for (id, url, settings) in [
-        ("ten", format!("http://{http}/10"), Upstream::default()),
+        ("ten", format!("http://{http}/10"), everybodys),
         ("thousand", format!("http://{http}/1000"), Upstream::default()),
         ("legacy", format!("http://{http}/10"), era(EraPolicy::Legacy)),
         ("modern", format!("http://{http}/10"), era(EraPolicy::Modern)),
@@ -149,5 +161,29 @@ async fn set_up(gateway: &Gateway, upstream: &upstream::Upstream) -> String {
     }
     let bearer = admin.create_token("bench", "*", &["echo*", "tool_*"]).await;
     admin.settled().await;
+    bearer
+}
+
+/// The bearer of a token that may do the same under conditions. They hold, and its rate is more than there can be.
+async fn limited(gateway: &Gateway) -> String {
+    let conditions = Conditions {
+        from: vec!["10.0.0.0/8".to_owned(), "127.0.0.0/8".to_owned()],
+        windows: vec!["daily 00:00-24:00 Europe/Berlin".to_owned()],
+        rates: vec!["1000000/s".to_owned()],
+        ..Conditions::default()
+    };
+    let scope = scope([&["*"], &["echo*", "tool_*"], &["*"], &["*"]]);
+    let token = Token { scope: Some(scope), conditions: Some(conditions), ..Token::default() };
+    let bearer = gateway.admin.issue("limited", token).await;
+    gateway.admin.settled().await;
+    // Until the edge has a share of the rate, calls past the first are refused.
+    let client = Client::new(&gateway.url(0, "ten"), &bearer);
+    for _ in 0..20 {
+        eventually("the edge has a share of the rate", PATIENCE, || async {
+            let answer = client.call("echo", r#"{"text":"hi"}"#).await?;
+            if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+    }
     bearer
 }

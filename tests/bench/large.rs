@@ -166,6 +166,7 @@ impl Large {
             address: self.gateway.edge_address(0).to_owned(),
             pid: self.gateway.edge(0).pid(),
             bearer: self.bearer.clone(),
+            limited: String::new(),
         };
         let job = Cell::plain(Era::Modern, Work::Call { bytes: 200, sse: false }, 1).job(&target);
         let load = std::thread::spawn(move || load::run(&job, Duration::from_millis(200), WINDOW));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cell::{Cell, Era, Target, Work};
 use crate::load::Measured;
+use crate::withdrawals::Withdrawals;
 
 /// One row: the rounds of each target.
 pub(crate) struct Row {
@@ -56,6 +57,7 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     pub(crate) start: Vec<Duration>,
     pub(crate) apply: Vec<Duration>,
+    pub(crate) withdrawals: Vec<Withdrawals>,
     pub(crate) rounds: usize,
     pub(crate) window: Duration,
 }
@@ -92,6 +94,13 @@ impl fmt::Display for Report {
             "", "trunkline", "ratio", "trunk/s", "trunk p50", "trunk p99", "longest"
         )?;
         self.rows.iter().filter(|row| !is_plain(row)).try_for_each(|row| self.write_road(f, row))?;
+        if !self.withdrawals.is_empty() {
+            writeln!(
+                f,
+                "\nWithdrawals, three edges under load: from before the request to the first refusal at each, and to the end of a stream"
+            )?;
+        }
+        self.withdrawals.iter().try_for_each(|kind| writeln!(f, "{kind}"))?;
         writeln!(f)?;
         self.bars().into_iter().try_for_each(|bar| writeln!(f, "{bar}"))
     }
@@ -198,8 +207,14 @@ impl Report {
         bars.extend(roads.map(|row| Bar {
             what: format!("{}, {}: times the same-era call", row.cell.label(), row.cell.road()),
             is: self.detour(row),
-            at_most: 2.0,
+            at_most: if row.cell.limited { 1.1 } else { 2.0 },
             unit: "",
+        }));
+        bars.extend(self.withdrawals.iter().map(|kind| Bar {
+            what: format!("{}: to the first refusal and the end of a stream, p99", kind.what),
+            is: kind.p99_ms(),
+            at_most: 1_000.0,
+            unit: " ms",
         }));
         let times = [
             ("start of the edge's process to its first answered call", &self.start, 300.0),

@@ -54,6 +54,16 @@ impl Admin {
         InterceptedService::new(self.channel.clone(), Bearer(self.bearer.clone()))
     }
 
+    /// The connection of somebody else, who presents this credential.
+    pub(crate) fn of(&self, credential: &str) -> Self {
+        Self { bearer: format!("Bearer {credential}").parse().unwrap(), ..self.clone() }
+    }
+
+    /// The connection of somebody who presents nothing.
+    pub(crate) fn anonymous(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// A join token for any number of edges.
     pub(crate) async fn join_token(&self) -> Result<String, Status> {
         let request = CreateJoinTokenRequest { max_uses: Some(0), ..Default::default() };

@@ -162,6 +162,12 @@ impl Gateway {
         self.control = Some(process);
     }
 
+    /// Starts the control plane, and does not wait for it.
+    pub(crate) fn spawn_control(&mut self) {
+        let process = Process::start("control-plane", self.control_command(), self.folder.path());
+        self.control = Some(process);
+    }
+
     fn control_command(&self) -> Command {
         let mut command = Command::new(binary("trunkline-control-plane"));
         command.args(["--listen", &self.control_address]);

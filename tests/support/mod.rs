@@ -8,6 +8,7 @@ pub(crate) mod folder;
 pub(crate) mod gateway;
 pub(crate) mod line;
 pub(crate) mod literals;
+pub(crate) mod people;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod snapshot_file;

@@ -42,6 +42,6 @@ mod tests {
     #[test]
     fn the_kinds_of_files_are_known() {
         let names: Vec<_> = kinds().iter().map(|kind| kind.name().to_owned()).collect();
-        assert_eq!(names, ["Upstream", "Server", "Tool", "Resource", "Prompt", "Token"]);
+        assert_eq!(names, ["Upstream", "Server", "Tool", "Resource", "Prompt", "Token", "Team", "Role"]);
     }
 }

@@ -1,13 +1,15 @@
 //! An example of every kind: a file that `apply` takes, with all of them in one folder.
 
 /// The kinds, and their examples.
-pub const EXAMPLES: [(&str, &str); 6] = [
+pub const EXAMPLES: [(&str, &str); 8] = [
     ("Upstream", include_str!("../examples/upstream.yaml")),
     ("Server", include_str!("../examples/server.yaml")),
     ("Tool", include_str!("../examples/tool.yaml")),
     ("Resource", include_str!("../examples/resource.yaml")),
     ("Prompt", include_str!("../examples/prompt.yaml")),
     ("Token", include_str!("../examples/token.yaml")),
+    ("Team", include_str!("../examples/team.yaml")),
+    ("Role", include_str!("../examples/role.yaml")),
 ];
 
 /// Returns the example of a kind.

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`contract`] (the descriptors, and the kinds of files) -> [`fields`] (a field, as writers of files see it) ->
 //! [`rules`] (its limits) -> [`topic`] (a place in a resource) -> [`explain`] (told as text and data), [`manual`] (as a page) and
-//! [`json_schema`] (as a schema). [`words`] is separate: enum values in JSON.
+//! [`json_schema`] (as a schema). [`words`] is separate: enum values in JSON. So is [`permissions`]: the table of what roles can hold.
 
 pub mod contract;
 pub mod examples;
@@ -11,6 +11,7 @@ pub mod explain;
 pub mod fields;
 pub mod json_schema;
 pub mod manual;
+pub mod permissions;
 pub mod prose;
 pub mod rules;
 pub mod topic;

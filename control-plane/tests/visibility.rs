@@ -56,11 +56,12 @@ async fn start() -> (Desk, Arc<Rights>) {
             json!({"owner": "users/ann", "labels": {"of": "ann"}, "visibility": "VISIBILITY_PUBLIC"}),
         ),
         tool("mine", "x"),
-        // The installation's own: its servers select it by a pattern, and nobody else sees it.
-        upstream("canary", json!({"labels": {"of": CANARY}})),
-        tool("canary", "x"),
-        tool("canary", "shown"),
+        upstream("canary", hidden.clone()),
         tool("canary", "canary"),
+        // The installation's own: its servers select it by a pattern, and nobody else sees it.
+        upstream("canary-own", json!({"labels": {"of": CANARY}})),
+        tool("canary-own", "x"),
+        tool("canary-own", "shown"),
         upstream("ours", json!({"team": "teams/a", "visibility": "VISIBILITY_PUBLIC"})),
         tool("ours", "x"),
     ];

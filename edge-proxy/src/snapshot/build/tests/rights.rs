@@ -174,7 +174,7 @@ fn a_person_may_call_what_their_pairs_give() {
         (&[["call", "else"]], None),
         (&[["call", "set"]], some(&["time_set"])),
         (&[["call", "now"], ["call", "set"]], now_and_set.clone()),
-        (&[["look", "now"], ["call", ""]], some(&["time_now"])),
+        (&[["look", "now"], ["call", ""]], None),
         (&[["look", "now"], ["call", "else"]], None),
         (&[["admin", ""]], now_and_set.clone()),
         (&[["admin", "else"]], None),

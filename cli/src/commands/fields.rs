@@ -29,7 +29,30 @@ pub struct Fields {
 /// A key with a value, or one that is to be taken out: `team=core`, or `team-`.
 pub type KeyChange = (String, Option<String>);
 
+/// The lists of a scope beside its servers, in the order in which flags give them.
+const SCOPE_LISTS: [&str; 3] = ["scope.tools", "scope.resources", "scope.prompts"];
+
 impl Fields {
+    /// Sets the servers of a scope, and its globs of tools, resources and prompts, as far as they are given.
+    pub fn set_scope(&mut self, servers: &[String], globs: [&[String]; 3]) -> &mut Self {
+        let server = |word: &String| match word.as_str() {
+            "*" => "*".into(),
+            word => format!("servers/{}", word.strip_prefix("servers/").unwrap_or(word)).into(),
+        };
+        self.set_list("scope.servers", servers, server);
+        for (path, globs) in SCOPE_LISTS.into_iter().zip(globs) {
+            self.set_list(path, globs, |glob| Value::String(glob.clone()));
+        }
+        self
+    }
+
+    /// Sets everything where no glob is given.
+    pub fn fill_scope(&mut self, globs: [&[String]; 3]) {
+        for (path, _) in SCOPE_LISTS.into_iter().zip(globs).filter(|(_, globs)| globs.is_empty()) {
+            self.set(path, Some(json!(["*"])));
+        }
+    }
+
     /// Sets a field that is given.
     pub fn set(&mut self, path: &str, value: Option<Value>) -> &mut Self {
         let Some(value) = value else { return self };

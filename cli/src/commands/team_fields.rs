@@ -1,6 +1,6 @@
 //! The flags that set fields of a team or a role, shared by `create` and `update`.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::commands::fields::{Fields, KeyChange, text};
 use crate::parse;
@@ -35,15 +35,8 @@ pub struct TeamFlags {
 impl TeamFlags {
     /// Returns the given fields.
     pub fn fields(&self) -> Fields {
-        let glob = |word: &String| Value::String(word.clone());
-        let server = |word: &String| match word.as_str() {
-            "*" => "*".into(),
-            word => format!("servers/{}", word.strip_prefix("servers/").unwrap_or(word)).into(),
-        };
         let mut fields = Fields::default();
-        fields.set_list("scope.servers", &self.servers, server).set_list("scope.tools", &self.tools, glob);
-        fields.set_list("scope.resources", &self.resources, glob);
-        fields.set_list("scope.prompts", &self.prompts, glob);
+        fields.set_scope(&self.servers, self.globs());
         fields.set("title", text(&self.title)).set("description", text(&self.description));
         fields.set_map("meta.labels", &self.labels);
         fields
@@ -52,19 +45,14 @@ impl TeamFlags {
     /// Returns the given fields; a new team with a scope has everything that it does not narrow.
     pub fn fields_for_creation(&self) -> Fields {
         let mut fields = self.fields();
-        if !fields.body.contains_key("scope") {
-            return fields;
-        }
-        for (path, given) in [
-            ("scope.tools", &self.tools),
-            ("scope.resources", &self.resources),
-            ("scope.prompts", &self.prompts),
-        ] {
-            if given.is_empty() {
-                fields.set(path, Some(json!(["*"])));
-            }
+        if fields.body.contains_key("scope") {
+            fields.fill_scope(self.globs());
         }
         fields
+    }
+
+    fn globs(&self) -> [&[String]; 3] {
+        [&self.tools, &self.resources, &self.prompts]
     }
 }
 
@@ -99,6 +87,8 @@ impl RoleFlags {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

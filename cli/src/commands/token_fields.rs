@@ -1,6 +1,6 @@
 //! The flags that set fields of a token, shared by `create` and `update`.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::commands::fields::{Fields, KeyChange, OwnerFlags, text};
 use crate::parse::{self, Expiry};
@@ -85,18 +85,8 @@ impl ConditionFlags {
 impl TokenFlags {
     /// Returns the given fields.
     pub fn fields(&self) -> Fields {
-        let glob = |word: &String| Value::String(word.clone());
-        let server = |word: &String| match word.as_str() {
-            "*" => "*".into(),
-            word => format!("servers/{}", word.strip_prefix("servers/").unwrap_or(word)).into(),
-        };
         let mut fields = Fields::default();
-        fields.set_list("scope.servers", &self.servers, server).set_list("scope.tools", &self.tools, glob);
-        fields.set_list("scope.resources", &self.resources, glob).set_list(
-            "scope.prompts",
-            &self.prompts,
-            glob,
-        );
+        fields.set_scope(&self.servers, self.globs());
         fields.set("description", text(&self.description)).set_map("meta.labels", &self.labels);
         self.ownership.set(&mut fields);
         let end = |expires: Expiry| {
@@ -110,21 +100,19 @@ impl TokenFlags {
     /// Returns the given fields; a new token without narrower globs may use everything on its servers.
     pub fn fields_for_creation(&self) -> Fields {
         let mut fields = self.fields();
-        for (path, given) in [
-            ("scope.tools", &self.tools),
-            ("scope.resources", &self.resources),
-            ("scope.prompts", &self.prompts),
-        ] {
-            if given.is_empty() {
-                fields.set(path, Some(json!(["*"])));
-            }
-        }
+        fields.fill_scope(self.globs());
         fields
+    }
+
+    fn globs(&self) -> [&[String]; 3] {
+        [&self.tools, &self.resources, &self.prompts]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -69,10 +69,15 @@ pub fn of_caller(caller: &Caller<'_>, revision: Revision) -> String {
 
 /// Returns whether a caller may be told of changed resources.
 fn may_subscribe(caller: &Caller<'_>, era: Era) -> bool {
-    caller.may_use(match era {
+    caller.may_use(subscribing_method(era))
+}
+
+/// The method by which clients of an era ask to be told of changed resources.
+pub(super) fn subscribing_method(era: Era) -> Method {
+    match era {
         Era::Legacy => Method::ResourcesSubscribe,
         Era::Modern => Method::SubscriptionsListen,
-    })
+    }
 }
 
 /// Returns whether an upstream completes arguments of something that is listed to the caller.

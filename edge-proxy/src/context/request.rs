@@ -14,7 +14,7 @@ use super::worker::WorkerState;
 use crate::error::Failure;
 use crate::identity::Principal;
 use crate::limits::{Charge, Counted, LimitsLeft};
-use crate::policy::{self, Caller, Permit};
+use crate::policy::{Caller, Permit};
 use crate::session::{ConnectionSession, HandleOwner};
 use crate::snapshot::{Server, Snapshot, View};
 use crate::usage::Account;
@@ -133,7 +133,7 @@ impl<'a> RequestContext<'a> {
     /// # Errors
     /// If one of them is used up.
     pub fn charge(&self, permit: &Permit) -> Result<Option<Charge>, Failure> {
-        let limits = policy::limits(self.snapshot, self.principal());
+        let limits = self.caller.limits();
         if limits.is_empty() {
             return Ok(None);
         }

@@ -423,6 +423,7 @@ impl Failure {
         match self {
             Self::Limit { what: LimitRefusal::Unusable, .. } => None,
             Self::Limit { retry_after, .. } => Some(seconds(*retry_after).max(1)),
+            Self::Unmet(unmet) => unmet.retry_after(),
             _ => None,
         }
     }

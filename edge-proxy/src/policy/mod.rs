@@ -35,6 +35,7 @@ pub struct Caller<'a> {
     /// The conditions of its token, where that has any.
     conditions: Option<&'a Conditions>,
     scope: &'a Arc<Scope>,
+    limits: &'a [TokenLimit],
     facts: Facts,
 }
 
@@ -42,6 +43,7 @@ pub struct Caller<'a> {
 struct RightsInForce<'a> {
     scope: &'a Arc<Scope>,
     conditions: Option<&'a Conditions>,
+    limits: &'a [TokenLimit],
 }
 
 impl<'a> Caller<'a> {
@@ -58,6 +60,11 @@ impl<'a> Caller<'a> {
     /// The scope of its rights.
     pub fn scope(&self) -> &'a Arc<Scope> {
         self.scope
+    }
+
+    /// The rates and quotas of its token, in the order in which they are checked.
+    pub fn limits(&self) -> &'a [TokenLimit] {
+        self.limits
     }
 
     /// The methods that it may use.
@@ -87,7 +94,8 @@ pub fn admit<'a>(
         .map_err(Denied::Condition)
         .and_then(|rights| visible(snapshot, rights, server))
         .inspect_err(|denied| denied.log(principal, &facts, server, None))?;
-    Ok(Caller { principal, view, conditions: rights.conditions, scope: rights.scope, facts })
+    let RightsInForce { scope, conditions, limits } = rights;
+    Ok(Caller { principal, view, conditions, scope, limits, facts })
 }
 
 /// Admits `principal` again, to the server that had this id and uid when it was admitted first.
@@ -136,11 +144,6 @@ pub fn readable_at<'a>(caller: &Caller<'_>, permit: &'a Permit) -> ReadableUris<
     ReadableUris::new(Arc::clone(caller.view), &permit.entry().upstream)
 }
 
-/// The limits of a principal, in the order in which they are checked.
-pub fn limits<'a>(snapshot: &'a Snapshot, principal: &Principal) -> &'a [TokenLimit] {
-    token(snapshot, principal).map_or(&[], |token| &token.limits)
-}
-
 /// The time that a principal has left at `now`, if its rights expire.
 pub fn remaining(snapshot: &Snapshot, principal: &Principal, now: u64) -> Option<Duration> {
     conditions::remaining(principal, token(snapshot, principal), now)
@@ -164,12 +167,13 @@ fn in_force<'a>(
         PrincipalKind::Token => {
             let token = token(snapshot, principal).ok_or(Reason::NoToken)?;
             conditions::check(principal, token, facts)?;
-            Ok(RightsInForce { scope: &token.scope, conditions: token.conditions.as_deref() })
+            let (conditions, limits) = (token.conditions.as_deref(), &*token.limits);
+            Ok(RightsInForce { scope: &token.scope, conditions, limits })
         }
         PrincipalKind::Person(grants) => {
             conditions::check_person(principal, facts)?;
             let scope = snapshot.grants.scope(grants).ok_or(Reason::Withdrawn)?;
-            Ok(RightsInForce { scope, conditions: None })
+            Ok(RightsInForce { scope, conditions: None, limits: &[] })
         }
     }
 }

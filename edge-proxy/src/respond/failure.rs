@@ -27,9 +27,6 @@ pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body
         Failure::ContentCoding(_) => {
             drop(headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
         }
-        Failure::Unmet(unmet) => {
-            headers.extend(unmet.retry_after().map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
-        }
         Failure::Ticket => drop(headers.insert(WWW_AUTHENTICATE, challenge(true))),
         Failure::Upgrade => {
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::task_polling::{Follower, TaskPolling};
 use super::tasks::{self, WatchedTask};
-use crate::builtin::capabilities::update_era;
+use crate::builtin::capabilities::{subscribing_method, update_era};
 use crate::collections::byte_queue;
 use crate::context::WorkerState;
 use crate::policy::{self, Caller, Permit};
@@ -64,11 +64,7 @@ impl Update {
 
 /// Returns the permit to read a resource, which is also the right to watch it as clients of `era` do.
 pub(super) fn permit(caller: &Caller<'_>, era: Era, uri: &str) -> Option<Permit> {
-    let method = match era {
-        Era::Legacy => Method::ResourcesSubscribe,
-        Era::Modern => Method::SubscriptionsListen,
-    };
-    policy::check(caller, method, &NamedTarget::of(TargetKind::Resource, uri)).ok()
+    policy::check(caller, subscribing_method(era), &NamedTarget::of(TargetKind::Resource, uri)).ok()
 }
 
 impl WatchedTargets {

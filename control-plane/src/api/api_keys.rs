@@ -14,11 +14,11 @@ use super::people::{check_above, principal_not_found, revoke_made};
 use super::proofs::{denied, not_theirs};
 use super::rpc::{Call, Rpc};
 use crate::auth::api_key;
-use crate::auth::giving::check_stands_above;
 use crate::clock;
 use crate::discovery::page::Pages;
 use crate::domain::{Kind, names, principal};
 use crate::error::Error;
+use crate::rights::giving::check_stands_above;
 use crate::store::api_keys::ApiKeyRow;
 use crate::store::principals::Principal;
 

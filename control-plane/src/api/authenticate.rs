@@ -22,10 +22,10 @@ use super::permissions::{Needs, Permissions, Undeclared};
 use super::proofs::{TransportRule, denied};
 use crate::auth::api_key;
 use crate::auth::caller::Caller;
-use crate::auth::rights::Rights;
 use crate::discovery::authenticate::EdgeAuthenticator;
 use crate::domain::reflect;
 use crate::error::Error;
+use crate::rights::Rights;
 
 /// All that is left to those who must choose another password first.
 const BEFORE_CHANGE: [&str; 3] = [

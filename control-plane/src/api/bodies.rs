@@ -18,8 +18,8 @@ use tonic::{Code, Status};
 use trunkline::common::v1::Permission;
 
 use crate::auth::caller::Caller;
-use crate::auth::rights::Rights;
 use crate::error::Error;
+use crate::rights::Rights;
 
 /// The largest message of who may change something, and so may apply a whole registry in one.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;

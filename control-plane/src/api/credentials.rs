@@ -12,12 +12,13 @@ use tonic::Code;
 use trunkline::identity::v1::Role;
 
 use crate::auth::admin::{AdminToken, token_hash};
-use crate::auth::permission_set::PermissionSet;
-use crate::auth::rights::Rights;
-use crate::auth::{api_key, roles, session};
+use crate::auth::{api_key, session};
 use crate::clock;
 use crate::domain::Kind;
 use crate::error::Error;
+use crate::rights::Rights;
+use crate::rights::permission_set::PermissionSet;
+use crate::rights::roles;
 use crate::store::Store;
 
 /// What was found out about a credential is believed for so long, while nothing changes in the registry.

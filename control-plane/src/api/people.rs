@@ -9,10 +9,10 @@ use super::credentials::cap;
 use super::proofs::{denied, not_theirs};
 use super::rpc::Call;
 use crate::auth::admin::token_hash;
-use crate::auth::giving::{check_gives, check_stands_above};
 use crate::discovery::page::Pages;
 use crate::domain::{Kind, names, principal};
 use crate::error::Error;
+use crate::rights::giving::{check_gives, check_stands_above};
 use crate::store::bindings::BindingRow;
 use crate::store::principals::{Principal, PrincipalPage, Visible};
 use crate::store::withdrawals::Withdrawn;
@@ -131,7 +131,7 @@ pub(super) async fn give(
 /// Refuses a name that is of no role or team that exists.
 pub(super) async fn check_exists(tx: &mut Tx, kind: Kind, name: &str, field: &str) -> Result<(), Error> {
     names::parse(kind, name).map_err(|error| Error::field(field, error.to_string()))?;
-    let is_built_in = kind == Kind::Role && crate::auth::roles::built_in(name).is_some();
+    let is_built_in = kind == Kind::Role && crate::rights::roles::built_in(name).is_some();
     match is_built_in || tx.get(kind, name).await?.is_some() {
         true => Ok(()),
         false => Err(Error::field(field, format!("names {name}, which does not exist"))),

@@ -12,10 +12,10 @@ use tonic::Code;
 
 use super::credentials::Credentials;
 use super::rpc::Call;
-use crate::auth::giving::NotTheirs;
 use crate::auth::password::{PasswordError, Passwords};
-use crate::auth::rights::ADMINISTRATOR;
 use crate::error::Error;
+use crate::rights::ADMINISTRATOR;
+use crate::rights::giving::NotTheirs;
 use trunkline::common::v1::Permission;
 
 /// When somebody may come again for whom there was no place.
@@ -130,7 +130,7 @@ fn subscriber(address: IpAddr) -> IpAddr {
 
 /// The error of a caller who does not hold a permission.
 pub(super) fn denied(permission: Permission, place: &str) -> Error {
-    let name = crate::auth::permission_set::name(permission);
+    let name = crate::rights::permission_set::name(permission);
     let text = format!("this takes the permission {name}{place}, which the caller does not have");
     Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text).with("permission", name)
 }

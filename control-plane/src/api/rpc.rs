@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status};
 
 use super::Registry;
 use crate::auth::caller::Caller;
-use crate::auth::rights::Rights;
 use crate::error::Error;
+use crate::rights::Rights;
 
 /// The request of a unary rpc. One that every kind has is a line in `standard.rs`; any other is implemented in the file
 /// of its concern.

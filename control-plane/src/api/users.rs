@@ -17,12 +17,13 @@ use super::people::{
 };
 use super::proofs::not_theirs;
 use super::rpc::{Call, Rpc};
-use crate::auth::giving::check_gives;
-use crate::auth::{link, roles};
+use crate::auth::link;
 use crate::clock;
 use crate::domain::principal::{self, EMAIL, USERS};
 use crate::domain::{Kind, Violations};
 use crate::error::Error;
+use crate::rights::giving::check_gives;
+use crate::rights::roles;
 use crate::store::links::LinkPurpose;
 use crate::store::memberships::MemberRow;
 use crate::store::principals::Principal;

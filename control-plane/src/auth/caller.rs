@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::credential::EdgeClaims;
-use super::rights::Rights;
+use crate::rights::Rights;
 
 /// The caller of an rpc. Handlers read it from the extensions of their request.
 #[derive(Debug, Clone, PartialEq, Eq)]

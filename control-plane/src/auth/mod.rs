@@ -7,7 +7,6 @@ pub mod aead;
 pub mod api_key;
 pub mod caller;
 pub mod credential;
-pub mod giving;
 pub mod keys;
 pub mod link;
 pub mod master;
@@ -16,5 +15,3 @@ pub mod session;
 pub mod throttle;
 pub mod tunnel;
 pub mod vault;
-
-pub use crate::rights::{self, grant_id, permission_set, roles};

@@ -4,7 +4,7 @@
 use trunkline::common::v1::Permission;
 
 use super::permission_set::{PermissionSet, name};
-use super::rights::{ADMINISTRATOR, Rights};
+use super::{ADMINISTRATOR, Rights};
 
 /// Permissions that make more of themselves: who gives them must have them everywhere, also to somebody in one team.
 const ONLY_FROM_EVERYWHERE: [Permission; 2] = [Permission::RegistryAll, Permission::RolesWrite];
@@ -60,7 +60,7 @@ fn place(team: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::rights::HeldRole;
+    use super::super::HeldRole;
     use super::*;
 
     fn set<const N: usize>(permissions: [Permission; N]) -> PermissionSet {

@@ -2,6 +2,7 @@
 //!
 //! It must not know how anybody proved who they are, nor where roles and memberships are kept.
 
+pub mod giving;
 pub mod grant_id;
 mod held;
 pub mod permission_set;

@@ -235,7 +235,7 @@ impl<'w> Opening<'w> {
 
     /// Goes on to the next one after an error that may be of this one alone, or fails with it.
     async fn pass_over(&mut self, error: ClientError, caller: Caller) -> Result {
-        if let Some(unmet) = self.server.unmet(&error, &caller).await {
+        if let Some(unmet) = Unmet::of(&error) {
             return self.pass_over_unmet(&unmet, &caller);
         }
         let next = self.callers.peek();
@@ -342,7 +342,7 @@ impl EdgeSession {
         self.mcp.close().await;
         match result {
             Ok(result) => Ok(result),
-            Err(error) => Err(self.server.told(error, &self.caller, inquiry.repeating).await),
+            Err(error) => Err(self.server.told(error, &self.caller, inquiry.repeating)),
         }
     }
 
@@ -351,7 +351,7 @@ impl EdgeSession {
         match self.mcp.list_all(method, max_items).await {
             Err(ClientError::Unsupported | ClientError::Rpc { code: METHOD_NOT_FOUND, .. }) => Ok(Vec::new()),
             Ok(listed) => Ok(listed),
-            Err(error) => Err(self.server.told(error, &self.caller, Repeating::Harmless).await),
+            Err(error) => Err(self.server.told(error, &self.caller, Repeating::Harmless)),
         }
     }
 

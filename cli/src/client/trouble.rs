@@ -8,6 +8,7 @@ use crate::client::caller::{BearerSource, Caller};
 use crate::client::proxy::EdgeProxy;
 use crate::client::session::EdgeServer;
 use crate::client::signature;
+use crate::client::unmet::Unmet;
 use crate::context::Secret;
 use crate::error::{Error, Exit, Result};
 
@@ -70,8 +71,8 @@ impl EdgeServer {
     }
 
     /// Says what went wrong in a session: perhaps a condition of the token does not hold any more.
-    pub async fn told(&self, error: ClientError, caller: &Caller, repeating: Repeating) -> Error {
-        match self.unmet(&error, caller).await {
+    pub fn told(&self, error: ClientError, caller: &Caller, repeating: Repeating) -> Error {
+        match Unmet::of(&error) {
             Some(unmet) => self.refused(&unmet, caller),
             None => self.explain(error, caller, repeating),
         }
@@ -79,7 +80,7 @@ impl EdgeServer {
 
     /// Says why no session was opened: perhaps a condition of the token does not hold, or no edge is there.
     pub async fn diagnosed(&self, error: ClientError, caller: &Caller) -> Error {
-        if let Some(unmet) = self.unmet(&error, caller).await {
+        if let Some(unmet) = Unmet::of(&error) {
             return self.refused(&unmet, caller);
         }
         let is_asked = match &error {

@@ -1,12 +1,6 @@
-//! A condition of a token that does not hold, as an edge tells it: the client of MCP keeps only the status of a refusal, so the
-//! edge is asked once more for its words.
+//! A condition of a token that does not hold, as an edge tells it.
 
-use std::time::Duration;
-
-use http::{StatusCode, header};
-use mcp::client::{ClientError, Reach};
-use mcp::endpoint::is_loopback;
-use mcp::header::{ACCEPT_BOTH, JSON};
+use mcp::client::ClientError;
 use serde_json::Value;
 
 use crate::client::caller::{BearerSource, Caller, claims};
@@ -17,12 +11,6 @@ use crate::error::{Error, Exit};
 const CODE: i64 = -31012;
 /// The reasons of conditions, which hold for whatever a token is used for.
 const OF_CONDITIONS: [&str; 3] = ["not_yet_valid", "address_not_allowed", "outside_time_window"];
-/// What is asked: a condition is looked at before anything else is.
-const QUESTION: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
-/// Time for the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest body that is looked at.
-const MAX_BODY_BYTES: usize = 4096;
 
 /// Why an edge refuses a token that it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,13 +20,13 @@ pub struct Unmet {
 }
 
 impl Unmet {
-    /// Reads it in the body of a refusal; `None` where that says something else.
-    fn read(body: &str) -> Option<Self> {
-        let answer: Value = serde_json::from_str(body).ok()?;
-        let error = &answer["error"];
-        let text = |value: &Value| value.as_str().map(|text| printable::line(text).into_owned());
-        let (message, reason) = (text(&error["message"])?, text(&error["data"]["reason"])?);
-        (error["code"] == CODE).then_some(Self { message, reason })
+    /// Reads it in an error; `None` where that is about something else.
+    pub(super) fn of(error: &ClientError) -> Option<Self> {
+        let ClientError::Unauthorized { told: Some(told), .. } = error else { return None };
+        let ClientError::Rpc { code: CODE, message, data, .. } = &**told else { return None };
+        let data: Value = serde_json::from_str(data.as_deref()?).ok()?;
+        let reason = printable::line(data["reason"].as_str()?).into_owned();
+        Some(Self { message: printable::line(message).into_owned(), reason })
     }
 
     /// Whether another token may be let in where this one is not.
@@ -47,39 +35,14 @@ impl Unmet {
     }
 }
 
-impl EdgeServer {
-    /// Finds out which condition of a caller's token a refusal is about; `None` where it is about none.
-    pub(super) async fn unmet(&self, error: &ClientError, caller: &Caller) -> Option<Unmet> {
-        if !matches!(error, ClientError::Unauthorized { status: 403, .. }) {
-            return None;
-        }
-        let mut client = reqwest::Client::builder().http1_only().timeout(PATIENCE);
-        if let Reach::Trusting(authorities) = &self.endpoint.reach {
-            client = client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(authorities).ok()?);
-        }
-        if is_loopback(&self.endpoint.url) {
-            client = client.no_proxy();
-        }
-        let client = client.redirect(reqwest::redirect::Policy::none()).build().ok()?;
-        let question = client
-            .post(self.endpoint.url.clone())
-            .header(header::AUTHORIZATION, caller.authorization().ok()?)
-            .header(header::CONTENT_TYPE, JSON)
-            .header(header::ACCEPT, ACCEPT_BOTH)
-            .body(QUESTION);
-        let mut answer = question.send().await.ok()?;
-        if answer.status() != StatusCode::FORBIDDEN {
-            return None;
-        }
-        let mut body = Vec::new();
-        while body.len() < MAX_BODY_BYTES
-            && let Ok(Some(chunk)) = answer.chunk().await
-        {
-            body.extend_from_slice(&chunk);
-        }
-        Unmet::read(&String::from_utf8_lossy(&body))
-    }
+/// Whether the body of a refusal says that a condition does not hold.
+pub fn is_by_condition(body: &[u8]) -> bool {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let reason = answer["error"]["data"]["reason"].as_str();
+    answer["error"]["code"] == CODE && reason.is_some_and(|reason| OF_CONDITIONS.contains(&reason))
+}
 
+impl EdgeServer {
     /// Says which condition does not hold, and how to see why.
     pub(super) fn refused(&self, unmet: &Unmet, caller: &Caller) -> Error {
         let Unmet { message, reason } = unmet;
@@ -99,7 +62,10 @@ impl EdgeServer {
         }
         let from = if unmet.reason == "address_not_allowed" { " --from ADDRESS" } else { "" };
         let token = token_of(caller).map(|token| format!(" --token {token}")).unwrap_or_default();
-        format!("run `mcpctl access check{token} --server {}{from}` to see why", self.name)
+        format!(
+            "run `mcpctl access check{token} --server {} --method tools/list{from}` to see why",
+            self.name
+        )
     }
 }
 
@@ -121,8 +87,20 @@ mod tests {
     use super::*;
     use crate::context::{Context, Secret};
 
-    const BODY: &str = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31012,"message":"this token may not be used from this address",
-        "data":{"reason":"address_not_allowed"}}}"#;
+    fn refusal(code: i64, data: Option<&str>) -> ClientError {
+        let message = "this token may not be used from this address".to_owned();
+        let told = ClientError::Rpc { code, message, data: data.map(str::to_owned), status: 403 };
+        ClientError::Unauthorized {
+            status: 403,
+            www_authenticate: None,
+            wants_bearer: false,
+            told: Some(Box::new(told)),
+        }
+    }
+
+    fn unmet(reason: &str) -> Unmet {
+        Unmet::of(&refusal(CODE, Some(&format!(r#"{{"reason":"{reason}"}}"#)))).unwrap()
+    }
 
     fn of_context(control: Option<&str>) -> String {
         let context = Context {
@@ -130,10 +108,10 @@ mod tests {
             edge: Some("http://127.0.0.1:4444".to_owned()),
             ..Context::default()
         };
-        let server = EdgeServer::of(&context, "dev", PATIENCE).unwrap();
+        let server = EdgeServer::of(&context, "dev", std::time::Duration::from_secs(5)).unwrap();
         let source = BearerSource::Saved { name: "ci".to_owned(), file: "FILE".into() };
         let caller = Caller { bearer: Secret::new("s3cret"), source };
-        server.refused(&Unmet::read(BODY).unwrap(), &caller).to_string()
+        server.refused(&unmet("address_not_allowed"), &caller).to_string()
     }
 
     #[test]
@@ -142,7 +120,9 @@ mod tests {
                     address (address_not_allowed); ";
         assert_eq!(
             of_context(Some("http://127.0.0.1:4445")),
-            format!("{told}run `mcpctl access check --token ci --server dev --from ADDRESS` to see why")
+            format!(
+                "{told}run `mcpctl access check --token ci --server dev --method tools/list --from ADDRESS` to see why"
+            )
         );
         assert_eq!(
             of_context(None),
@@ -152,12 +132,15 @@ mod tests {
 
     #[test]
     fn only_conditions_let_others_try() {
-        assert!(Unmet::read(BODY).unwrap().is_of_condition());
-        let limit = BODY.replace("address_not_allowed", "quota_exceeded");
-        assert!(!Unmet::read(&limit).unwrap().is_of_condition());
-        let host = r#"{"error":{"code":-31003,"message":"no","data":{"reason":"host_not_allowed"}}}"#;
-        for other in [host, "Forbidden", "{}", r#"{"error":{"code":-31012,"message":"no"}}"#] {
-            assert_eq!(Unmet::read(other), None, "{other}");
+        assert!(unmet("address_not_allowed").is_of_condition());
+        assert!(!unmet("quota_exceeded").is_of_condition());
+        let host = refusal(-31003, Some(r#"{"reason":"host_not_allowed"}"#));
+        let body = |code: i64| {
+            format!(r#"{{"error":{{"code":{code},"message":"","data":{{"reason":"not_yet_valid"}}}}}}"#)
+        };
+        assert!(is_by_condition(body(CODE).as_bytes()) && !is_by_condition(body(-31003).as_bytes()));
+        for other in [host, refusal(CODE, None), refusal(CODE, Some("{}")), ClientError::Unsupported] {
+            assert_eq!(Unmet::of(&other), None, "{other:?}");
         }
     }
 }

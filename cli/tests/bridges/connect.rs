@@ -255,3 +255,33 @@ async fn a_host_that_is_plainly_understood_is_answered() {
     host.bridge.await.unwrap();
     running.stop().await;
 }
+
+/// An edge that refuses whoever asks, as one does where a condition of the token does not hold.
+async fn closed_edge() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/servers/dev/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let body = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-31012,"message":"this token may not be used at this time","data":{"reason":"outside_time_window"}}}"#;
+        let answer = format!(
+            "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nretry-after: 60\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // The whole request in one piece: it is small, and this machine is near.
+            let mut request = vec![0; 64 << 10];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_that_does_not_hold_is_told_in_the_words_of_the_edge() {
+    let mut host = Host::start(&closed_edge().await);
+    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "h", "version": "1"}});
+    host.send(json!({"jsonrpc": "2.0", "id": "first", "method": "initialize", "params": params})).await;
+    let error = json!({"code": -31012, "message": "this token may not be used at this time",
+        "data": {"reason": "outside_time_window", "retry_after_ms": 60_000}});
+    assert_eq!(host.next().await, json!({"jsonrpc": "2.0", "id": "first", "error": error}));
+}

@@ -64,8 +64,8 @@ impl Bearers {
         self.state().is_settled = true;
     }
 
-    /// Goes on from one that the edge rejected. Returns whether there is another one to present.
-    pub fn pass_on(&self, rejected: usize) -> bool {
+    /// Goes on from one that the edge rejected, for this reason. Returns whether there is another one to present.
+    pub fn pass_on(&self, rejected: usize, why: &str) -> bool {
         let mut state = self.state();
         if state.at != rejected {
             // Another request has gone on.
@@ -77,7 +77,7 @@ impl Bearers {
         if state.is_settled {
             return false;
         }
-        eprint(format!("{} is not valid any more; trying {}", old.whose, next.whose));
+        eprint(format!("{} {why}; trying {}", old.whose, next.whose));
         state.at += 1;
         true
     }
@@ -103,10 +103,13 @@ mod tests {
     #[test]
     fn each_is_tried_until_one_is_accepted() {
         let bearers = bearers(&["a", "b", "c"]);
-        assert!(bearers.pass_on(0) && bearers.pass_on(0), "two requests were rejected at once");
+        assert!(
+            bearers.pass_on(0, "ended") && bearers.pass_on(0, "ended"),
+            "two requests were rejected at once"
+        );
         assert_eq!(bearers.present().whose, "token b");
         bearers.settle();
-        assert!(!bearers.pass_on(1), "it was accepted, and has ended since");
+        assert!(!bearers.pass_on(1, "ended"), "it was accepted, and has ended since");
         assert_eq!(bearers.present().secret, Secret::new("b"));
     }
 
@@ -124,7 +127,7 @@ mod tests {
     #[test]
     fn the_last_is_not_passed_over() {
         let bearers = bearers(&["a", "b"]);
-        assert!(bearers.pass_on(0) && !bearers.pass_on(1));
+        assert!(bearers.pass_on(0, "ended") && !bearers.pass_on(1, "ended"));
         assert_eq!(bearers.turn(), 1);
     }
 }

@@ -16,6 +16,7 @@ use crate::bridge::connect::bearers::{Bearers, OwnedBearer};
 use crate::bridge::connect::headers::{MirroredParams, is_modern};
 use crate::bridge::connect::session::Session;
 use crate::bridge::errors::BridgeError;
+use crate::client::unmet;
 use crate::error::{Error, Result};
 use crate::output::eprint;
 
@@ -161,9 +162,18 @@ impl Connection {
 
     async fn exchange(&self, line: &Bytes, message: &Envelope<'_>) -> std::result::Result<(), Failure> {
         let turn = self.bearers.turn();
-        let response = self.post(line, message).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && self.bearers.pass_on(turn) {
+        let mut response = self.post(line, message).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && self.bearers.pass_on(turn, "is not valid any more")
+        {
             return Err(Failure::Renewed);
+        }
+        if response.status() == StatusCode::FORBIDDEN {
+            let (refused, is_by_condition) = looked_at(response).await?;
+            if is_by_condition && self.bearers.pass_on(turn, "may not be used here and now") {
+                return Err(Failure::Renewed);
+            }
+            response = refused;
         }
         if response.status().is_success() {
             self.bearers.settle();
@@ -181,4 +191,14 @@ impl Connection {
             request.header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH).body(line.clone());
         request.send().await.map_err(failure)
     }
+}
+
+/// Looks whether a condition of the token refuses. Returns the response as it came.
+async fn looked_at(response: Response) -> std::result::Result<(Response, bool), Failure> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.bytes().await.map_err(failure)?;
+    let is_by_condition = unmet::is_by_condition(&body);
+    let mut same = http::Response::new(body);
+    (*same.status_mut(), *same.headers_mut()) = (status, headers);
+    Ok((same.into(), is_by_condition))
 }

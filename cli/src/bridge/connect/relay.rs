@@ -7,6 +7,7 @@ use mcp::header::{EVENT_STREAM, JSON};
 use mcp::message::{Envelope, Kind};
 use mcp::{json, sse};
 use reqwest::Response;
+use serde_json::Value;
 
 use crate::bridge::child::MAX_MESSAGE_BYTES;
 use crate::bridge::connect::attempts::{Failure, failure};
@@ -45,8 +46,14 @@ impl Connection {
         if !is_json {
             return Err(self.refusal(response).await);
         }
+        let (status, retry_after) = (response.status(), retry_after(&response));
         let body = response.bytes().await.map_err(failure)?;
         match Envelope::parse(&body) {
+            // Who is refused before the message is read is told so under no id.
+            Ok(Envelope { id: None, error: Some(error), .. }) if is_told_on(status) => {
+                self.send_to_host(told_on(error, message.id, retry_after)).await;
+                Ok(())
+            }
             Ok(answer) if answer.id == message.id => {
                 self.record_answer(&answer, message);
                 self.send_to_host(body.clone()).await;
@@ -131,6 +138,25 @@ impl Connection {
     }
 }
 
+/// Whether the error of an edge says more than this program could: a condition or a limit of the token.
+fn is_told_on(status: StatusCode) -> bool {
+    matches!(status, StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// When to come again, as a header says it that hosts on stdio do not see.
+fn retry_after(response: &Response) -> Option<u64> {
+    response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()
+}
+
+/// The error of an edge as the response to a message of the host.
+fn told_on(error: &str, id: Option<&str>, retry_after: Option<u64>) -> Bytes {
+    let mut error: Value = serde_json::from_str(error).unwrap_or_default();
+    if let (Some(seconds), Some(data)) = (retry_after, error["data"].as_object_mut()) {
+        data.entry("retry_after_ms").or_insert_with(|| seconds.saturating_mul(1_000).into());
+    }
+    Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.unwrap_or("null")))
+}
+
 fn error_message(answer: &Envelope<'_>) -> Option<String> {
     let [message] = json::members(answer.error?, ["message"]).ok()?;
     Some(json::string(message?).ok()?.into_owned())
@@ -156,4 +182,28 @@ pub(super) async fn first_message(response: Response) -> std::result::Result<Byt
         }
     }
     Err(Failure::Final("the connection broke before the response arrived".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_edge_reaches_the_host_whole() {
+        let told = |error: &str, id: Option<&str>| -> Value {
+            serde_json::from_slice(&told_on(error, id, Some(3))).unwrap_or_default()
+        };
+        let error = r#"{"code":-31012,"message":"not now","data":{"reason":"outside_time_window"}}"#;
+        let data = json!({ "reason": "outside_time_window", "retry_after_ms": 3000 });
+        assert_eq!(
+            told(error, Some("7")),
+            json!({ "jsonrpc": "2.0", "id": 7, "error": { "code": -31012, "message": "not now", "data": data } })
+        );
+        // What the edge says more exactly itself stays.
+        let said = error.replace(r#""reason""#, r#""retry_after_ms":5,"reason""#);
+        assert_eq!(told(&said, None)["error"]["data"]["retry_after_ms"], 5);
+        assert!(told(&said, None)["id"].is_null());
+    }
 }

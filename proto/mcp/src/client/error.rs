@@ -24,6 +24,8 @@ pub enum ClientError {
         www_authenticate: Option<String>,
         /// Whether it wants a bearer, and says no more than that.
         wants_bearer: bool,
+        /// The error of JSON-RPC in the body, if there is one.
+        told: Option<Box<ClientError>>,
     },
     /// An answer that is not MCP.
     #[error("HTTP {status}: {excerpt}")]

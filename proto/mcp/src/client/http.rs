@@ -187,25 +187,40 @@ impl HttpClient {
     async fn error_of(&self, response: Response) -> ClientError {
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let asked = response.headers().get(header::WWW_AUTHENTICATE);
-            let asked = asked.map(|value| String::from_utf8_lossy(value.as_bytes()));
-            return ClientError::Unauthorized {
-                status: status.as_u16(),
-                // As it came: in what is shown, a bearer of the same letters is redacted.
-                wants_bearer: asked.as_deref().is_some_and(wants_bearer),
-                www_authenticate: asked.map(|text| self.sanitize(&text)),
-            };
+            return self.unauthorized(response).await;
         }
-        // Whatever goes wrong here, the status is what matters.
-        let body = match Body::new(self, response) {
-            Ok(mut body) => body.whole(MAX_REFUSAL_BYTES, self.endpoint.timeout).await.unwrap_or_default(),
-            Err(_) => Bytes::new(),
-        };
+        let body = self.refusal_body(response).await;
         let status = status.as_u16();
         self.rpc_error_in(&body, status).unwrap_or_else(|| ClientError::Http {
             status,
             excerpt: self.sanitize(&String::from_utf8_lossy(&body)),
         })
+    }
+
+    /// The error where other credentials are wanted. Who is known and may not do this is told why in the body.
+    async fn unauthorized(&self, response: Response) -> ClientError {
+        let status = response.status().as_u16();
+        let asked = response.headers().get(header::WWW_AUTHENTICATE);
+        let asked = asked.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let told = match response.status() {
+            StatusCode::FORBIDDEN => self.rpc_error_in(&self.refusal_body(response).await, status),
+            _ => None,
+        };
+        ClientError::Unauthorized {
+            status,
+            // As it came: in what is shown, a bearer of the same letters is redacted.
+            wants_bearer: asked.as_deref().is_some_and(wants_bearer),
+            www_authenticate: asked.map(|text| self.sanitize(&text)),
+            told: told.map(Box::new),
+        }
+    }
+
+    /// The body of a refusal. Whatever goes wrong with it, the status is what matters.
+    async fn refusal_body(&self, response: Response) -> Bytes {
+        match Body::new(self, response) {
+            Ok(mut body) => body.whole(MAX_REFUSAL_BYTES, self.endpoint.timeout).await.unwrap_or_default(),
+            Err(_) => Bytes::new(),
+        }
     }
 
     /// The error of JSON-RPC that the body of a refusal is, or that an event in it carries.

@@ -424,4 +424,12 @@ async fn what_edges_refuse_is_told_as_far_as_it_exists_for_who_looks() {
         let all = desk.call(&Rights::administrator(), Transport::Grpc, rpc, &body).await.ok().to_string();
         assert!(all.contains("servers/canary") && all.contains("of upstreams/canary"), "{rpc}: {all}");
     }
+    // Who may not see edges is told how many there are, and what of theirs is refused.
+    let rpc = "discovery.v1.FleetService/WatchRollout";
+    let builder = holder("ann", &[Permission::RegistryRead], &[]);
+    let told = desk.call(&builder, Transport::Grpc, rpc, &json!({"revision": 1})).await.ok().to_string();
+    assert!(told.contains(r#""counts":{"disconnected":"1"}"#) && !told.contains("edges/e1"), "{told}");
+    let stranger = holder("ann", &[Permission::UsageRead], &[]);
+    let answer = desk.call(&stranger, Transport::Grpc, rpc, &json!({"revision": 1})).await;
+    assert_eq!(answer.reason, "PERMISSION_DENIED");
 }

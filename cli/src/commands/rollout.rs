@@ -11,6 +11,7 @@ use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::short_name;
 use crate::output::{self, progress::Spinner};
+use crate::parse;
 use crate::reflection;
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
@@ -29,20 +30,26 @@ pub async fn wait(invocation: &Invocation, client: &ControlClient, revision: i64
         }
     });
     let ended = tokio::time::timeout(invocation.timeout.unwrap_or(DEFAULT_WAIT), follow).await;
-    if rollout.edges.is_empty() && matches!(ended, Ok(Ok(()))) {
+    let is_unheard = match rollout.counts {
+        Some(_) => rollout.has_none_connected(),
+        None => rollout.edges.is_empty(),
+    };
+    if is_unheard && matches!(ended, Ok(Ok(()))) {
         spinner.println("warning: no edge is connected; edges that connect later start with this revision");
     }
     drop(spinner);
     match ended {
         Ok(ended) => ended?,
         Err(_) => {
-            let pending = rollout.in_state("pending").join(", ");
+            let pending = rollout.who(&["pending"]);
             let who = if pending.is_empty() { "the control plane".to_owned() } else { pending };
+            let advice = match rollout.counts {
+                Some(_) => "",
+                None => "; run `mcpctl get edges` for details",
+            };
             return Err(Error::new(
                 Exit::Unavailable,
-                format!(
-                    "revision {revision} is stored, but {who} did not respond in time; run `mcpctl get edges` for details"
-                ),
+                format!("revision {revision} is stored, but {who} did not respond in time{advice}"),
             ));
         }
     }
@@ -115,8 +122,9 @@ async fn follow(
     Ok(())
 }
 
-/// A new state of an edge in a rollout.
+/// A new state of an edge in a rollout, or of all edges where they are not named.
 struct Change {
+    /// Who, in words.
     edge: String,
     state: String,
     refusals: Vec<String>,
@@ -128,10 +136,18 @@ impl Change {
         let edge = &self.edge;
         match self.state.as_str() {
             "acknowledged" => Some(format!("{edge} acknowledged after {} ms", elapsed.as_millis())),
-            "refused" => Some(format!("{edge} refused {}", self.refusals.join("; "))),
+            "refused" => Some(format!("{edge} refused {}", refused(&self.refusals))),
             "disconnected" => Some(format!("{edge} is disconnected and was not waited for")),
             _ => None,
         }
+    }
+}
+
+/// What is refused, in words.
+fn refused(refusals: &[String]) -> String {
+    match refusals {
+        [] => "something that is not yours to see".to_owned(),
+        refusals => refusals.join("; "),
     }
 }
 
@@ -139,35 +155,60 @@ impl Change {
 #[derive(Debug, Default)]
 struct Rollout {
     edges: BTreeMap<String, (String, Vec<String>)>,
+    /// How many are in which state, where the control plane does not name them to whoever asks.
+    counts: Option<EdgeCounts>,
+}
+
+/// How many edges are in which state, and what they refuse.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct EdgeCounts {
+    of: BTreeMap<&'static str, i64>,
+    refusals: Vec<String>,
+}
+
+/// The states in which edges are counted.
+const STATES: [&str; 4] = ["pending", "acknowledged", "refused", "disconnected"];
+/// Those of them that are not connected.
+const AWAY: &str = "disconnected";
+
+impl EdgeCounts {
+    fn read(counts: &DynamicMessage, refusals: Vec<String>) -> Self {
+        Self { of: STATES.map(|state| (state, reflection::number(counts, state))).into(), refusals }
+    }
+
+    fn in_states(&self, states: &[&str]) -> i64 {
+        states.iter().filter_map(|state| self.of.get(state)).sum()
+    }
+
+    fn connected(&self) -> i64 {
+        self.in_states(&["pending", "acknowledged", "refused"])
+    }
 }
 
 impl Rollout {
     /// Records a message. Returns the state of the edge, if it changed.
     fn update(&mut self, message: &DynamicMessage) -> Option<Change> {
-        let edge = reflection::submessage(message, "edge")?;
-        let name = reflection::text(&edge, "name");
+        let edge = reflection::submessage(message, "edge");
         let state = reflection::enum_word(message, "state");
-        let refusals: Vec<_> = reflection::submessages(&edge, "refusals")
-            .iter()
-            .filter_map(|refusal| reflection::submessage(refusal, "refusal"))
-            .map(|refusal| {
-                format!("{}: {}", reflection::text(&refusal, "name"), reflection::text(&refusal, "reason"))
-            })
-            .collect();
+        let refusals: Vec<_> = edge.iter().flat_map(refusals_of).collect();
+        if let Some(counts) = reflection::submessage(message, "counts") {
+            let counts = EdgeCounts::read(&counts, refusals.clone());
+            let edge = parse::counted(counts.in_states(&[state.as_str()]), "edge");
+            let before = self.counts.replace(counts);
+            return (before != self.counts && state != AWAY).then_some(Change { edge, state, refusals });
+        }
+        let name = reflection::text(&edge?, "name");
         let before = self.edges.insert(name.clone(), (state.clone(), refusals.clone()));
         before.is_none_or(|(old, _)| old != state).then_some(Change { edge: name, state, refusals })
     }
 
     /// Where `what` does not work yet, as far as the rollout went.
     fn shortfall(&self, what: &str) -> Option<String> {
-        let pending = self.in_state("pending");
+        let pending = self.who(&["pending"]);
         if !pending.is_empty() {
-            return Some(format!(
-                "not acknowledged yet by {}; {what} works there as soon as it is",
-                pending.join(", ")
-            ));
+            return Some(format!("not acknowledged yet by {pending}; {what} works there as soon as it is"));
         }
-        if self.in_state("disconnected").len() == self.edges.len() {
+        if self.has_none_connected() {
             return Some(format!("no edge is connected; {what} works at those that connect later"));
         }
         self.result().err().map(|error| error.to_string())
@@ -177,18 +218,37 @@ impl Rollout {
     fn unaware(&self) -> Option<String> {
         const UNTIL: &str =
             "until it hears of this, for --trust-max-age of the control plane at most (24h unless set)";
-        let names: Vec<_> =
-            ["pending", "disconnected"].into_iter().flat_map(|state| self.in_state(state)).collect();
-        if self.edges.is_empty() {
+        let who = self.who(&["pending", AWAY]);
+        if !who.is_empty() {
+            return Some(format!(
+                "not acknowledged by {who}, which may go on accepting the token: each {UNTIL}"
+            ));
+        }
+        if self.has_none_connected() {
             return Some(format!(
                 "no edge is connected; one that runs without reaching the control plane may go on accepting the token {UNTIL}"
             ));
         }
-        if names.is_empty() {
-            return self.result().err().map(|error| error.to_string());
+        self.result().err().map(|error| error.to_string())
+    }
+
+    /// Whether no edge is connected, as far as the rollout went.
+    fn has_none_connected(&self) -> bool {
+        match &self.counts {
+            Some(counts) => counts.connected() == 0,
+            None => self.in_state(AWAY).len() == self.edges.len(),
         }
-        let names = names.join(", ");
-        Some(format!("not acknowledged by {names}, which may go on accepting the token: each {UNTIL}"))
+    }
+
+    /// Who is in one of these states, in words; empty: nobody.
+    fn who(&self, states: &[&str]) -> String {
+        match &self.counts {
+            Some(counts) => match counts.in_states(states) {
+                0 => String::new(),
+                count => parse::counted(count, "edge"),
+            },
+            None => states.iter().flat_map(|state| self.in_state(state)).collect::<Vec<_>>().join(", "),
+        }
     }
 
     fn in_state(&self, state: &str) -> Vec<String> {
@@ -196,20 +256,35 @@ impl Rollout {
     }
 
     fn result(&self) -> Result {
-        let refused: Vec<_> = self
-            .edges
-            .iter()
-            .filter(|(_, (state, _))| state == "refused")
-            .map(|(name, (_, why))| format!("edge {} refused {}", short_name(name), why.join("; ")))
-            .collect();
+        let refused = match &self.counts {
+            Some(counts) if counts.in_states(&["refused"]) > 0 => {
+                format!("{} refused {}", self.who(&["refused"]), refused(&counts.refusals))
+            }
+            Some(_) => String::new(),
+            None => {
+                let edges = self.edges.iter().filter(|(_, (state, _))| state == "refused");
+                let edges = edges
+                    .map(|(name, (_, why))| format!("edge {} refused {}", short_name(name), refused(why)));
+                edges.collect::<Vec<_>>().join(", ")
+            }
+        };
         match refused.is_empty() {
             true => Ok(()),
-            false => Err(Error::new(
-                Exit::Refused,
-                format!("{}; it keeps serving the last good version", refused.join(", ")),
-            )),
+            false => {
+                Err(Error::new(Exit::Refused, format!("{refused}; it keeps serving the last good version")))
+            }
         }
     }
+}
+
+/// What an edge refuses, and why.
+fn refusals_of(edge: &DynamicMessage) -> Vec<String> {
+    let refusals = reflection::submessages(edge, "refusals").into_iter();
+    let refusals = refusals.filter_map(|refusal| reflection::submessage(&refusal, "refusal"));
+    let line = |refusal: DynamicMessage| {
+        format!("{}: {}", reflection::text(&refusal, "name"), reflection::text(&refusal, "reason"))
+    };
+    refusals.map(line).collect()
 }
 
 #[cfg(test)]
@@ -239,6 +314,36 @@ mod tests {
         let error = rollout.result().unwrap_err();
         assert_eq!(error.exit, Exit::Refused);
         assert!(error.to_string().starts_with("edge e1 refused servers/dev: a schema is no JSON"), "{error}");
+    }
+
+    #[test]
+    fn edges_that_are_not_named_are_counted() {
+        let mut rollout = Rollout::default();
+        let mut told = |state: &str, counts: serde_json::Value, refusals: serde_json::Value| {
+            let json = json!({ "edge": {"refusals": refusals}, "state": format!("ROLLOUT_STATE_{state}"), "counts": counts });
+            let descriptor = reflection::message("trunkline.discovery.v1.WatchRolloutResponse");
+            let change = rollout.update(&reflection::from_json(descriptor, json).unwrap());
+            let line = change.and_then(|change| change.line(Duration::from_millis(34))).unwrap_or_default();
+            let texts = [rollout.shortfall("the bearer"), rollout.unaware()].map(Option::unwrap_or_default);
+            (line, texts.map(|text| text.split(';').next().unwrap_or_default().to_owned()))
+        };
+        let until = "which may go on accepting the token: each until it hears of this, for --trust-max-age of the control plane at \
+                     most (24h unless set)";
+        let (line, [short, unaware]) =
+            told("PENDING", json!({"pending": 1, "acknowledged": 1, "disconnected": 1}), json!([]));
+        assert_eq!((line.as_str(), short.as_str()), ("", "not acknowledged yet by 1 edge"));
+        assert_eq!(unaware, format!("not acknowledged by 2 edges, {until}"));
+        let (line, rest) = told("ACKNOWLEDGED", json!({"acknowledged": 2}), json!([]));
+        assert_eq!(line, "2 edges acknowledged after 34 ms");
+        assert_eq!(rest, [String::new(), String::new()]);
+        let (line, [short, _]) = told("DISCONNECTED", json!({"disconnected": 1}), json!([]));
+        assert_eq!((line.as_str(), short.as_str()), ("", "no edge is connected"));
+        let refusal = json!([{"refusal": {"name": "servers/dev", "reason": "a schema is no JSON"}}]);
+        let (line, [short, _]) = told("REFUSED", json!({"acknowledged": 1, "refused": 1}), refusal);
+        assert_eq!(line, "1 edge refused servers/dev: a schema is no JSON");
+        assert_eq!(short, "1 edge refused servers/dev: a schema is no JSON");
+        let (line, _) = told("REFUSED", json!({"refused": 2}), json!([]));
+        assert_eq!(line, "2 edges refused something that is not yours to see");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
+use trunkline::common::v1::Permission;
 use trunkline::discovery::v1::fleet_service_server::FleetService;
 use trunkline::discovery::v1::{
     DeleteEdgeRequest, DeleteEdgeResponse, GetEdgeRequest, GetEdgeResponse, ListEdgesRequest,
@@ -94,6 +95,7 @@ impl FleetApi {
         self,
         revision: i64,
         mut onlooker: Onlooker,
+        has_names: bool,
         out: mpsc::Sender<Result<WatchRolloutResponse, Status>>,
     ) {
         let mut rollout = Rollout::new(revision);
@@ -108,7 +110,11 @@ impl FleetApi {
                 };
                 next_read = Instant::now() + POLL_INTERVAL;
             }
-            let (updates, over) = rollout.advance(&self.fleet.standings(&rows));
+            let fleet = self.fleet.standings(&rows);
+            let (mut updates, over) = rollout.advance(&fleet);
+            if !has_names && !updates.is_empty() {
+                updates = vec![rollout.counted(&fleet)];
+            }
             for mut response in updates {
                 if let Some(edge) = &mut response.edge
                     && let Err(error) = onlooker.cut(edge).await
@@ -216,6 +222,7 @@ impl FleetService for FleetApi {
         request: Request<WatchRolloutRequest>,
     ) -> Result<Response<Self::WatchRolloutStream>, Status> {
         let onlooker = self.onlooker(&request);
+        let has_names = Caller::rights(&request).everywhere().contains(Permission::FleetRead);
         let newest = self.store.revision().await.map_err(Error::from)?;
         let revision = match request.into_inner().revision {
             0 => newest,
@@ -223,7 +230,7 @@ impl FleetService for FleetApi {
             _ => return Err(Error::field("revision", format!("must be between 0 and {newest}")).into()),
         };
         let (out, answers) = mpsc::channel(16);
-        tokio::spawn(self.clone().watch(revision, onlooker, out));
+        tokio::spawn(self.clone().watch(revision, onlooker, has_names, out));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }

@@ -200,5 +200,11 @@ async fn a_credential_of_another_kind_asks_before_it_takes_the_place_of_secrets(
     gateway.ctl("update upstream a --bearer another").await;
     gateway.ctl("update upstream a --basic eve:s3cret --yes").await;
     assert_eq!(kind().await, "basic");
-    gateway.ctl("update upstream a --clear credential").await;
+    let (_, said, code) = ctl(&gateway, "update upstream a --clear credential").await;
+    let asked = "- credential: user eve and the password\nerror: this takes the credential of upstreams/a away, and it cannot be read back, and \
+                 nobody can be asked here; nothing was changed; add --yes to confirm\n";
+    assert_eq!((said.as_str(), code), (asked, 2));
+    assert_eq!(kind().await, "basic");
+    gateway.ctl("update upstream a --clear credential --yes").await;
+    assert!(json(&gateway, "get upstream a").await["credential"].is_null());
 }

@@ -256,7 +256,7 @@ async fn an_update_says_what_it_changed() {
     let (_, said, code) = ctl(&gateway, "update server dev --clear tolls").await;
     assert_eq!((said.as_str(), code), ("error: `tolls` is no field of servers; did you mean tools?\n", 2));
 
-    gateway.ctl("update upstream a --clear credential").await;
+    gateway.ctl("update upstream a --clear credential --yes").await;
     assert!(json(&gateway, "get upstream a").await["credential"].is_null());
 }
 

@@ -31,6 +31,7 @@ pub mod members;
 pub mod options;
 pub mod ping;
 pub mod prompt;
+pub mod protection;
 pub mod read;
 pub mod register;
 pub mod revoke;

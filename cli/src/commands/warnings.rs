@@ -7,6 +7,7 @@ use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value};
 
 use crate::commands::get;
+use crate::commands::protection::{Fallen, has_lost_credential};
 use crate::control_client::ControlClient;
 use crate::kinds::{Kind, short_name};
 use crate::output;
@@ -121,6 +122,53 @@ pub fn of_tokens(tokens: &[(Option<DynamicMessage>, DynamicMessage)]) {
         [line(&name, &lost, " any more"), line(&name, &never, "")].into_iter().flatten()
     });
     print(&lines.collect::<Vec<_>>());
+}
+
+/// Whether a change is made, or would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Now,
+    Then,
+}
+
+/// Warns of protection that has fallen: conditions of tokens, and credentials of upstreams, as they were before and are.
+pub fn of_protection(kind: &Kind, states: &[(Option<DynamicMessage>, DynamicMessage)], when: When) {
+    let lines = states.iter().filter_map(|(before, after)| {
+        let [before, json] = [before.as_ref()?, after].map(reflection::to_json);
+        unprotected(kind, &reflection::text(after, "name"), [&before, &json], when)
+    });
+    print(&lines.collect::<Vec<_>>());
+}
+
+fn unprotected(kind: &Kind, name: &str, [before, after]: [&Value; 2], when: When) -> Option<String> {
+    match kind.name {
+        "Token" => {
+            let ways = Fallen::between(before, after).in_words()?;
+            let when = if when == When::Now { "now" } else { "then" };
+            Some(format!("{name} may {when} be used {ways}"))
+        }
+        "Upstream" if has_lost_credential(before, after) => Some(match when {
+            When::Now => format!("{name} has no credential any more"),
+            When::Then => format!("{name} has no credential then"),
+        }),
+        _ => None,
+    }
+}
+
+/// Warns of teams whose scope names nothing that their members may use.
+pub fn of_teams(teams: &[DynamicMessage]) {
+    let lines = teams.iter().filter(|team| {
+        let scope = reflection::submessage(team, "scope");
+        let lists = ["tools", "resources", "prompts"];
+        scope.is_some_and(|scope| lists.iter().all(|list| reflection::texts(&scope, list).is_empty()))
+    });
+    let line = |team: &DynamicMessage| {
+        format!(
+            "{}: its scope lists no tools, resources or prompts, so that its members may use nothing; * stands for all",
+            reflection::text(team, "name")
+        )
+    };
+    print(&lines.map(line).collect::<Vec<_>>());
 }
 
 /// The entries of a token that match nothing: those that matched before, and the others.

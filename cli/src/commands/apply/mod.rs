@@ -9,7 +9,7 @@ use clap::builder::NonEmptyStringValueParser;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
-use crate::commands::warnings::{self, Rights};
+use crate::commands::warnings::{self, Rights, When};
 use crate::commands::{Invocation, create, revoked, rollout, sets};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
@@ -94,7 +94,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let printed = print_changes(invocation.format.as_ref(), &answer, &changes, args.dry_run);
     NewToken::show_all(invocation, &new, printed.is_ok());
     printed.map_err(|error| if args.dry_run { error } else { stored(revision, &error) })?;
-    warn(&client, &changes, &rights).await;
+    warn(&client, &changes, &rights, if args.dry_run { When::Then } else { When::Now }).await;
     if args.dry_run {
         output::eprint("nothing was stored (dry run)");
         return Ok(());
@@ -162,7 +162,7 @@ fn print_lines(changes: &[DynamicMessage], dry_run: bool) -> Result {
 }
 
 /// Warns of what the changes leave without effect.
-async fn warn(client: &ControlClient, changes: &[DynamicMessage], rights: &Rights) {
+async fn warn(client: &ControlClient, changes: &[DynamicMessage], rights: &Rights, when: When) {
     let of_kind = |word: &str| {
         let kind = Kind::from_word(word);
         let states = changes.iter().map(|change| plan::states(kind, change));
@@ -173,6 +173,10 @@ async fn warn(client: &ControlClient, changes: &[DynamicMessage], rights: &Right
     let servers: Vec<_> = servers.into_iter().map(|(_, server)| server).collect();
     warnings::of_servers(client, &servers).await;
     warnings::of_tokens(&tokens);
+    warnings::of_protection(Kind::from_word("token"), &tokens, when);
+    warnings::of_protection(Kind::from_word("upstream"), &of_kind("upstream"), when);
+    let teams: Vec<_> = of_kind("team").into_iter().map(|(_, team)| team).collect();
+    warnings::of_teams(&teams);
     let told = tokens.iter().map(|(_, token)| reflection::text(token, "name")).collect();
     if changes.iter().any(|change| reflection::enum_word(change, "action") != "unchanged") {
         rights.warn_of_lost(client, &told).await;
@@ -190,7 +194,7 @@ pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
     let changes = reflection::submessages(&answer, "changes");
     let text = plan::unified_diff(&changes).map_err(trouble)?;
     output::print(&text).map_err(trouble)?;
-    warn(&client, &changes, &Rights::default()).await;
+    warn(&client, &changes, &Rights::default(), When::Then).await;
     if let Some(error) = refused {
         return Err(trouble(Error::usage(format!("`mcpctl apply` would refuse this: {error}"))));
     }

@@ -14,7 +14,7 @@ use serde_yaml_ng::{Mapping, Value as Document};
 use self::draft::{Draft, Saved};
 use self::editor::Editor;
 use crate::commands::changes::changes;
-use crate::commands::warnings::Rights;
+use crate::commands::warnings::{self, Rights, When};
 use crate::commands::{Invocation, create, get, update};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
@@ -58,6 +58,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
                 create::refresh_token(invocation, &after);
             }
             update::report(invocation, kind, [&editing.stored, &after], "edited")?;
+            warnings::of_protection(kind, &[(Some(editing.stored.clone()), after.clone())], When::Now);
             update::warn(&editing.client, kind, &[[editing.stored.clone(), after]], &rights).await;
             Ok(())
         }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{kept, send};
 use crate::commands::get;
+use crate::commands::protection::Fallen;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
@@ -25,14 +26,18 @@ pub(super) struct UpdateChange<'a> {
 
 /// What a change is for a resource as it was seen.
 pub(super) struct UpdateBody {
-    body: Map<String, Value>,
+    body: Value,
     mask: Vec<String>,
     /// Whether something is replaced of which nothing else may be lost than what was looked at.
     is_looked_at: bool,
     /// What lists have no more.
     pub(super) lost: Vec<String>,
-    /// The secrets that are replaced.
+    /// The secrets that are replaced or cleared.
     pub(super) secrets: Vec<String>,
+    /// Whether they are cleared.
+    pub(super) is_cleared: bool,
+    /// The conditions that are cleared.
+    pub(super) fallen: Fallen,
 }
 
 impl UpdateChange<'_> {
@@ -43,9 +48,16 @@ impl UpdateChange<'_> {
         let known = reflection::to_json(before);
         kept::keep_headers(&known, &mut body, &mut mask)?;
         let replaced = kept::keep_members(&known, &mut body, &mask);
+        if self.kind.name == "Team" {
+            kept::fill_scope(&known, &mut body, &mut mask);
+        }
+        kept::unshare(&known, &mut body, &mut mask);
         let secrets = kept::lost_secrets(&known, &body, &mask);
-        let is_looked_at = replaced.is_any || !secrets.is_empty();
-        Ok(UpdateBody { body, mask, is_looked_at, lost: replaced.lost, secrets })
+        let is_cleared = !body.contains_key("credential");
+        let body = Value::Object(body);
+        let fallen = Fallen::cleared(&known, &body, &mask);
+        let is_looked_at = replaced.is_any || !secrets.is_empty() || fallen.in_words().is_some();
+        Ok(UpdateBody { body, mask, is_looked_at, lost: replaced.lost, secrets, is_cleared, fallen })
     }
 
     /// Changes a resource. Returns it as it was right before, and as it is then: what others wrote in between is theirs.
@@ -76,8 +88,7 @@ impl UpdateChange<'_> {
     ) -> Result<DynamicMessage> {
         let UpdateBody { mut body, mask, .. } = changed;
         let seen = reflection::to_json(before)["meta"]["etag"].clone();
-        let meta = body.entry("meta").or_insert_with(|| json!({}));
-        meta["etag"] = self.etag.clone().map_or(seen, Value::String);
+        body["meta"]["etag"] = self.etag.clone().map_or(seen, Value::String);
         let request = json!({ self.kind.singular: body, "updateMask": mask, "validateOnly": validate_only });
         send(self.client, self.kind, request).await
     }

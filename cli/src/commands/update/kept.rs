@@ -72,16 +72,15 @@ fn check_rest(stored: &[&str], removed: &[String], is_replaced: bool) -> Result 
     }
 }
 
-/// Says which secrets go with a credential that another kind of it replaces, such as `credential: header X-Key`. One of the same
-/// kind is what a new secret was given for, and `--clear` says itself what it takes.
+/// Says which secrets go with a credential that another kind of it replaces, or that is cleared, such as `credential: header X-Key`.
+/// One of the same kind is what a new secret was given for.
 pub(super) fn lost_secrets(before: &Value, body: &Map<String, Value>, mask: &[String]) -> Vec<String> {
     let kind = |credential: &Value| credential.as_object()?.keys().find(|key| *key != "version").cloned();
-    let Some((old, new)) = kind(&before["credential"]).zip(body.get("credential").and_then(kind)) else {
-        return Vec::new();
-    };
+    let (old, new) = (kind(&before["credential"]), body.get("credential").and_then(kind));
     if old == new || !mask.iter().any(|path| path == "credential") {
         return Vec::new();
     }
+    let Some(old) = old else { return Vec::new() };
     let credential = &before["credential"][&old];
     let names: Vec<String> = match old.as_str() {
         "headers" => {
@@ -97,6 +96,29 @@ pub(super) fn lost_secrets(before: &Value, body: &Map<String, Value>, mask: &[St
         _ => vec!["bearer".to_owned()],
     };
     names.into_iter().map(|name| format!("credential: {name}")).collect()
+}
+
+/// Shows a resource to nobody else where its team is taken away, and it was shown to that.
+pub(super) fn unshare(before: &Value, body: &mut Map<String, Value>, mask: &mut Vec<String>) {
+    let is_shared = before["meta"]["visibility"] == "VISIBILITY_TEAM";
+    let Some(meta) = body.get_mut("meta").filter(|meta| is_shared && meta["team"] == "") else { return };
+    if mask.iter().all(|path| path != "meta.visibility") {
+        meta["visibility"] = "VISIBILITY_PRIVATE".into();
+        mask.push("meta.visibility".to_owned());
+    }
+}
+
+/// Gives a team that had no scope everything that its first one does not narrow, as when a team is created: to add a server takes
+/// nothing away.
+pub(super) fn fill_scope(before: &Value, body: &mut Map<String, Value>, mask: &mut Vec<String>) {
+    let Some(scope) = body.get_mut("scope").filter(|_| before["scope"].is_null()) else { return };
+    for list in ["tools", "resources", "prompts"] {
+        let path = format!("scope.{list}");
+        if !mask.contains(&path) {
+            scope[list] = json!([ALL]);
+            mask.push(path);
+        }
+    }
 }
 
 /// Keeps members as they are that the new lists name again: a title cannot be given on the command line, and an alias need not
@@ -229,6 +251,41 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_team_any_more_is_shown_to_none() {
+        let unshared = |visibility: &str, given: Value, mask: &[&str]| {
+            let mut mask: Vec<String> = mask.iter().map(|path| (*path).to_owned()).collect();
+            let mut body = body(given);
+            unshare(&json!({ "meta": { "visibility": visibility } }), &mut body, &mut mask);
+            (Value::Object(body), mask.join(" "))
+        };
+        let none = || json!({ "meta": { "team": "" } });
+        let private = json!({ "meta": { "team": "", "visibility": "VISIBILITY_PRIVATE" } });
+        let mask = "meta.team meta.visibility".to_owned();
+        assert_eq!(unshared("VISIBILITY_TEAM", none(), &["meta.team"]), (private, mask));
+        assert_eq!(unshared("VISIBILITY_PUBLIC", none(), &["meta.team"]), (none(), "meta.team".to_owned()));
+        let other = || json!({ "meta": { "team": "teams/a" } });
+        assert_eq!(unshared("VISIBILITY_TEAM", other(), &["meta.team"]), (other(), "meta.team".to_owned()));
+    }
+
+    #[test]
+    fn the_first_scope_of_a_team_narrows_what_it_names_alone() {
+        let filled = |before: Value, given: Value, mask: &[&str]| {
+            let mut mask: Vec<String> = mask.iter().map(|path| (*path).to_owned()).collect();
+            let mut body = body(given);
+            fill_scope(&before, &mut body, &mut mask);
+            (Value::Object(body), mask.join(" "))
+        };
+        let given = || json!({ "scope": { "servers": ["servers/b"], "tools": ["a_*"] } });
+        let mask = ["scope.servers", "scope.tools"];
+        let whole = json!({ "scope": { "servers": ["servers/b"], "tools": ["a_*"], "resources": ["*"], "prompts": ["*"] } });
+        let paths = "scope.servers scope.tools scope.resources scope.prompts".to_owned();
+        assert_eq!(filled(json!({}), given(), &mask), (whole, paths));
+        let scoped = json!({ "scope": { "tools": ["x"] } });
+        assert_eq!(filled(scoped, given(), &mask), (given(), mask.join(" ")));
+        assert_eq!(filled(json!({}), json!({ "title": "x" }), &["title"]).1, "title");
+    }
+
+    #[test]
     fn secrets_that_another_kind_replaces_are_named() {
         let of = |credential: Value| json!({ "credential": credential });
         let headers = || of(json!({ "headers": { "headers": { "X-A": "", "X-B": "" } }, "version": "3" }));
@@ -242,7 +299,7 @@ mod tests {
             (query, bearer(), vec!["credential: query parameter key"]),
             (bearer(), bearer(), vec![]),
             (json!({}), bearer(), vec![]),
-            (bearer(), json!({}), vec![]),
+            (bearer(), json!({}), vec!["credential: bearer"]),
         ] {
             let mask = ["credential".to_owned()];
             assert_eq!(lost_secrets(&before, &body(given.clone()), &mask), lost, "{before} {given}");

@@ -9,14 +9,14 @@ use clap::Subcommand;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value};
 
-use self::change::UpdateChange;
+use self::change::{UpdateBody, UpdateChange};
 use crate::commands::changes::changes;
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, UpstreamFlags};
 use crate::commands::get::{self, Query};
 use crate::commands::team_fields::{RoleFlags, TeamFlags};
 use crate::commands::token_fields::TokenFlags;
 use crate::commands::users::{self, ServiceAccountChanges, UserChanges};
-use crate::commands::warnings::{self, Rights};
+use crate::commands::warnings::{self, Rights, When};
 use crate::commands::{Invocation, create, revoked};
 use crate::confirm::confirm;
 use crate::control_client::ControlClient;
@@ -52,7 +52,7 @@ pub struct Args {
     /// Clear a field, such as credential, description, tools or meta.labels.team; repeatable
     #[arg(long, global = true, value_name = "FIELD")]
     clear: Vec<String>,
-    /// Replace lists and credentials without a question where that takes something away
+    /// Replace lists and clear credentials and conditions without a question where that takes something away
     #[arg(short, long, global = true)]
     yes: bool,
 }
@@ -183,8 +183,16 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         let updated: Vec<_> = states.iter().map(|[_, after]| after.clone()).collect();
         output::print(&output::resources(kind, &updated, is_single, format)?)?;
     }
+    if args.dry_run {
+        warnings::of_protection(kind, &in_pairs(&states), When::Then);
+    }
     warn(&client, kind, &states, &rights).await;
     Ok(())
+}
+
+/// States before and after, as warnings take them.
+fn in_pairs(states: &[[DynamicMessage; 2]]) -> Vec<(Option<DynamicMessage>, DynamicMessage)> {
+    states.iter().map(|[before, after]| (Some(before.clone()), after.clone())).collect()
 }
 
 /// Asks about what would be lost, and looks at what could fail, before the first of several is changed. Returns what tokens may
@@ -192,7 +200,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 async fn prepare(change: &UpdateChange<'_>, resources: &[DynamicMessage], yes: bool) -> Result<Rights> {
     for resource in resources {
         let changed = change.of(resource)?;
-        agree_to_lose(&reflection::text(resource, "name"), &changed.lost, &changed.secrets, yes)?;
+        agree_to_lose(&reflection::text(resource, "name"), &changed, yes)?;
     }
     for resource in resources.iter().filter(|_| resources.len() > 1) {
         change.apply(resource.clone(), true).await?;
@@ -207,9 +215,9 @@ pub async fn warn(client: &ControlClient, kind: &Kind, states: &[[DynamicMessage
         "Server" => warnings::of_servers(client, &after().collect::<Vec<_>>()).await,
         "Token" => {
             after().for_each(|token| revoked::warn(&token));
-            let tokens = states.iter().map(|[before, after]| (Some(before.clone()), after.clone()));
-            warnings::of_tokens(&tokens.collect::<Vec<_>>());
+            warnings::of_tokens(&in_pairs(states));
         }
+        "Team" => warnings::of_teams(&after().collect::<Vec<_>>()),
         _ => {}
     }
     rights.warn_of_lost(client, &BTreeSet::new()).await;
@@ -319,19 +327,28 @@ fn body_and_mask(kind: &Kind, fields: Fields, clear: &[String]) -> Result<(Map<S
     }
 }
 
-/// Says what a replaced list or credential has no more, and asks.
-fn agree_to_lose(name: &str, entries: &[String], secrets: &[String], yes: bool) -> Result {
-    entries.iter().chain(secrets).for_each(|line| output::eprint(format!("- {line}")));
+/// Says what a replaced list, a credential or the conditions of a token have no more, and asks.
+fn agree_to_lose(name: &str, changed: &UpdateBody, yes: bool) -> Result {
+    let UpdateBody { lost, secrets, fallen, .. } = changed;
+    lost.iter().chain(secrets).chain(&fallen.lines).for_each(|line| output::eprint(format!("- {line}")));
     if !secrets.is_empty() {
-        let what = format!("this replaces the credential of {name}, and what it has now cannot be read back");
+        let what = match changed.is_cleared {
+            true => format!("this takes the credential of {name} away, and it cannot be read back"),
+            false => {
+                format!("this replaces the credential of {name}, and what it has now cannot be read back")
+            }
+        };
         confirm(&what, yes)?;
     }
-    if entries.is_empty() {
+    if let Some(ways) = fallen.in_words() {
+        confirm(&format!("this lets {name} be used {ways}"), yes)?;
+    }
+    if lost.is_empty() {
         return Ok(());
     }
-    let them = if entries.len() == 1 { "it" } else { "them" };
+    let them = if lost.len() == 1 { "it" } else { "them" };
     confirm(
-        &format!("this takes {} out of {name} (to keep {them}, give {them} too)", in_words(entries.len())),
+        &format!("this takes {} out of {name} (to keep {them}, give {them} too)", in_words(lost.len())),
         yes,
     )
 }

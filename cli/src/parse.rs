@@ -138,6 +138,15 @@ pub fn moment(text: &str) -> Result<Expiry, String> {
 }
 
 impl Expiry {
+    /// How long that is from now; nothing where it is over; `None` for `never`.
+    pub fn lifetime(self, now: OffsetDateTime) -> Option<Duration> {
+        match self {
+            Self::Never => None,
+            Self::After(duration) => Some(duration),
+            Self::At(at) => Some((at - now).try_into().unwrap_or_default()),
+        }
+    }
+
     /// Formats the end as in proto-JSON; `None` for `never`.
     pub fn timestamp(self, now: OffsetDateTime) -> Option<String> {
         let at = match self {

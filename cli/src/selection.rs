@@ -8,6 +8,9 @@ use crate::suggest::did_you_mean;
 /// What `all` stands for: the kinds that people make. Catalogues are asked for by their kind.
 const ALL: [&str; 5] = ["upstreams", "servers", "tokens", "edges", "join-tokens"];
 
+/// What `get all` lists besides.
+const OF_PEOPLE: [&str; 4] = ["teams", "roles", "users", "service-accounts"];
+
 /// How the kinds end in the error of an unknown one.
 const OR_ALL: &str = ", or all";
 
@@ -56,6 +59,17 @@ impl Selection {
         let are_whole = self.0.iter().all(|group| group.names.is_empty());
         let kinds = self.0.iter().map(|group| group.kind.name);
         are_whole && kinds.eq(ALL.map(|word| Kind::from_word(word).name))
+    }
+
+    /// The same with all that is about people, where it is what `all` stands for; of that what `keeps` says.
+    pub fn with_people(mut self, keeps: impl Fn(&Kind) -> bool) -> Self {
+        if self.is_all() {
+            for word in OF_PEOPLE {
+                self.group(Kind::from_word(word));
+            }
+            self.0.retain(|group| keeps(group.kind));
+        }
+        self
     }
 
     /// Whether exactly one resource is named.

@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::commands::Invocation;
+use crate::commands::each::each;
+use crate::commands::people::{self, principal};
 use crate::commands::users::in_collection;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::output::table::{Cell, Column, grid};
 use crate::output::{self, Format};
-use crate::parse;
+use crate::parse::{self, Expiry};
 use crate::reflection;
 
 const KEYS: &str = "trunkline.identity.v1.ServiceAccountService";
@@ -55,20 +57,9 @@ pub struct NewApiKey {
     /// Role that it may use at most, such as viewer [default: all that its owner may do]
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
-    /// Lifetime, such as 30d, or never [default: 90d]
-    #[arg(long, value_name = "DURATION", value_parser = lifetime)]
-    expires: Option<Lifetime>,
-}
-
-/// How long a key is valid.
-#[derive(Debug, Clone, Copy)]
-enum Lifetime {
-    Ends(Duration),
-    Never,
-}
-
-fn lifetime(text: &str) -> std::result::Result<Lifetime, String> {
-    if text == "never" { Ok(Lifetime::Never) } else { parse::duration(text).map(Lifetime::Ends) }
+    /// Expiry: a duration such as 30d, a time such as 2027-01-31T12:00:00Z or 2027-01-31, or never [default: 90d]
+    #[arg(long, value_name = "WHEN", value_parser = parse::expiry)]
+    expires: Option<Expiry>,
 }
 
 impl Belonging {
@@ -93,6 +84,15 @@ impl Belonging {
             Self::ApiKey => "API keys",
             Self::Session => "sessions",
         }
+    }
+
+    /// The error where they are to be deleted.
+    pub fn not_deleted(self) -> Error {
+        let how = match self {
+            Self::ApiKey => "mcpctl revoke api-key OWNER/KEY",
+            Self::Session => "mcpctl revoke session USER/sessions/SESSION",
+        };
+        Error::usage(format!("{} are revoked, not deleted: `{how}`", self.words()))
     }
 
     /// All of one principal. Empty: of the caller.
@@ -125,7 +125,7 @@ impl Belonging {
             [] => found = self.of(&client, "").await?,
             principals => {
                 for word in principals {
-                    found.extend(self.of(&client, &principal(word)).await?);
+                    found.extend(self.of(&client, &people::meant(&client, word).await).await?);
                 }
             }
         }
@@ -151,31 +151,66 @@ impl Belonging {
     /// Ends those of these names.
     pub async fn revoke(self, invocation: &Invocation, names: &[String]) -> Result {
         let client = invocation.client().await?;
-        let method = match self {
-            Self::ApiKey => format!("{KEYS}/RevokeApiKey"),
-            Self::Session => format!("{SESSIONS}/RevokeSession"),
-        };
-        for name in names {
-            client.call(&method, json!({ "name": name })).await?;
-            output::print(&format!("{name} revoked"))?;
+        match self {
+            Self::ApiKey => each(names, async |word| revoke_keys(&client, word).await).await,
+            Self::Session => {
+                let method = format!("{SESSIONS}/RevokeSession");
+                each(names, async |name| {
+                    client.call(&method, json!({ "name": name })).await?;
+                    output::print(&format!("{name} revoked"))
+                })
+                .await
+            }
         }
-        Ok(())
     }
+}
+
+/// Revokes a key, or all of somebody.
+async fn revoke_keys(client: &ControlClient, word: &str) -> Result {
+    let own = match word.contains('/') {
+        true => String::new(),
+        false => {
+            let caller = client.call(&format!("{SESSIONS}/GetCaller"), json!({})).await?;
+            reflection::text(&caller, "principal")
+        }
+    };
+    let name = key_name(word, &own);
+    let names = match name.strip_suffix("/keys/-") {
+        Some(owner) => {
+            let keys = Belonging::ApiKey.of(client, owner).await?;
+            keys.iter().map(|key| reflection::text(key, "name")).collect()
+        }
+        None => vec![name],
+    };
+    if names.is_empty() {
+        output::eprint("there are no API keys; nothing was revoked");
+    }
+    each(&names, async |name| {
+        client.call(&format!("{KEYS}/RevokeApiKey"), json!({ "name": name })).await?;
+        output::print(&format!("{name} revoked"))
+    })
+    .await
 }
 
 /// Creates an API key, and shows it.
 pub async fn create(invocation: &Invocation, new: NewApiKey) -> Result {
+    let client = invocation.client().await?;
+    let parent = match new.principal.as_deref() {
+        Some(whose) => people::meant(&client, whose).await,
+        None => String::new(),
+    };
     let mut request = json!({
-        "parent": new.principal.as_deref().map(principal).unwrap_or_default(),
+        "parent": parent,
         "title": new.title.unwrap_or_default(),
         "role": new.role.as_deref().map(|role| in_collection("roles", role)).unwrap_or_default(),
     });
-    match new.expires {
-        Some(Lifetime::Ends(lifetime)) => request["lifetime"] = parse::proto_duration(lifetime).into(),
-        Some(Lifetime::Never) => request["neverExpires"] = Value::Bool(true),
+    match new.expires.map(|expires| expires.lifetime(OffsetDateTime::now_utc())) {
+        Some(Some(Duration::ZERO)) => return Err(Error::usage("--expires is in the past")),
+        Some(Some(lifetime)) => request["lifetime"] = parse::proto_duration(lifetime).into(),
+        Some(None) => request["neverExpires"] = Value::Bool(true),
         None => {}
     }
-    let answer = invocation.client().await?.call(&format!("{KEYS}/CreateApiKey"), request).await?;
+    let answer = client.call(&format!("{KEYS}/CreateApiKey"), request).await?;
     if let Some(format) = &invocation.format {
         return output::print(&output::message(&answer, format, String::new)?);
     }
@@ -185,12 +220,13 @@ pub async fn create(invocation: &Invocation, new: NewApiKey) -> Result {
     output::print(&reflection::text(&answer, "secret"))
 }
 
-/// The full name of a user or service account, which is told by its `@`.
-pub fn principal(word: &str) -> String {
-    if word.contains('/') {
-        return word.to_owned();
+/// The full name of a key of `own`, or of whom a word names: `ci/KEY`, or `KEY`.
+fn key_name(word: &str, own: &str) -> String {
+    match word.rsplit_once('/') {
+        _ if word.contains("/keys/") => word.to_owned(),
+        Some((owner, key)) => format!("{}/keys/{key}", principal(owner)),
+        None => format!("{own}/keys/{word}"),
     }
-    in_collection(if word.contains('@') { "users" } else { "serviceAccounts" }, word)
 }
 
 #[cfg(test)]
@@ -198,9 +234,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_principal_is_a_user_where_it_is_an_address() {
-        assert_eq!(principal("ann@example.org"), "users/ann@example.org");
-        assert_eq!(principal("ci"), "serviceAccounts/ci");
-        assert_eq!(principal("serviceAccounts/ci"), "serviceAccounts/ci");
+    fn a_key_may_be_named_by_whose_it_is() {
+        for (word, name) in [
+            ("4cb4", "users/ann/keys/4cb4"),
+            ("ci/4cb4", "serviceAccounts/ci/keys/4cb4"),
+            ("bob@example.org/-", "users/bob@example.org/keys/-"),
+            ("users/bob@example.org/keys/4cb4", "users/bob@example.org/keys/4cb4"),
+            ("serviceAccounts/ci/4cb4", "serviceAccounts/ci/keys/4cb4"),
+        ] {
+            assert_eq!(key_name(word, "users/ann"), name);
+        }
+    }
+
+    #[test]
+    fn a_lifetime_may_end_on_a_day() {
+        let now = time::macros::datetime!(2027-01-01 00:00 UTC);
+        let lifetime = |text: &str| parse::expiry(text).unwrap().lifetime(now);
+        assert_eq!(lifetime("2027-01-31"), Some(Duration::from_secs(30 * 86_400)));
+        assert_eq!(lifetime("2026-01-31"), Some(Duration::ZERO));
+        assert_eq!((lifetime("30d"), lifetime("never")), (Some(Duration::from_secs(30 * 86_400)), None));
     }
 }

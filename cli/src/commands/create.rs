@@ -12,9 +12,10 @@ use crate::commands::fields::{EntryFlags, Fields, ServerFlags, UpstreamFlags};
 use crate::commands::team_fields::{RoleFlags, TeamFlags};
 use crate::commands::token_fields::TokenFlags;
 use crate::commands::users::{self, NewServiceAccount, NewUser};
-use crate::commands::{Invocation, revoked, rollout, teams, warnings};
+use crate::commands::{Invocation, get, revoked, rollout, teams, warnings};
 use crate::context::{SavedToken, Secret};
-use crate::error::{Error, Result};
+use crate::control_client::ControlClient;
+use crate::error::{Error, Exit, Result};
 use crate::kinds::{Kind, short_name};
 use crate::output::progress::Spinner;
 use crate::output::{self, Format};
@@ -145,7 +146,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
             creator.plain("team", &name, flags.fields_for_creation()).await?;
             if args.dry_run { Ok(()) } else { teams::add_owners(invocation, &name, &owners).await }
         }
-        Target::Role { name, flags } => creator.plain("role", &name, flags.fields()).await,
+        Target::Role { name, flags } => creator.role(&name, &flags).await,
         Target::Tool(entry) => creator.plain("tool", &entry.name, entry.flags.fields()?).await,
         Target::Resource(entry) => creator.plain("resource", &entry.name, entry.flags.fields()?).await,
         Target::Prompt(entry) => creator.plain("prompt", &entry.name, entry.flags.fields()?).await,
@@ -156,6 +157,17 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         Target::User(new) => users::create_user(invocation, new).await,
         Target::ServiceAccount(new) => users::create_service_account(invocation, new).await,
         Target::ApiKey(new) => api_keys::create(invocation, new).await,
+    }
+}
+
+/// The error where a name is taken: what cannot be seen cannot be changed either.
+async fn or_taken(client: &ControlClient, kind: &Kind, name: &str, error: Error) -> Error {
+    let is_taken = error.to_string().starts_with(&format!("{name} already exists"));
+    match get::one(client, kind, name).await {
+        Err(hidden) if is_taken && hidden.exit == Exit::NotFound => {
+            Error::new(Exit::Conflict, format!("the name {} is taken; choose another one", short_name(name)))
+        }
+        _ => error.in_options(),
     }
 }
 
@@ -177,9 +189,22 @@ impl Creator<'_> {
             request.insert("parent".into(), upstream.into());
         }
         request.extend(more.as_object().cloned().unwrap_or_default());
-        let answer =
-            self.invocation.client().await?.call(&kind.method("Create"), Value::Object(request)).await;
-        answer.map_err(Error::in_options)
+        let client = self.invocation.client().await?;
+        match client.call(&kind.method("Create"), Value::Object(request)).await {
+            Err(error) if error.exit == Exit::Conflict => Err(or_taken(&client, kind, &full, error).await),
+            answer => answer.map_err(Error::in_options),
+        }
+    }
+
+    /// Creates a role, which is for holding permissions.
+    async fn role(&self, name: &str, flags: &RoleFlags) -> Result {
+        let fields = flags.fields();
+        match fields.body.contains_key("permissions") {
+            true => self.plain("role", name, fields).await,
+            false => Err(Error::usage(
+                "--permission is required: a permission that the role holds; `mcpctl access permissions` lists them",
+            )),
+        }
     }
 
     /// Prints the created resource in the requested format, or else a line with its name.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use crate::commands::api_keys::principal;
+use crate::commands::api_keys::Belonging;
 use crate::commands::targets::{self, Named};
-use crate::commands::{Invocation, get, rollout};
+use crate::commands::{Invocation, get, people, rollout};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
@@ -65,6 +65,9 @@ impl Args {
 
 /// Runs `delete`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    if let Some(belonging) = args.kind.as_deref().and_then(Belonging::of_word) {
+        return Err(belonging.not_deleted());
+    }
     let selection = args.kind.as_deref().map(|kind| Selection::parse(kind, &args.names)).transpose()?;
     let named = named(selection.as_ref(), &args)?;
     let format = invocation.format();
@@ -73,7 +76,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
     let client = invocation.client().await?;
     let mut targets = match named {
-        Some(named) => named,
+        Some(named) => as_meant(&client, named).await,
         None => targets::selected(&client, &selection.unwrap_or_default(), args.selector.as_ref()).await?,
     };
     if args.ignore_not_found {
@@ -131,6 +134,16 @@ fn named(selection: Option<&Selection>, args: &Args) -> Result<Option<Vec<Named>
         return Err(Error::usage("--etag is the state of one resource; delete one at a time with it"));
     }
     Ok(Some(resources))
+}
+
+/// Names users as they are called, who may be named by their addresses.
+async fn as_meant(client: &ControlClient, mut targets: Vec<Named>) -> Vec<Named> {
+    for (kind, name) in &mut targets {
+        if kind.name == "User" {
+            *name = people::meant(client, name).await;
+        }
+    }
+    targets
 }
 
 /// Leaves out what does not exist.
@@ -222,7 +235,10 @@ async fn delete_person(
     if validate_only {
         return get::one(client, kind, name).await.map(drop);
     }
-    let heir = args.transfer_to.as_deref().map(principal).unwrap_or_default();
+    let heir = match args.transfer_to.as_deref() {
+        Some(heir) => people::meant(client, heir).await,
+        None => String::new(),
+    };
     client.call(&kind.method("Delete"), json!({ "name": name, "transferTo": heir })).await.map(drop)
 }
 

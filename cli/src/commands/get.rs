@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::api_keys::Belonging;
 use crate::commands::watching::{self, Absence};
-use crate::commands::{Invocation, sets, teams};
+use crate::commands::{Invocation, people, sets, teams};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::{Kind, short_name};
@@ -94,6 +94,8 @@ pub struct Query {
     pub filter: Option<String>,
     pub selector: Option<Selector>,
     pub order_by: Option<String>,
+    /// Whether it is about everything: what the caller may not list is left out, and so is what nobody made.
+    pub is_of_all: bool,
 }
 
 /// Runs `get`.
@@ -112,10 +114,13 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
     let selection = Selection::parse(&args.kind, &args.names);
     let selection = selection.map_err(|error| with_lists(error, &LISTS))?;
+    let is_of_all = selection.is_all();
+    let is_narrowed = args.filter.is_some() || args.order_by.is_some();
+    let selection = selection.with_people(|kind| !is_narrowed || has_filter(kind));
     let format = invocation.format();
     let mut listing = Listing {
         client: invocation.client().await?,
-        query: Query { filter: args.filter, selector: args.selector, order_by: args.order_by },
+        query: Query { filter: args.filter, selector: args.selector, order_by: args.order_by, is_of_all },
         sort_by: args.sort_by,
         printer: Printer::new(format.clone(), !args.no_headers)
             .with_labels(args.show_labels, args.label_columns),
@@ -268,10 +273,11 @@ async fn select_present(
     for group in selection.groups() {
         let items = match fetch(client, group, query, missing.as_deref_mut()).await {
             // Of everything, whoever asks gets what they may see.
-            Err(error) if error.is_denied() && selection.is_all() => {
+            Err(error) if error.is_denied() && (query.is_of_all || selection.is_all()) => {
                 denied.push(error);
                 Vec::new()
             }
+            Ok(items) if query.is_of_all => items.into_iter().filter(is_made).collect(),
             items => items?,
         };
         found.push(Found { kind: group.kind, items });
@@ -280,6 +286,11 @@ async fn select_present(
         Some(error) if denied.len() + 1 == found.len() => Err(error),
         _ => Ok(found),
     }
+}
+
+/// Whether somebody made it: roles that are built in are everywhere.
+fn is_made(item: &DynamicMessage) -> bool {
+    item.get_field_by_name("built_in").is_none_or(|field| field.as_bool() != Some(true))
 }
 
 impl Query {
@@ -412,7 +423,13 @@ pub async fn all_pages(
 /// Fetches one resource by its short or full name.
 pub async fn one(client: &ControlClient, kind: &Kind, word: &str) -> Result<DynamicMessage> {
     let name = kind.full_name(word)?;
-    let answer = client.call(&kind.method("Get"), json!({ "name": name })).await?;
+    let answer = match client.call(&kind.method("Get"), json!({ "name": name })).await {
+        Err(error) => match people::by_address(client, &name, &error).await {
+            Some(name) => client.call(&kind.method("Get"), json!({ "name": name })).await?,
+            None => return Err(error),
+        },
+        Ok(answer) => answer,
+    };
     reflection::submessage(&answer, &kind.field())
         .ok_or_else(|| Error::not_found(format!("{name}: the response is empty")))
 }

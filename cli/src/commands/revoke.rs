@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::commands::api_keys::Belonging;
+use crate::commands::each::told;
 use crate::commands::{Invocation, get, rollout};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
@@ -22,7 +23,8 @@ pub struct Args {
     /// Kind of resource: token, join-token, api-key or session; or KIND/NAME
     #[arg(value_parser = ["token", "tokens", "tok", "join-token", "join-tokens", "api-key", "api-keys", "session", "sessions"], hide_possible_values = true)]
     kind: String,
-    /// Names of the tokens; where one does not exist, the others are revoked all the same
+    /// Names; where one does not exist, the others are revoked all the same. An API key is OWNER/KEY, or KEY for one of your own, and
+    /// KEY - stands for all; a session is USER/sessions/SESSION, or USER/sessions/- for all
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
     /// Wait until every edge has acknowledged the revision; not for join tokens, which edges do not know
@@ -82,13 +84,6 @@ async fn revoke_token(
         output::print(&format!("{name} {}", done(before.as_ref())))?;
     }
     Ok(token)
-}
-
-/// Tells all errors but the last one, which is that of the command.
-fn told(mut failed: Vec<Error>) -> Result {
-    let Some(last) = failed.pop() else { return Ok(()) };
-    failed.iter().for_each(output::eprint_error);
-    Err(last)
 }
 
 /// What became of a token that was `before`.

@@ -5,6 +5,8 @@ use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use crate::commands::each::each;
+use crate::commands::people::{self, principal};
 use crate::commands::{Invocation, rollout, users};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
@@ -38,12 +40,13 @@ pub struct AddArgs {
 
 #[derive(Debug, Subcommand)]
 enum Add {
-    /// Put a user or service account into a team, or change what they are in it
+    /// Put users or service accounts into a team, or change what they are in it
     Member {
         /// Name of the team
         team: String,
-        /// Who: an email address, the name of a service account, or a full name such as users/ann@example.org
-        who: String,
+        /// Who: email addresses, names of service accounts, or full names such as users/ann@example.org
+        #[arg(required = true)]
+        who: Vec<String>,
         #[command(flatten)]
         terms: Terms,
     },
@@ -58,12 +61,13 @@ pub struct RemoveArgs {
 
 #[derive(Debug, Subcommand)]
 enum Remove {
-    /// Take a user or service account out of a team, on every edge
+    /// Take users or service accounts out of a team, on every edge
     Member {
         /// Name of the team
         team: String,
-        /// Who: an email address, the name of a service account, or a full name such as users/ann@example.org
-        who: String,
+        /// Who: email addresses, names of service accounts, or full names such as users/ann@example.org
+        #[arg(required = true)]
+        who: Vec<String>,
     },
 }
 
@@ -105,13 +109,13 @@ pub struct UnbindArgs {
 
 #[derive(Debug, Subcommand)]
 enum Bound {
-    /// Give a role to a user or service account
+    /// Give a role to users or service accounts
     Role(Binding),
 }
 
 #[derive(Debug, Subcommand)]
 enum Unbound {
-    /// Take a role from a user or service account, on every edge
+    /// Take a role from users or service accounts, on every edge
     Role(Binding),
 }
 
@@ -119,8 +123,9 @@ enum Unbound {
 struct Binding {
     /// Name of the role
     role: String,
-    /// Who: an email address, the name of a service account, or a full name such as users/ann@example.org
-    who: String,
+    /// Who: email addresses, names of service accounts, or full names such as users/ann@example.org
+    #[arg(required = true)]
+    who: Vec<String>,
     /// Team in which they have it [default: everywhere]
     #[arg(long, value_name = "TEAM")]
     team: Option<String>,
@@ -131,32 +136,27 @@ pub fn are_meant(word: &str) -> bool {
     WORDS.contains(&word.to_lowercase().as_str())
 }
 
-/// The name of a user or service account.
-pub fn principal(word: &str) -> String {
-    match (word.contains('/'), word.contains('@')) {
-        (true, _) => word.to_owned(),
-        (false, true) => format!("users/{word}"),
-        (false, false) => format!("serviceAccounts/{word}"),
-    }
-}
-
 fn team_name(word: &str) -> Result<String> {
     Kind::from_word("team").full_name(word)
 }
 
 impl Terms {
-    fn member(&self, who: Option<&str>) -> Result<Value> {
+    fn member(&self, who: &str) -> Result<Value> {
         let role = self.role.as_ref().map(|role| Kind::from_word("role").full_name(role)).transpose()?;
-        Ok(json!({ "principal": who.map(principal).unwrap_or_default(), "owner": self.owner,
-            "role": role.unwrap_or_default() }))
+        Ok(json!({ "principal": who, "owner": self.owner, "role": role.unwrap_or_default() }))
     }
 }
 
 /// Runs `add`.
 pub async fn add(invocation: &Invocation, args: AddArgs) -> Result {
     let Add::Member { team, who, terms } = args.target;
-    let answer = add_member(invocation, &team_name(&team)?, terms.member(Some(&who))?).await?;
-    show_member(invocation, &answer, &team)
+    let (client, full) = (invocation.client().await?, team_name(&team)?);
+    each(&who, async |who| {
+        let member = terms.member(&people::meant(&client, who).await)?;
+        let answer = add_member(&client, &full, member).await?;
+        show_member(invocation, &answer, &full)
+    })
+    .await
 }
 
 /// Refuses owners of a new team that do not exist, where the caller sees everybody.
@@ -168,7 +168,8 @@ pub async fn check_owners(invocation: &Invocation, owners: &[String]) -> Result 
     if !sees_everybody(&client).await {
         return Ok(());
     }
-    for name in owners.iter().map(|owner| principal(owner)) {
+    for owner in owners {
+        let name = people::meant(&client, owner).await;
         let kind = Kind::of_resource(&name).filter(|kind| ["User", "ServiceAccount"].contains(&kind.name));
         if let Some(kind) = kind {
             client.call(&kind.method("Get"), json!({ "name": name })).await?;
@@ -185,15 +186,16 @@ async fn sees_everybody(client: &ControlClient) -> bool {
 
 /// Makes these the owners of a team that was just created. Of each who could not be added, it is said that the team is there.
 pub async fn add_owners(invocation: &Invocation, team: &str, owners: &[String]) -> Result {
-    let mut failed = None;
-    for who in owners {
-        let member = json!({ "principal": principal(who), "owner": true });
-        let Err(error) = add_member(invocation, &team_name(team)?, member).await else { continue };
-        if let Some(earlier) = failed.replace(not_added(team, who, &error)) {
-            output::eprint_error(earlier);
-        }
+    if owners.is_empty() {
+        return Ok(());
     }
-    failed.map_or(Ok(()), Err)
+    let (client, full) = (invocation.client().await?, team_name(team)?);
+    each(owners, async |who| {
+        let member = json!({ "principal": people::meant(&client, who).await, "owner": true });
+        let added = add_member(&client, &full, member).await;
+        added.map(drop).map_err(|error| not_added(team, who, &error))
+    })
+    .await
 }
 
 fn not_added(team: &str, who: &str, error: &Error) -> Error {
@@ -202,8 +204,7 @@ fn not_added(team: &str, who: &str, error: &Error) -> Error {
     Error::new(error.exit, format!("{text}; when that is mended, run `{command}`"))
 }
 
-async fn add_member(invocation: &Invocation, team: &str, member: Value) -> Result<DynamicMessage> {
-    let client = invocation.client().await?;
+async fn add_member(client: &ControlClient, team: &str, member: Value) -> Result<DynamicMessage> {
     let request = json!({ "team": team, "member": member });
     client.call(&Kind::from_word("team").rpc("AddMember"), request).await
 }
@@ -211,7 +212,7 @@ async fn add_member(invocation: &Invocation, team: &str, member: Value) -> Resul
 /// Runs `invite`.
 pub async fn invite(invocation: &Invocation, args: InviteArgs) -> Result {
     let client = invocation.client().await?;
-    let member = args.terms.member(None)?;
+    let member = args.terms.member("")?;
     let request = json!({ "team": team_name(&args.team)?, "email": args.email, "member": member });
     let answer = client.call(&Kind::from_word("team").rpc("InviteMember"), request).await;
     let answer = answer.map_err(|error| args.explain(error).in_options())?;
@@ -242,9 +243,8 @@ fn show_member(invocation: &Invocation, answer: &DynamicMessage, team: &str) -> 
             let is_owner = reflection::to_json(&member)["owner"] == true;
             let what = if is_owner { "an owner" } else { "a member" };
             output::print(&format!(
-                "{} is {what} of {}; a bearer for edges that they have already does not say so",
-                reflection::text(&member, "principal"),
-                team_name(team)?
+                "{} is {what} of {team}; programs of theirs that run already notice within an hour, or when they connect again",
+                reflection::text(&member, "principal")
             ))
         }
     }
@@ -253,20 +253,31 @@ fn show_member(invocation: &Invocation, answer: &DynamicMessage, team: &str) -> 
 /// Runs `remove`.
 pub async fn remove(invocation: &Invocation, args: RemoveArgs) -> Result {
     let Remove::Member { team, who } = args.target;
-    let (team, who) = (team_name(&team)?, principal(&who));
-    let client = invocation.client().await?;
-    let method = Kind::from_word("team").rpc("RemoveMember");
-    let answer = client.call(&method, json!({ "team": team, "principal": who })).await?;
-    output::print(&format!("{who} removed from {team}"))?;
-    rollout::wait_for_revocation(invocation, &client, reflection::number(&answer, "revision")).await;
-    Ok(())
+    let (client, team) = (invocation.client().await?, team_name(&team)?);
+    let (method, mut revision) = (Kind::from_word("team").rpc("RemoveMember"), 0);
+    let done = each(&who, async |who| {
+        let who = people::meant(&client, who).await;
+        let answer = client.call(&method, json!({ "team": team, "principal": who })).await?;
+        revision = revision.max(reflection::number(&answer, "revision"));
+        output::print(&format!("{who} removed from {team}"))
+    });
+    let done = done.await;
+    wait_for_end(invocation, &client, revision).await;
+    done
+}
+
+/// Waits for the edges where anything was taken away.
+async fn wait_for_end(invocation: &Invocation, client: &ControlClient, revision: i64) {
+    if revision > 0 {
+        rollout::wait_for_revocation(invocation, client, revision).await;
+    }
 }
 
 impl Binding {
-    fn request(&self) -> Result<Value> {
+    fn request(&self, who: &str) -> Result<Value> {
         let team = self.team.as_deref().map(team_name).transpose()?.unwrap_or_default();
         let role = Kind::from_word("role").full_name(&self.role)?;
-        Ok(json!({ "principal": principal(&self.who), "binding": { "role": role, "team": team } }))
+        Ok(json!({ "principal": who, "binding": { "role": role, "team": team } }))
     }
 
     fn place(&self) -> String {
@@ -277,21 +288,29 @@ impl Binding {
 /// Runs `bind`.
 pub async fn bind(invocation: &Invocation, args: BindArgs) -> Result {
     let Bound::Role(binding) = args.target;
-    let client = invocation.client().await?;
-    client.call(&Kind::from_word("role").rpc("BindRole"), binding.request()?).await?;
-    let Binding { role, who, .. } = &binding;
-    output::print(&format!("{} has {role} {}", principal(who), binding.place()))
+    let (client, method) = (invocation.client().await?, Kind::from_word("role").rpc("BindRole"));
+    each(&binding.who, async |who| {
+        let who = people::meant(&client, who).await;
+        client.call(&method, binding.request(&who)?).await?;
+        output::print(&format!("{who} has {} {}", binding.role, binding.place()))
+    })
+    .await
 }
 
 /// Runs `unbind`.
 pub async fn unbind(invocation: &Invocation, args: UnbindArgs) -> Result {
     let Unbound::Role(binding) = args.target;
-    let client = invocation.client().await?;
-    let answer = client.call(&Kind::from_word("role").rpc("UnbindRole"), binding.request()?).await?;
-    let Binding { role, who, .. } = &binding;
-    output::print(&format!("{} no longer has {role} {}", principal(who), binding.place()))?;
-    rollout::wait_for_revocation(invocation, &client, reflection::number(&answer, "revision")).await;
-    Ok(())
+    let (client, mut revision) = (invocation.client().await?, 0);
+    let method = Kind::from_word("role").rpc("UnbindRole");
+    let done = each(&binding.who, async |who| {
+        let who = people::meant(&client, who).await;
+        let answer = client.call(&method, binding.request(&who)?).await?;
+        revision = revision.max(reflection::number(&answer, "revision"));
+        output::print(&format!("{who} no longer has {} {}", binding.role, binding.place()))
+    });
+    let done = done.await;
+    wait_for_end(invocation, &client, revision).await;
+    done
 }
 
 /// Prints the members of a team: `mcpctl get members TEAM`.
@@ -331,16 +350,4 @@ fn show(members: &[DynamicMessage], format: &Format, headers: bool, is_one: bool
             output::value(&members.iter().map(reflection::fields).collect::<Vec<_>>(), format, table)?
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn people_are_named_by_their_addresses() {
-        assert_eq!(principal("ann@example.org"), "users/ann@example.org");
-        assert_eq!(principal("ci"), "serviceAccounts/ci");
-        assert_eq!(principal("serviceAccounts/ci"), "serviceAccounts/ci");
-    }
 }

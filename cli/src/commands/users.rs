@@ -3,7 +3,8 @@
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
-use crate::commands::Invocation;
+use crate::commands::each::each;
+use crate::commands::{Invocation, people};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
@@ -16,8 +17,9 @@ use crate::shell::quoted;
 /// What somebody new is.
 #[derive(Debug, clap::Args)]
 pub struct NewUser {
-    /// Email address to sign in with
-    email: String,
+    /// Email addresses to sign in with
+    #[arg(value_name = "EMAIL", required = true)]
+    emails: Vec<String>,
     /// The person's name
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
@@ -112,17 +114,22 @@ pub struct ResetArgs {
     user: String,
 }
 
-/// Creates a user, and shows the link by which they choose a password.
+/// Creates users, and shows the link by which each chooses a password.
 pub async fn create_user(invocation: &Invocation, new: NewUser) -> Result {
-    let kind = Kind::from_word("user");
-    let user = json!({ "email": new.email, "title": new.title.unwrap_or_default(), "bindings": new.roles.bindings() });
-    let request = json!({ "user": user, "team": new.roles.team() });
-    let client = invocation.client().await?;
-    let answer = client.call(&kind.method("Create"), request).await;
-    // Here it is an argument.
-    let answer = answer.map_err(|error| error.calling("user.email", "EMAIL").in_options())?;
-    let done = format!("{} created", text_in(&answer, "user", "name"));
-    show_link(invocation, &client, &answer, &done)
+    if new.title.is_some() && new.emails.len() > 1 {
+        return Err(Error::usage("--title is the name of one person; create them one at a time with it"));
+    }
+    let (kind, client) = (Kind::from_word("user"), invocation.client().await?);
+    each(&new.emails, async |email| {
+        let user = json!({ "email": email, "title": new.title.as_deref().unwrap_or_default(), "bindings": new.roles.bindings() });
+        let request = json!({ "user": user, "team": new.roles.team() });
+        let answer = client.call(&kind.method("Create"), request).await;
+        // Here it is an argument.
+        let answer = answer.map_err(|error| error.calling("user.email", "EMAIL").in_options())?;
+        let done = format!("{} created", text_in(&answer, "user", "name"));
+        show_link(invocation, &client, &answer, &done)
+    })
+    .await
 }
 
 /// Creates a service account.
@@ -174,7 +181,7 @@ async fn update<const N: usize>(
     etag: Option<String>,
 ) -> Result {
     let kind = Kind::from_word(kind);
-    let mut body = Map::from_iter([("name".to_owned(), Value::from(selection::name_of(kind, name)?))]);
+    let name = selection::name_of(kind, name)?;
     let given = fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?)));
     let given: Vec<_> = given.collect();
     if given.is_empty() {
@@ -182,9 +189,11 @@ async fn update<const N: usize>(
         return Err(Error::usage(text));
     }
     let mask = given.iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>().join(",");
+    let client = invocation.client().await?;
+    let name = people::meant(&client, &name).await;
+    let mut body = Map::from_iter([("name".to_owned(), Value::from(name))]);
     body.extend(given);
     body.extend(etag.map(|etag| ("etag".to_owned(), etag.into())));
-    let client = invocation.client().await?;
     let answer = send(&client, kind, Value::Object(body), &mask).await?;
     show(invocation, kind, &answer, "updated")
 }
@@ -206,7 +215,8 @@ pub async fn set_state(invocation: &Invocation, args: StateArgs, is_enabled: boo
     let names = args.names.iter().map(|name| selection::name_of(kind, name));
     let names: Vec<String> = names.collect::<Result<_>>()?;
     let (client, done) = (invocation.client().await?, if is_enabled { "enabled" } else { "disabled" });
-    for name in names {
+    each(&names, async |name| {
+        let name = people::meant(&client, name).await;
         let answer = if kind.name == "User" {
             let verb = if is_enabled { "Enable" } else { "Disable" };
             client.call(&kind.method(verb), json!({ "name": name })).await?
@@ -214,9 +224,9 @@ pub async fn set_state(invocation: &Invocation, args: StateArgs, is_enabled: boo
             let body = json!({ "name": name, "disabled": !is_enabled });
             send(&client, kind, body, "disabled").await?
         };
-        show(invocation, kind, &answer, done)?;
-    }
-    Ok(())
+        show(invocation, kind, &answer, done)
+    })
+    .await
 }
 
 /// Runs `reset-password`.
@@ -225,6 +235,7 @@ pub async fn reset_password(invocation: &Invocation, args: ResetArgs) -> Result 
     let name = selection::name_of(kind, &args.user)?;
     let method = format!("{}/ResetPassword", kind.service);
     let client = invocation.client().await?;
+    let name = people::meant(&client, &name).await;
     let answer = client.call(&method, json!({ "name": name })).await?;
     show_link(invocation, &client, &answer, &format!("{name} can choose another password"))
 }

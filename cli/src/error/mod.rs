@@ -213,10 +213,12 @@ fn exit_and_message(code: Code, message: String, target: &str) -> (Exit, String)
 }
 
 /// Advice for callers of the API, and what it is on the command line.
-const FLAGS: [(&str, &str); 3] = [
+const FLAGS: [(&str, &str); 5] = [
     ("set `force`", "add --force"),
     ("set `take_over`", "add --take-over"),
     ("set `apply_set` to", "add --set"),
+    ("say who gets that with `transfer_to`", "say who gets that with --transfer-to"),
+    ("transfer_to must", "--transfer-to must"),
 ];
 
 fn in_flags(message: &str) -> String {

@@ -108,11 +108,11 @@ pub enum Command {
     Wait(commands::wait::Args),
     /// Delete resources
     Delete(commands::delete::Args),
-    /// Revoke a token permanently
+    /// Revoke tokens, API keys or join tokens permanently, or end sessions
     Revoke(commands::revoke::Args),
-    /// Add a member to a team
+    /// Add members to a team
     Add(commands::teams::AddArgs),
-    /// Remove a member from a team
+    /// Remove members from a team
     Remove(commands::teams::RemoveArgs),
     /// Invite somebody who is no user yet into a team
     Invite(commands::teams::InviteArgs),
@@ -129,7 +129,9 @@ pub enum Command {
     /// Sign in at the control plane, with a password or a one-time link
     Login(commands::login::Args),
     /// Sign out
-    Logout,
+    Logout(commands::login::LogoutArgs),
+    /// Choose another password for yourself
+    ChangePassword(commands::passwords::ChangeArgs),
     /// Show who the control plane takes you for, and what you may do
     Whoami,
     /// Probe an upstream and fetch its catalogue now

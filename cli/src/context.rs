@@ -3,26 +3,27 @@
 //! It is the only file of the program that holds secrets, and only its owner can read it (0600).
 
 mod both;
+pub mod environment;
+mod homes;
+mod private_file;
 mod saved;
 mod unreadable;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use mcp::border::text_without_mark;
 use serde::{Deserialize, Serialize};
 
 use self::both::Both;
+use self::homes::config_home;
+pub use self::homes::{cache_home, data_home};
+use self::private_file::{folder_of, open_private, replace_private};
 pub use self::saved::{SavedSession, SavedToken};
 use crate::error::{Error, Exit, Result};
 use crate::shell::quoted;
 use crate::suggest::did_you_mean;
-
-/// The variable that holds an API key for the control plane.
-pub const API_KEY: &str = "TRUNKLINE_API_KEY";
 
 /// The context of `mcpctl dev`.
 pub const DEV: &str = "dev";
@@ -114,12 +115,16 @@ impl Context {
 
     /// Returns the control plane's URL, or an error that says how to set it.
     pub fn control_url(&self) -> Result<&str> {
-        self.control.as_deref().ok_or_else(|| no_context("control plane", "--control http://127.0.0.1:4445"))
+        self.control.as_deref().ok_or_else(|| {
+            no_context("control plane", "--control http://127.0.0.1:4445", environment::CONTROL)
+        })
     }
 
     /// Returns the edge's URL without a trailing slash, or an error that says how to set it.
     pub fn edge_url(&self) -> Result<&str> {
-        let edge = self.edge.as_deref().ok_or_else(|| no_context("edge", "--edge http://127.0.0.1:4444"))?;
+        let edge = self.edge.as_deref();
+        let edge =
+            edge.ok_or_else(|| no_context("edge", "--edge http://127.0.0.1:4444", environment::EDGE))?;
         Ok(edge.trim_end_matches('/'))
     }
 
@@ -140,14 +145,16 @@ impl Context {
     /// Returns what is sent to the control plane: an API key of the environment, the session, or else the admin token. A session that has
     /// ended does not give way to the admin token: who signed in means to be that person.
     pub fn control_bearer(&self) -> Result<Option<Secret>> {
-        let key = std::env::var(API_KEY).ok().filter(|key| !key.trim().is_empty());
-        if let Some(key) = key {
-            return Ok(Some(Secret::new(key.trim())));
+        match (environment::api_key(), &self.session) {
+            (Some(key), _) => Ok(Some(key)),
+            (None, Some(session)) => Ok(Some(session.secret.clone())),
+            (None, None) => self.admin_bearer(),
         }
-        match &self.session {
-            Some(session) => Ok(Some(session.secret.clone())),
-            None => self.admin_bearer(),
-        }
+    }
+
+    /// Whether it has an admin token, beside whoever is signed in.
+    pub fn has_admin_token(&self) -> bool {
+        self.admin_token.is_some() || self.admin_token_file.is_some()
     }
 
     /// Returns a saved token, which is one of those in `file`.
@@ -165,10 +172,10 @@ impl Context {
     }
 }
 
-fn no_context(what: &str, flag: &str) -> Error {
+fn no_context(what: &str, flag: &str, variable: &str) -> Error {
     Error::usage(format!(
         "no {what} is configured; start one with `mcpctl dev` and set MCPCTL_CONFIG to its mcpctl.yaml, \
-         or run `mcpctl config set-context NAME {flag}`"
+         run `mcpctl config set-context NAME {flag}`, or set {variable}"
     ))
 }
 
@@ -182,18 +189,31 @@ pub struct ContextFile {
     /// The file of `mcpctl dev`, whose contexts are known as well.
     beneath: Option<PathBuf>,
     named: Option<String>,
+    /// The gateway of the environment, which is used where no context is named.
+    given: Option<Context>,
 }
 
 impl ContextFile {
     /// Locates the file: `--config`, else the user's own, with that of a `mcpctl dev` in the default folder beneath it.
     pub fn locate(config: Option<PathBuf>, named: Option<String>) -> Self {
         if let Some(path) = config {
-            return Self { path, beneath: None, named };
+            return Self { path, beneath: None, named, given: None };
         }
         let path = config_home().join("trunkline/mcpctl.yaml");
         let dev = data_home().join("trunkline/mcpctl.yaml");
         let beneath = (dev != path && dev.exists()).then_some(dev);
-        Self { path, beneath, named }
+        Self { path, beneath, named, given: None }
+    }
+
+    /// The same, with the gateway of the environment where no context is named.
+    pub fn or_of_environment(self) -> Self {
+        let given = if self.named.is_none() { environment::gateway() } else { None };
+        Self { given, ..self }
+    }
+
+    /// Returns the gateway of the environment, if that is used.
+    pub fn given(&self) -> Option<&Context> {
+        self.given.as_ref()
     }
 
     /// Returns the path of the file that the context to use is in, or would be.
@@ -236,6 +256,9 @@ impl ContextFile {
 
     /// Returns the context to use; an empty one if no context is configured.
     pub fn current(&self) -> Result<Context> {
+        if let Some(given) = &self.given {
+            return Ok(given.clone());
+        }
         let mut contexts = self.read()?;
         let name = self.chosen(&contexts)?;
         Ok(name.and_then(|name| contexts.take(name)).unwrap_or_default())
@@ -243,6 +266,7 @@ impl ContextFile {
 
     /// Returns the context to use, or an error where there is none yet.
     pub fn existing(&self) -> Result<Context> {
+        self.refuse_to_save()?;
         let mut contexts = self.read()?;
         let name = self.chosen(&contexts)?;
         name.and_then(|name| contexts.take(name)).ok_or_else(|| self.none())
@@ -374,7 +398,20 @@ impl ContextFile {
         self.edit_current(|context| context.session = None)
     }
 
+    /// Nothing is saved of a gateway that variables name: there is no context for it.
+    fn refuse_to_save(&self) -> Result {
+        match self.given {
+            Some(_) => Err(Error::usage(format!(
+                "{} or {} is set, and nothing is saved for that gateway; unset it, or name a context with --context",
+                environment::CONTROL,
+                environment::EDGE
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn edit_current(&self, change: impl FnOnce(&mut Context)) -> Result {
+        self.refuse_to_save()?;
         self.edit(|contexts| {
             let name = self.chosen(contexts)?;
             let context = name.and_then(|name| contexts.contexts.get_mut(&name));
@@ -434,59 +471,6 @@ fn read_contexts(path: &Path) -> Result<Contexts> {
             path.display()
         ))
     })
-}
-
-/// Brings what was renamed in the folder of a file to disk.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Replaces a file by one that only its owner can read, or leaves it as it is.
-fn replace_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = path.with_extension(format!("yaml.{}", std::process::id()));
-    let write = || {
-        let mut file = open_private(&temporary)?;
-        file.set_len(0)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().inspect_err(|_| _ = std::fs::remove_file(&temporary))?;
-    sync_folder(path)
-}
-
-/// Opens a file that only its owner can read.
-fn open_private(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// Returns the user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).
-pub fn data_home() -> PathBuf {
-    home("XDG_DATA_HOME", ".local/share")
-}
-
-/// Returns the user's folder for what can be made again (`$XDG_CACHE_HOME`, else `~/.cache`).
-pub fn cache_home() -> PathBuf {
-    home("XDG_CACHE_HOME", ".cache")
-}
-
-fn config_home() -> PathBuf {
-    home("XDG_CONFIG_HOME", ".config")
-}
-
-fn home(variable: &str, otherwise: &str) -> PathBuf {
-    match std::env::var_os(variable).filter(|value| !value.is_empty()) {
-        Some(path) => path.into(),
-        None => std::env::home_dir().unwrap_or_default().join(otherwise),
-    }
 }
 
 #[cfg(test)]

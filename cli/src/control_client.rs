@@ -19,7 +19,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::answers::Answers;
-use crate::context::Context;
+use crate::context::{Context, Secret};
 use crate::error::tls::read_certificates;
 use crate::error::{Error, Exit, Result, says_more};
 use crate::kinds::{Kind, short_name};
@@ -49,12 +49,17 @@ pub struct ControlClient {
 impl ControlClient {
     /// Connects, or reports that the control plane is unreachable. Where the first of several is away, the next one is tried.
     pub async fn connect(context: &Context, timeout: Duration) -> Result<Self> {
-        let error = match Self::connect_to(context.control_url()?, context, timeout).await {
+        Self::connect_as(context, context.control_bearer()?.as_ref(), timeout).await
+    }
+
+    /// The same for whoever has this bearer, whatever else is known.
+    pub async fn connect_as(context: &Context, bearer: Option<&Secret>, timeout: Duration) -> Result<Self> {
+        let error = match Self::connect_to(context.control_url()?, context, bearer, timeout).await {
             Err(error) if error.is_temporary => error,
             connected => return connected,
         };
         for other in &context.other_controls {
-            if let Ok(client) = Self::connect_to(other, context, timeout).await {
+            if let Ok(client) = Self::connect_to(other, context, bearer, timeout).await {
                 return Ok(client);
             }
         }
@@ -65,7 +70,12 @@ impl ControlClient {
         }
     }
 
-    async fn connect_to(target: &str, context: &Context, timeout: Duration) -> Result<Self> {
+    async fn connect_to(
+        target: &str,
+        context: &Context,
+        bearer: Option<&Secret>,
+        timeout: Duration,
+    ) -> Result<Self> {
         let target = target.to_owned();
         let endpoint = endpoint(&target, context)?;
         let channel = match endpoint.connect().await {
@@ -74,11 +84,8 @@ impl ControlClient {
                 return Err(unreached(Reason::of(&error), &target, context.ca_file.as_deref()).await);
             }
         };
-        let authorization = context
-            .control_bearer()?
-            .map(|bearer| format!("Bearer {}", bearer.expose()).parse())
-            .transpose()
-            .map_err(|_| {
+        let authorization =
+            bearer.map(|bearer| format!("Bearer {}", bearer.expose()).parse()).transpose().map_err(|_| {
                 Error::usage("the credential contains characters that are not allowed in an HTTP header")
             })?;
         let grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);

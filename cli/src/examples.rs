@@ -196,6 +196,7 @@ const EXAMPLES: &[Examples] = &[
         &[
             ("On every edge within a second", "mcpctl revoke token laptop"),
             ("Several at once", "mcpctl revoke token laptop ci"),
+            ("All API keys of a service account", "mcpctl revoke api-key ci/-"),
             ("Wherever somebody is signed in", "mcpctl revoke session users/ann@example.org/sessions/-"),
         ],
     ),
@@ -333,10 +334,13 @@ const EXAMPLES: &[Examples] = &[
     ("config use-context", &[("Another gateway from now on", "mcpctl config use-context prod")]),
     (
         "config set-context",
-        &[(
-            "A gateway",
-            "mcpctl config set-context prod --control https://control.example:4445 --edge https://mcp.example --admin-token-file admin-token",
-        )],
+        &[
+            (
+                "A gateway",
+                "mcpctl config set-context prod --control https://control.example:4445 --edge https://mcp.example --admin-token-file admin-token",
+            ),
+            ("Without the admin token", "mcpctl config set-context prod --clear admin-token"),
+        ],
     ),
     ("config view", &[("All gateways, as they are kept", "mcpctl config view")]),
     ("config rename-context", &[("Another name", "mcpctl config rename-context prod production")]),

@@ -25,6 +25,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "login",
             "logout",
             "whoami",
+            "change-password",
             "add",
             "remove",
             "invite",

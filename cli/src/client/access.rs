@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::client::caller::{BearerSource, Caller, CallerFlags, Wanted, callers};
 use crate::commands::Invocation;
-use crate::context::{Context, Secret};
+use crate::context::{Context, Secret, environment};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::output::eprint;
@@ -57,6 +57,12 @@ pub async fn signed_in(invocation: &Invocation, context: &Context) -> Result<Opt
     Ok(Some(Caller { bearer: bearer.secret, source }))
 }
 
+/// The name of who is signed in in a context, as long as no key of the environment takes their place.
+pub fn session_of(context: &Context) -> Option<String> {
+    let is_person = context.control.is_some() && environment::api_key().is_none();
+    context.session.as_ref().filter(|_| is_person).map(|_| who(context))
+}
+
 /// Renews the access bearer of whoever is signed in at half of its lifetime, for ever.
 pub async fn keep_renewed(invocation: &Invocation, context: &Context, bearer: &watch::Sender<Secret>) {
     let mut wait = Duration::ZERO;
@@ -89,6 +95,9 @@ fn is_of_a_person(context: &Context) -> Result<bool> {
 }
 
 fn who(context: &Context) -> String {
+    if environment::api_key().is_some() {
+        return format!("the API key in {}", environment::API_KEY);
+    }
     let principal = context.session.as_ref().and_then(|session| session.principal.clone());
     principal.unwrap_or_else(|| "the API key".to_owned())
 }

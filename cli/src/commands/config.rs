@@ -1,24 +1,42 @@
 //! `mcpctl config`: contexts, and the bearers saved in them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Subcommand;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::commands::bearers::NewBearer;
 use crate::commands::fields::read_text;
-use crate::commands::{Invocation, bearers, contexts};
+use crate::commands::{Invocation, bearers, contexts, login};
 use crate::confirm::confirm;
 use crate::context::{Context, Contexts, Secret};
 use crate::error::{Error, Result, tls};
+use crate::kinds::short_name;
 use crate::output::{self, Format, table};
 use crate::parse;
 use crate::suggest::did_you_mean;
+
+/// Time to sign out where a context is deleted.
+const SIGN_OUT: Duration = Duration::from_secs(5);
 
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
+}
+
+/// What can be taken out of a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The admin token: only whoever is signed in counts then.
+    AdminToken,
+    /// The certificates to trust.
+    CaFile,
+    /// The URL of the edge.
+    Edge,
 }
 
 #[derive(Debug, Subcommand)]
@@ -49,6 +67,9 @@ enum Action {
         /// Certificates (PEM) to trust in addition to those of the system
         #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
+        /// Take something out of the context; repeatable
+        #[arg(long, value_enum, value_name = "WHAT")]
+        clear: Vec<Part>,
     },
     /// Show the context file, without its secrets
     View,
@@ -60,7 +81,7 @@ enum Action {
         #[arg(value_parser = parse::word)]
         new_name: String,
     },
-    /// Delete a context and the bearers saved in it
+    /// Delete a context and the bearers saved in it; whoever is signed in there is signed out
     DeleteContext {
         /// Name of the context
         name: String,
@@ -122,17 +143,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
             output::eprint(format!("context {name} is the current context"));
             Ok(())
         }
-        Action::DeleteContext { name, yes } => {
-            confirm_loss(&name, invocation.context_file.read()?.contexts.get(&name), yes)?;
-            invocation.context_file.edit(|contexts| {
-                check_known(contexts, &name)?;
-                contexts.contexts.remove(&name);
-                contexts.current_context.take_if(|current| *current == name);
-                Ok(())
-            })?;
-            output::eprint(format!("context {name} deleted"));
-            Ok(())
-        }
+        Action::DeleteContext { name, yes } => delete_context(invocation, &name, yes).await,
         Action::GetBearer { name } => {
             let context = invocation.context()?;
             let bearer = context.saved_token(&name, invocation.context_file.path())?.1.bearer.expose();
@@ -142,8 +153,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         Action::SetBearer { name, file, servers, replace } => {
             bearers::set(invocation, NewBearer { name, file, servers, replace }).await
         }
-        Action::SetContext { name, control, edge, admin_token_file, ca_file } => {
-            set_context(invocation, &name, Given { control, edge, admin_token_file, ca_file })
+        Action::SetContext { name, control, edge, admin_token_file, ca_file, clear } => {
+            set_context(invocation, &name, Given { control, edge, admin_token_file, ca_file, clear })
         }
     }
 }
@@ -171,22 +182,48 @@ fn none_current(contexts: &Contexts) -> Error {
     ))
 }
 
+/// Deletes a context, and ends the session that is saved in it: nobody can end it afterwards but by its name.
+async fn delete_context(invocation: &Invocation, name: &str, yes: bool) -> Result {
+    let context = invocation.context_file.read()?.contexts.get(name).cloned();
+    confirm_loss(name, context.as_ref(), yes)?;
+    invocation.context_file.edit(|contexts| {
+        check_known(contexts, name)?;
+        contexts.contexts.remove(name);
+        contexts.current_context.take_if(|current| current == name);
+        Ok(())
+    })?;
+    output::eprint(format!("context {name} deleted"));
+    if let Some(context) = &context {
+        login::sign_out_of(context, invocation.timeout().min(SIGN_OUT)).await;
+    }
+    Ok(())
+}
+
 /// What `set-context` sets.
 struct Given {
     control: Vec<String>,
     edge: Option<String>,
     admin_token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
+    clear: Vec<Part>,
 }
 
 impl Given {
     /// Refuses what could not work.
     fn check(&self, name: &str) -> Result {
         let is_nothing = self.control.is_empty() && self.edge.is_none() && self.admin_token_file.is_none();
-        if is_nothing && self.ca_file.is_none() {
+        if is_nothing && self.ca_file.is_none() && self.clear.is_empty() {
             return Err(Error::usage(format!(
-                "nothing to set in context {name}; give --control, --edge, --admin-token-file or --ca-file"
+                "nothing to set in context {name}; give --control, --edge, --admin-token-file, --ca-file or --clear"
             )));
+        }
+        let both = [
+            (Part::AdminToken, "--admin-token-file", self.admin_token_file.is_some()),
+            (Part::CaFile, "--ca-file", self.ca_file.is_some()),
+            (Part::Edge, "--edge", self.edge.is_some()),
+        ];
+        if let Some((_, flag, _)) = both.iter().find(|(part, _, given)| *given && self.clear.contains(part)) {
+            return Err(Error::usage(format!("{flag} sets what --clear takes out; give one of them")));
         }
         self.control.iter().try_for_each(|url| check_url("--control", url))?;
         self.edge.iter().try_for_each(|url| check_url("--edge", url))?;
@@ -194,9 +231,19 @@ impl Given {
     }
 }
 
+impl Part {
+    fn take_out_of(self, context: &mut Context) {
+        match self {
+            Self::AdminToken => (context.admin_token, context.admin_token_file) = (None, None),
+            Self::CaFile => context.ca_file = None,
+            Self::Edge => context.edge = None,
+        }
+    }
+}
+
 fn set_context(invocation: &Invocation, name: &str, given: Given) -> Result {
     given.check(name)?;
-    let Given { control, edge, admin_token_file, ca_file } = given;
+    let Given { control, edge, admin_token_file, ca_file, clear } = given;
     let ca_file = ca_file.map(std::path::absolute).transpose()?;
     let token = admin_token_file.as_deref().map(admin_token).transpose()?;
     // Of a file its place is saved, so that its token can be replaced; of stdin the token.
@@ -216,6 +263,7 @@ fn set_context(invocation: &Invocation, name: &str, given: Given) -> Result {
         } else if token.is_some() {
             (context.admin_token, context.admin_token_file) = (token, None);
         }
+        clear.iter().for_each(|part| part.take_out_of(context));
         let current = contexts.current_context.get_or_insert_with(|| name.to_owned());
         Ok((exists, current.clone()))
     })?;
@@ -291,8 +339,20 @@ fn get_contexts(invocation: &Invocation) -> Result {
         let url = |url: &Option<String>| url.clone().unwrap_or_default();
         let controls: Vec<_> = context.control.iter().chain(&context.other_controls).cloned().collect();
         let tokens = context.tokens.keys().cloned().collect::<Vec<_>>().join(",");
-        vec![name.clone(), mark.to_owned(), controls.join(","), url(&context.edge), tokens]
+        vec![name.clone(), mark.to_owned(), controls.join(","), url(&context.edge), who(context), tokens]
     });
-    let titles = ["NAME", "CURRENT", "CONTROL PLANE", "EDGE", "SAVED TOKENS"].map(str::to_owned).to_vec();
+    let titles = ["NAME", "CURRENT", "CONTROL PLANE", "EDGE", "SIGNED IN", "SAVED TOKENS"];
+    let titles = titles.map(str::to_owned).to_vec();
     output::print(&output::value(&names, invocation.format(), || table::render_rows(titles, rows))?)
+}
+
+/// Who is signed in in a context, as far as the file knows.
+fn who(context: &Context) -> String {
+    let Some(session) = &context.session else { return String::new() };
+    let who = session.principal.as_deref().map_or_else(|| "somebody".to_owned(), short_name);
+    let end = session.expires.as_deref().and_then(|end| OffsetDateTime::parse(end, &Rfc3339).ok());
+    match end.is_some_and(|end| end <= OffsetDateTime::now_utc()) {
+        true => format!("{who} (ended)"),
+        false => who,
+    }
 }

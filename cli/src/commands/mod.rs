@@ -30,6 +30,7 @@ pub mod login;
 pub mod man;
 pub mod members;
 pub mod options;
+pub mod passwords;
 pub mod people;
 pub mod ping;
 pub mod prompt;
@@ -82,7 +83,7 @@ impl Invocation {
     /// Resolves the global flags.
     pub fn new(global: GlobalArgs) -> Result<Self> {
         let global = global.or_of_environment()?;
-        let context_file = ContextFile::locate(global.config, global.context);
+        let context_file = ContextFile::locate(global.config, global.context).or_of_environment();
         Ok(Self { context_file, format: global.output, timeout: global.timeout })
     }
 
@@ -192,7 +193,8 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Enable(args) => users::set_state(&invocation, args, true).await?,
         Command::ResetPassword(args) => users::reset_password(&invocation, args).await?,
         Command::Login(args) => login::login(&invocation, args).await?,
-        Command::Logout => login::logout(&invocation).await?,
+        Command::Logout(args) => login::logout(&invocation, args).await?,
+        Command::ChangePassword(args) => passwords::change(&invocation, args).await?,
         Command::Whoami => whoami::run(&invocation).await?,
         Command::Refresh(args) => upstream::refresh(&invocation, args).await?,
         Command::Probe(args) => upstream::probe(&invocation, args).await?,

@@ -1,16 +1,35 @@
-//! `mcpctl options`: the options that every command takes. The help of a command leaves them out.
+//! `mcpctl options`: the options that every command takes, and the variables. The help of a command leaves them out.
 
 use clap::Command;
 
+use crate::client::caller;
+use crate::context::environment::{API_KEY, CONTROL, EDGE};
 use crate::error::Result;
 use crate::output;
+
+/// The variables that stand for no option, and what each holds.
+const VARIABLES: [(&str, &str); 4] = [
+    (
+        CONTROL,
+        "URL of the control plane, used with no context file where no context is named; several are separated by commas",
+    ),
+    (EDGE, "URL of the edge, likewise"),
+    (API_KEY, "API key for the control plane, used instead of whoever is signed in and of the admin token"),
+    (caller::VARIABLE, "Bearer for servers, used instead of saved tokens"),
+];
 
 /// Runs `options`.
 pub fn run() -> Result {
     output::print(&render(&crate::args::command()))
 }
 
-/// Renders the global options of a command.
+/// Renders the variables.
+fn variables() -> String {
+    let lines = VARIABLES.iter().map(|(name, what)| format!("\n  {name}\n          {what}\n"));
+    format!("\nVariables of the environment:\n{}", lines.collect::<String>())
+}
+
+/// Renders the global options of a command, and the variables.
 pub fn render(command: &Command) -> String {
     let mut text = String::from("Every command takes these options:\n");
     for arg in command.get_arguments().filter(|arg| arg.is_global_set()) {
@@ -25,5 +44,5 @@ pub fn render(command: &Command) -> String {
             text.push_str(&format!("            {:<17} {meaning}\n", value.get_name()));
         }
     }
-    text
+    text + &variables()
 }

@@ -4,7 +4,8 @@ use crate::error::Exit;
 /// A file with one context, which is the current one.
 fn store() -> (tempfile::TempDir, ContextFile) {
     let folder = tempfile::tempdir().unwrap();
-    let store = ContextFile { path: folder.path().join("new/mcpctl.yaml"), beneath: None, named: None };
+    let store =
+        ContextFile { path: folder.path().join("new/mcpctl.yaml"), beneath: None, named: None, given: None };
     let added = store.edit(|contexts| {
         contexts.contexts.insert("dev".to_owned(), Context::default());
         contexts.current_context = Some("dev".to_owned());
@@ -18,7 +19,7 @@ fn store() -> (tempfile::TempDir, ContextFile) {
 fn nothing_is_saved_where_there_is_no_context() {
     let (folder, store) = store();
     let path = folder.path().join("none.yaml");
-    let none = ContextFile { path: path.clone(), beneath: None, named: None };
+    let none = ContextFile { path: path.clone(), beneath: None, named: None, given: None };
     let error = none.save_token("laptop", SavedToken::default()).unwrap_err().to_string();
     let advice = "run `mcpctl config set-context NAME --control URL --edge URL` first";
     assert_eq!(error, format!("no context in {}; {advice}", path.display()));
@@ -37,7 +38,7 @@ fn a_symbolic_link_stays_one() {
     let (folder, store) = store();
     let link = folder.path().join("link.yaml");
     std::os::unix::fs::symlink(store.path(), &link).unwrap();
-    let linked = ContextFile { path: link.clone(), beneath: None, named: None };
+    let linked = ContextFile { path: link.clone(), beneath: None, named: None, given: None };
     linked.save_token("laptop", SavedToken::default()).unwrap();
     assert_eq!(std::fs::read_link(&link).unwrap(), store.path());
     assert!(store.current().unwrap().tokens.contains_key("laptop"));
@@ -89,7 +90,8 @@ fn a_bearer_that_was_handed_over_is_kept_beside_a_new_one() {
 #[test]
 fn what_is_no_file_is_not_replaced_by_one() {
     let (folder, _) = store();
-    let store = ContextFile { path: folder.path().join("mcpctl.yaml"), beneath: None, named: None };
+    let store =
+        ContextFile { path: folder.path().join("mcpctl.yaml"), beneath: None, named: None, given: None };
     let target = store.path().with_file_name("pipe.yaml");
     std::fs::create_dir_all(&target).unwrap();
     std::os::unix::fs::symlink(&target, store.path()).unwrap();

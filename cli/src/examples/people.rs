@@ -52,7 +52,7 @@ pub(super) const PEOPLE: &[Examples] = &[
     (
         "add member",
         &[
-            ("As a developer", "mcpctl add member core bob@example.org"),
+            ("As developers", "mcpctl add member core bob@example.org eve@example.org"),
             ("As one who looks after it", "mcpctl add member core ann@example.org --owner"),
             ("A service account that only reads", "mcpctl add member core ci --role viewer"),
         ],
@@ -92,7 +92,17 @@ pub(super) const PEOPLE: &[Examples] = &[
             ("With a link that you were given", "mcpctl login --link tll_SECRET"),
         ],
     ),
-    ("logout", &[("Sign out of the current context", "mcpctl logout")]),
+    (
+        "logout",
+        &[("Sign out of the current context", "mcpctl logout"), ("On every device", "mcpctl logout --all")],
+    ),
+    (
+        "change-password",
+        &[
+            ("On a terminal", "mcpctl change-password"),
+            ("In a script", "mcpctl change-password --password-file old --new-password-file new"),
+        ],
+    ),
     ("whoami", &[("Who you are there, and what you may do", "mcpctl whoami")]),
     (
         "access",

@@ -9,7 +9,8 @@ use super::check::Check;
 use crate::answers::Answers;
 use crate::client::caller::{EARLIER_VARIABLE, VARIABLE};
 use crate::commands::dev;
-use crate::context::{API_KEY, ContextFile};
+use crate::context::environment::{API_KEY, CONTROL, EDGE};
+use crate::context::{Context, ContextFile};
 use crate::error::tls;
 use crate::suggest::did_you_mean;
 
@@ -20,6 +21,9 @@ const PORTS: &str = "ports of dev";
 
 /// The context file: whether it can be read, and by whom; and the context in it.
 pub(super) fn contexts(file: &ContextFile) -> Vec<Check> {
+    if let Some(given) = file.given() {
+        return vec![of_environment(given)];
+    }
     let path = file.path();
     let contexts = match file.read() {
         Ok(contexts) => contexts,
@@ -41,6 +45,14 @@ pub(super) fn contexts(file: &ContextFile) -> Vec<Check> {
         Some(name) => checks.extend(context(file, &name)),
     }
     checks
+}
+
+/// The gateway that variables name.
+fn of_environment(given: &Context) -> Check {
+    let url = |url: &Option<String>| url.clone().unwrap_or_else(|| "none".to_owned());
+    let text =
+        format!("of {CONTROL} and {EDGE}: control plane {}, edge {}", url(&given.control), url(&given.edge));
+    Check::ok(CONTEXT, text)
 }
 
 /// Secrets are in it: nobody else may read it.
@@ -116,7 +128,8 @@ pub(super) fn environment(hosts: &[String]) -> Vec<Check> {
         ));
     }
     let known =
-        [dev::variables(), [VARIABLE, EARLIER_VARIABLE, API_KEY].map(str::to_owned).to_vec()].concat();
+        [dev::variables(), [VARIABLE, EARLIER_VARIABLE, API_KEY, CONTROL, EDGE].map(str::to_owned).to_vec()]
+            .concat();
     let is_of_host = |name: &String| hosts.iter().any(|entry| entry.contains(name.as_str()));
     let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut ours: Vec<_> =
@@ -142,6 +155,9 @@ pub(super) fn environment(hosts: &[String]) -> Vec<Check> {
 
 /// Whether ports of `mcpctl dev` matter: it is used here, or nothing is used yet.
 pub(super) fn is_of_dev(file: &ContextFile) -> bool {
+    if file.given().is_some() {
+        return false;
+    }
     let current = file.read().ok().and_then(|contexts| file.current_name(&contexts));
     current.is_none_or(|name| name == dev::CONTEXT)
 }

@@ -305,6 +305,11 @@ fn none_covers(context: &Context, file: &Path, server: &str) -> Error {
     let has =
         if has.is_empty() { "no token is saved there".to_owned() } else { format!("saved there: {has}") };
     let create = match context.control {
+        Some(_) if context.session.is_none() && !context.is_of_dev() => {
+            format!(
+                "sign in with `mcpctl login`, create one with `mcpctl create token NAME --server {server}`, or "
+            )
+        }
         Some(_) => format!("create one with `mcpctl create token NAME --server {server}`, or "),
         None => String::new(),
     };

@@ -67,6 +67,12 @@ impl FormFlags {
         Ok(form)
     }
 
+    /// The form in which a host runs a command, unless another one is asked for.
+    pub(super) fn by_command(&self, spec: &HostSpec) -> Option<Form> {
+        let command = Self { via: Some(Via::Stdio), ..self.clone() };
+        command.form(spec).ok().filter(|_| self.via != Some(Via::Http) && !self.wants_url())
+    }
+
     fn check_stdio(&self) -> Result {
         let flags = [
             ("--transport", self.transport.is_some(), "`mcpctl connect` chooses it"),

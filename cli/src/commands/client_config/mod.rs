@@ -16,8 +16,10 @@ mod snippet;
 mod splice;
 mod write;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::client::access::session_of;
 use crate::client::caller::{VARIABLE, saved};
 use crate::client::standing::nonexistent;
 use crate::client::token_states::without_ended;
@@ -113,10 +115,16 @@ impl FileFlags {
 
 /// Prints the entry for a host, or writes it.
 async fn for_host(invocation: &Invocation, args: &Args, server: &str, spec: &'static HostSpec) -> Result {
-    let form = args.form.form(spec)?;
-    let named = args.form.token.as_deref();
-    let context = without_ended(invocation, invocation.context()?, server, named).await;
-    let (token, kept) = token_of(invocation, &context, server, named).await?;
+    let mut form = args.form.form(spec)?;
+    let found = Found::of(invocation, server, args.form.token.as_deref()).await?;
+    let context = &found.context;
+    let (token, kept) = match found.token() {
+        Some(found) => found,
+        None => {
+            form = args.form.by_command(spec).ok_or_else(|| found.none(invocation, server))?;
+            ("", &found.nobodys)
+        }
+    };
     let contexts = invocation.context_file.read()?;
     let current = invocation.context_file.current_name(&contexts);
     let url = form.wire.address(&context.server_url(server)?);
@@ -126,7 +134,7 @@ async fn for_host(invocation: &Invocation, args: &Args, server: &str, spec: &'st
         name: args.name.as_deref().unwrap_or(server),
         url: &url,
         token,
-        is_named: args.form.token.is_some(),
+        is_named: found.is_named,
         bearer: form.shows_bearer.then(|| kept.bearer.expose()),
         variable: args.form.variable.as_deref().unwrap_or(VARIABLE),
         config: invocation.context_file.path(),
@@ -161,9 +169,9 @@ async fn program(invocation: &Invocation, args: &Args, server: &str, host: Host)
             "{flag} has no effect on {host}, which is no host with a file but a library; it has one on {hosts}"
         )));
     }
-    let named = args.form.token.as_deref();
-    let context = without_ended(invocation, invocation.context()?, server, named).await;
-    let (token, kept) = token_of(invocation, &context, server, named).await?;
+    let found = Found::of(invocation, server, args.form.token.as_deref()).await?;
+    let (token, kept) = found.token().ok_or_else(|| found.none(invocation, server))?;
+    let context = &found.context;
     let url = wire.address(&context.server_url(server)?);
     let variable = args.form.variable.as_deref().unwrap_or(VARIABLE);
     let bearer = args.form.show_bearer.then(|| kept.bearer.expose());
@@ -173,20 +181,62 @@ async fn program(invocation: &Invocation, args: &Args, server: &str, host: Host)
     Ok(())
 }
 
-/// The saved token for a server. That there is no such server is said, and is an error where no token may call it.
-async fn token_of<'c>(
-    invocation: &Invocation,
-    context: &'c Context,
-    server: &str,
-    named: Option<&str>,
-) -> Result<(&'c str, &'c SavedToken)> {
-    let found = saved(context, invocation.context_file.path(), server, named);
-    match nonexistent(invocation, server).await {
-        Some(why) if found.is_err() => return Err(why),
-        Some(why) => output::eprint(format!("warning: {why}")),
-        None => {}
+/// The saved token for a server, or who calls without one.
+struct Found {
+    context: Context,
+    /// The name that it is saved under. `None`: no saved token may call the server, and somebody is signed in.
+    name: Option<String>,
+    /// Whether `mcpctl connect` would not choose it by itself, or it was named.
+    is_named: bool,
+    /// What is known of no token.
+    nobodys: SavedToken,
+}
+
+impl Found {
+    /// Finds it. That there is no such server is said, and is an error where no token may call it.
+    async fn of(invocation: &Invocation, server: &str, named: Option<&str>) -> Result<Self> {
+        let context = invocation.context()?;
+        let (context, bound) = without_ended(invocation, context, server, named).await;
+        let file = invocation.context_file.path();
+        let first = saved(&context, file, server, named).map(|(name, _)| name.to_owned());
+        match nonexistent(invocation, server).await {
+            Some(why) if first.is_err() => return Err(why),
+            Some(why) => output::eprint(format!("warning: {why}")),
+            None => {}
+        }
+        let first = match first {
+            Err(error) if named.is_some() || session_of(&context).is_none() => return Err(error),
+            first => first.ok(),
+        };
+        let name = match named {
+            None => first.clone().map(|first| unbound(&context, file, server, &bound).unwrap_or(first)),
+            Some(_) => first.clone(),
+        };
+        if let Some((name, bounds)) = name.as_ref().and_then(|name| bound.get_key_value(name)) {
+            output::eprint(format!("warning: token {name} may be used only {bounds}; --token names another"));
+        }
+        let is_named = named.is_some() || name != first;
+        Ok(Self { context, name, is_named, nobodys: SavedToken::default() })
     }
-    found
+
+    fn token(&self) -> Option<(&str, &SavedToken)> {
+        let (name, token) = self.context.tokens.get_key_value(self.name.as_deref()?)?;
+        Some((name, token))
+    }
+
+    /// The error where a token is needed.
+    fn none(&self, invocation: &Invocation, server: &str) -> Error {
+        let error = saved(&self.context, invocation.context_file.path(), server, None).err();
+        let error = error.unwrap_or_else(|| Error::not_found("no token is saved"));
+        error.or(&format!("have a host that runs commands run `mcpctl connect {server}`, which calls as you"))
+    }
+}
+
+/// The first saved token for a server that no condition binds.
+fn unbound(context: &Context, file: &Path, server: &str, bound: &BTreeMap<String, String>) -> Option<String> {
+    let mut free = context.clone();
+    free.tokens.retain(|name, _| !bound.contains_key(name));
+    saved(&free, file, server, None).ok().map(|(name, _)| name.to_owned())
 }
 
 /// The entries in the files of hosts that lead to Trunkline, as texts.

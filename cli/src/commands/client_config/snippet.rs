@@ -18,7 +18,7 @@ pub(super) struct Parts<'a> {
     pub(super) name: &'a str,
     /// The URL for the transport.
     pub(super) url: &'a str,
-    /// The name of the token.
+    /// The name of the token. Empty: there is none, and whoever is signed in calls.
     pub(super) token: &'a str,
     /// Whether the token was named on the command line.
     pub(super) is_named: bool,
@@ -166,6 +166,13 @@ impl<'a> Snippet<'a> {
     /// Where the bearer is, and what its user does about it.
     pub(super) fn advice(&self) -> String {
         let Parts { token, variable, config, program, .. } = self.parts;
+        if self.form.via == Via::Stdio && token.is_empty() {
+            return format!(
+                "No saved token may call the server: {} calls as whoever is signed in in {}, as long as they are.",
+                program.display(),
+                config.display()
+            );
+        }
         if self.form.via == Via::Stdio {
             return format!(
                 "The bearer stays in {}. The host runs {} by its path, since hosts may have no PATH: make the entry again when \

@@ -54,7 +54,8 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context, known: &S
     let is_other = |other: &&String| other.trim_end_matches('/') != edge.trim_end_matches('/');
     let mut places: Vec<_> = known.is_there.then(|| (edge.clone(), true)).into_iter().collect();
     places.extend(known.edges.iter().filter(is_other).map(|edge| (edge.clone(), false)));
-    let mut checks: Vec<_> = known.ended.iter().map(|(name, end)| over(name, end)).collect();
+    let has_others = known.ended.len() < context.tokens.len();
+    let mut checks: Vec<_> = known.ended.iter().map(|(name, end)| over(name, end, has_others)).collect();
     let mut sessions = Vec::new();
     for (name, token) in context.tokens.iter().filter(|(name, _)| !known.ended.contains_key(*name)) {
         let all = token.servers.iter().any(|server| server == "*");
@@ -78,16 +79,14 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context, known: &S
     checks
 }
 
-/// A saved bearer that no edge takes any more.
-fn over(token: &str, end: &str) -> Check {
-    Check::fail(
-        CLIENTS,
-        format!("saved token {token} {end}"),
-        format!(
-            "run `mcpctl create token NAME --server SERVER` where it is still needed, and forget it with `mcpctl config \
-             delete-bearer {token}`"
-        ),
-    )
+/// A saved bearer that no edge takes any more, which is passed over where there are others.
+fn over(token: &str, end: &str, has_others: bool) -> Check {
+    let text = format!("saved token {token} {end}");
+    let advice = format!(
+        "run `mcpctl create token NAME --server SERVER` where it is still needed, and forget it with `mcpctl config \
+         delete-bearer {token}`"
+    );
+    if has_others { Check::warn(CLIENTS, text, advice) } else { Check::fail(CLIENTS, text, advice) }
 }
 
 async fn client(

@@ -108,7 +108,7 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context) -> Contro
     }
     found.checks.extend(upstreams(&client).await);
     found.checks.extend(rights::checks(&client).await);
-    found.ended = token_states::ended(&client, context).await.unwrap_or_default();
+    found.ended = token_states::states(&client, context).await.unwrap_or_default().ended;
     found.servers = names(&client, "server").await.unwrap_or_default();
     found
 }

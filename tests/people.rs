@@ -11,16 +11,16 @@ use crate::support::gateway::{Gateway, Store};
 use crate::support::{PATIENCE, binary, eventually};
 use crate::verbs::told;
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// `mcpctl` of somebody else, with a context of their own.
-struct Person<'a> {
+pub(crate) struct Person<'a> {
     gateway: &'a Gateway,
     config: PathBuf,
 }
 
 impl<'a> Person<'a> {
-    async fn new(gateway: &'a Gateway, name: &str) -> Self {
+    pub(crate) async fn new(gateway: &'a Gateway, name: &str) -> Self {
         let person = Self { gateway, config: gateway.folder().join(format!("{name}.yaml")) };
         let control = format!("http://{}", gateway.control_address());
         let mut arguments = vec!["config", "set-context", "home", "--control", &control];
@@ -33,11 +33,11 @@ impl<'a> Person<'a> {
         person
     }
 
-    async fn run(&self, arguments: &[&str], stdin: &str) -> Output {
+    pub(crate) async fn run(&self, arguments: &[&str], stdin: &str) -> Output {
         self.run_with(arguments, stdin, None).await
     }
 
-    async fn run_with(&self, arguments: &[&str], stdin: &str, key: Option<&str>) -> Output {
+    pub(crate) async fn run_with(&self, arguments: &[&str], stdin: &str, key: Option<&str>) -> Output {
         let mut command = tokio::process::Command::new(binary("mcpctl"));
         command.args(arguments).env("MCPCTL_CONFIG", &self.config).env("NO_COLOR", "1").kill_on_drop(true);
         command.envs(key.map(|key| ("TRUNKLINE_API_KEY", key))).current_dir(self.gateway.folder());
@@ -51,7 +51,7 @@ impl<'a> Person<'a> {
     }
 
     /// Runs what must succeed. Returns what it printed.
-    async fn ok(&self, line: &str, stdin: &str) -> String {
+    pub(crate) async fn ok(&self, line: &str, stdin: &str) -> String {
         let output = self.run(&line.split_whitespace().collect::<Vec<_>>(), stdin).await;
         let (said, talk, code) = told(&output);
         assert_eq!(code, 0, "mcpctl {line}:\n{said}{talk}");
@@ -59,20 +59,20 @@ impl<'a> Person<'a> {
     }
 
     /// Runs what must fail. Returns what it said, and the exit code.
-    async fn fails(&self, line: &str, stdin: &str) -> (String, i32) {
+    pub(crate) async fn fails(&self, line: &str, stdin: &str) -> (String, i32) {
         let output = self.run(&line.split_whitespace().collect::<Vec<_>>(), stdin).await;
         let (said, talk, code) = told(&output);
         assert_ne!(code, 0, "mcpctl {line}: {said}{talk}");
         (talk, code)
     }
 
-    async fn json(&self, line: &str) -> Value {
+    pub(crate) async fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.ok(&format!("{line} -o json"), "").await).unwrap()
     }
 }
 
 /// The link that the control plane printed.
-async fn printed_link(gateway: &Gateway) -> String {
+pub(crate) async fn printed_link(gateway: &Gateway) -> String {
     eventually("a link is printed", PATIENCE, || async {
         let said = gateway.control_said();
         let found = said.split_whitespace().find(|word| word.starts_with("tll_")).map(str::to_owned);

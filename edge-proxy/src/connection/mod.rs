@@ -159,6 +159,11 @@ impl ClientConnection {
         authenticated.admit_again([&self.server, &self.uid])
     }
 
+    /// Works out what the principal may see of the server, which `admit` said takes a while.
+    pub async fn prepare(&self, authenticated: &Authenticated) {
+        authenticated.prepare(&self.server).await;
+    }
+
     /// Ends the connection, unless it has ended for another reason.
     fn end(&self, close_reason: CloseReason) {
         self.close_reason.send_if_modified(|ended| {

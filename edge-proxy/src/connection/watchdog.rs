@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::ClientConnection;
+use crate::error::Failure;
 use crate::observe::CloseReason;
 
 /// Ends the connection when the token loses its access, or, once all requests are answered, when the edge is stopping.
@@ -14,8 +15,13 @@ pub(super) async fn watch(connection: Rc<ClientConnection>) {
         let Ok(authenticated) = connection.authenticate() else {
             return connection.end(CloseReason::Unauthorized);
         };
-        if connection.admit(&authenticated).is_err() {
-            return connection.end(CloseReason::Unauthorized);
+        match connection.admit(&authenticated) {
+            Ok(_) => {}
+            Err(Failure::Pending) => {
+                connection.prepare(&authenticated).await;
+                continue;
+            }
+            Err(_) => return connection.end(CloseReason::Unauthorized),
         }
         let silence = shared.environment.limits.keep_alive;
         let next = authenticated.remaining().map_or(silence, |left| left.min(silence));

@@ -49,6 +49,11 @@ impl Authenticated {
         policy::admit(&self.snapshot, &self.principal, server, self.facts).map_err(Denied::of_server)
     }
 
+    /// Works out what it may see of the server with this id, which `admit` said takes a while.
+    pub async fn prepare(&self, server: &str) {
+        policy::prepare(&self.snapshot, &self.principal, server, self.facts).await;
+    }
+
     /// Admits it again, to the server that had this id and uid when it was admitted first.
     ///
     /// # Errors

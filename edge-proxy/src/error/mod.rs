@@ -103,6 +103,9 @@ pub enum Failure {
     /// The edge has too much in flight.
     #[error("this edge has too many requests in flight")]
     Overloaded,
+    /// It takes a while to find out what the token may use.
+    #[error("this edge is still working out what this token may use here; send it again in a moment")]
+    Pending,
     /// The token holds too many streams.
     #[error("this token has too many open streams")]
     TooManyStreams,
@@ -264,6 +267,7 @@ impl Failure {
             Self::BodyTooLarge(_) => -31007,
             Self::BodyTimeout | Self::BodyBroken => -31008,
             Self::Overloaded | Self::TooManyStreams | Self::TooManyRequests | Self::Draining => -31009,
+            Self::Pending => -31009,
             Self::TooManyTunnels | Self::TooManyConnections(_) | Self::BodyMemory => -31009,
             Self::TooMany { .. } => -31009,
             Self::Limit { .. } => -31012,
@@ -295,7 +299,7 @@ impl Failure {
             Self::Verb(_) | Self::StreamWithoutSession => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upgrade => StatusCode::UPGRADE_REQUIRED,
             Self::Bearer { .. } | Self::Ticket => StatusCode::UNAUTHORIZED,
-            Self::TrustStale | Self::Overloaded | Self::BodyMemory | Self::Draining => {
+            Self::TrustStale | Self::Overloaded | Self::Pending | Self::BodyMemory | Self::Draining => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::TooManyStreams
@@ -351,7 +355,7 @@ impl Failure {
             Self::BodyTooLarge(_) => reason("body_too_large"),
             Self::BodyTimeout => reason("body_timeout"),
             Self::BodyBroken => reason("body_incomplete"),
-            Self::Overloaded => reason("overloaded"),
+            Self::Overloaded | Self::Pending => reason("overloaded"),
             Self::BodyMemory => reason("body_memory"),
             Self::TooManyStreams => reason("too_many_streams"),
             Self::TooManyRequests => reason("too_many_requests"),
@@ -402,7 +406,7 @@ impl Failure {
             }
             Self::BodyTooLarge(_) => Rejection::BodyTooLarge,
             Self::BodyTimeout | Self::BodyBroken => Rejection::Slow,
-            Self::Overloaded | Self::BodyMemory => Rejection::Overloaded,
+            Self::Overloaded | Self::Pending | Self::BodyMemory => Rejection::Overloaded,
             Self::TooManyStreams
             | Self::TooManyRequests
             | Self::TooManyTunnels

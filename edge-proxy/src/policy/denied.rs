@@ -20,6 +20,9 @@ pub enum Denied {
     /// The caller's scope does not allow it. Callers cannot tell this from `NotFound`.
     #[error("the scope does not allow it")]
     OutOfScope,
+    /// It takes a while to find out what the scope allows at the server.
+    #[error("what the scope allows is not worked out yet")]
+    Pending,
     /// A template produces such URIs, but not in this form. Callers cannot tell this from `NotFound` either.
     #[error("the URI {0}")]
     NotCanonical(NotCanonical),
@@ -62,6 +65,7 @@ impl Denied {
     pub fn failure(self, unknown: impl FnOnce() -> Failure) -> Failure {
         match self {
             Self::NotFound | Self::OutOfScope | Self::NotCanonical(_) => unknown(),
+            Self::Pending => Failure::Pending,
             Self::Method => Failure::Method,
             Self::Condition(reason) => reason.failure(),
         }

@@ -25,7 +25,7 @@ pub use readable::ReadableUris;
 
 use crate::identity::{Principal, PrincipalKind};
 use crate::route::{Destination, NamedTarget};
-use crate::snapshot::{Conditions, MethodSet, Scope, Snapshot, Token, TokenLimit, View};
+use crate::snapshot::{Conditions, MethodSet, NoView, Scope, Snapshot, Token, TokenLimit, View};
 
 /// A principal at one server, whose rights are in force. Only `admit` makes one, and no target is permitted without.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +109,15 @@ pub fn admit_again<'a>(
     if *caller.view.server.uid == *uid { Ok(caller) } else { Err(Denied::NotFound) }
 }
 
+/// Works out what a principal may see of the server with this id where that takes a while. Whether it may is not said.
+pub async fn prepare(snapshot: &Snapshot, principal: &Principal, server: &str, facts: Facts) {
+    let (Ok(rights), Some(views)) = (in_force(snapshot, principal, &facts), snapshot.servers.views(server))
+    else {
+        return;
+    };
+    views.prepare(rights.scope).await;
+}
+
 /// Checks that `caller` may use a method, whatever it is about.
 pub fn check_method(caller: &Caller<'_>, method: Method) -> Result<(), Denied> {
     if caller.may_use(method) {
@@ -184,7 +193,11 @@ fn visible<'a>(
     server: &str,
 ) -> Result<(&'a Arc<View>, RightsInForce<'a>), Denied> {
     let views = snapshot.servers.views(server).ok_or(Denied::NotFound)?;
-    Ok((views.view(rights.scope).ok_or(Denied::OutOfScope)?, rights))
+    let view = views.view(rights.scope).map_err(|none| match none {
+        NoView::OutOfScope => Denied::OutOfScope,
+        NoView::Pending => Denied::Pending,
+    })?;
+    Ok((view, rights))
 }
 
 /// Finds the first destination of a target that `view` lists; if there is none, the first that produces it where its URI

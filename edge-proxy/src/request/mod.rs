@@ -3,10 +3,11 @@
 //! Request → principal → session → target → permit → call → reply. Each stage is a function of another module; this one
 //! knows only their order.
 
+mod admission;
 mod batch;
 mod stream;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -107,9 +108,8 @@ async fn handle(
     }
     let address = http_connection.client_address(&http_request.headers);
     let first = Authenticated::now(worker, http_request.bearer(), address)?;
-    let caller = first.admit(http_request.server())?;
+    let (caller, has_waited) = admission::of_request(&first, http_request.server(), &mut in_flight).await?;
     http_connection.set_authenticated(HolderIdentity::Token(&first.principal().uid))?;
-    in_flight.charge(first.principal().holder)?;
     let has_body = http_request.verb == Verb::Post && http_request.endpoint != Endpoint::Ticket;
     let body = if has_body {
         let read = read(worker, &mut http_request, first.principal()).await;
@@ -124,7 +124,7 @@ async fn handle(
     let (snapshot, limits_left) = (&first.snapshot, &RefCell::default());
     let context = RequestContext { worker, snapshot, caller, bearer, arrival, started, limits_left };
     // Rights may have ended while the body came.
-    let context = if !has_body || context.is_current() {
+    let context = if !(has_body || has_waited) || context.is_current() {
         context
     } else {
         again = context.authenticate_again()?;
@@ -184,8 +184,8 @@ async fn websocket_request(
     let bearer = ticket.as_ref().map(|ticket| &*ticket.bearer).or_else(|| http_request.bearer());
     let address = http_connection.client_address(&http_request.headers);
     let first = Authenticated::now(worker, bearer, address)?;
-    let caller = first.admit(http_request.server())?;
-    in_flight.charge(first.principal().holder)?;
+    // Whether its rights ended meanwhile the connection looks after itself.
+    let (caller, _) = admission::of_request(&first, http_request.server(), &mut in_flight).await?;
     let (bearer, arrival) = (bearer.unwrap_or_default(), Arrival::Request(&http_request.headers));
     let (snapshot, limits_left) = (&first.snapshot, &RefCell::default());
     let context = RequestContext { worker, snapshot, caller, bearer, arrival, started, limits_left };
@@ -224,8 +224,8 @@ async fn connection_message(
 ) -> Result<Reply, Failure> {
     let (worker, started) = (connection.worker(), Instant::now());
     let mut in_flight = worker.shared.in_flight_permit()?;
-    let authenticated = connection.authenticate()?;
-    let caller = connection.admit(&authenticated)?;
+    let (first, again) = (connection.authenticate()?, OnceCell::new());
+    let (authenticated, caller) = admission::of_message(connection, &first, &again).await?;
     in_flight.charge(authenticated.principal().holder)?;
     let context = RequestContext {
         worker,

@@ -33,6 +33,7 @@ pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         Failure::Overloaded
+        | Failure::Pending
         | Failure::BodyMemory
         | Failure::TooManyStreams
         | Failure::TooManyRequests

@@ -120,6 +120,15 @@ impl Grants {
         Grants { roles, teams, withdrawn, owners, scopes, people: OnceMap::for_about(PEOPLE) }
     }
 
+    /// What is granted here, without what was withdrawn there.
+    pub fn withdrawing_as(&self, newer: &Grants) -> Grants {
+        let withdrawn = newer.withdrawn.clone();
+        let (roles, teams, owners) = (self.roles.clone(), self.teams.clone(), self.owners.clone());
+        let grants = Grants::new(roles, teams, withdrawn, owners, Arc::clone(&self.scopes));
+        grants.take_over(self);
+        grants
+    }
+
     /// Finds the scopes of the people that used `earlier`, so that their next requests do not.
     pub fn take_over(&self, earlier: &Grants) {
         let used = earlier.people.iter().filter(|person| person.used.load(Ordering::Relaxed));

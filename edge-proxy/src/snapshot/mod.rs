@@ -45,7 +45,7 @@ pub use upstream::{
 };
 pub use uri_index::{UpstreamNames, UriIndex};
 pub use view::View;
-pub use views::ServerViews;
+pub use views::{NoView, ServerViews};
 pub use visible::{GlobMatches, Positions, Visible};
 
 /// The state that an edge serves from, at one revision. Built off the request path, then published as a whole.

@@ -62,6 +62,8 @@ pub struct Table {
     /// In the order of the list. Servers that expose the same thing under the same name share the entry.
     pub entries: Vec<Arc<Entry>>,
     index: HashMap<ByExposedName, u32>,
+    /// The bytes of all exposed names, and one more for each.
+    name_bytes: usize,
 }
 
 /// One tool, resource, template or prompt that a server exposes.
@@ -186,7 +188,13 @@ impl Table {
             (ByExposedName(Arc::clone(entry)), u32::try_from(at).unwrap_or(u32::MAX))
         };
         let index = entries.iter().enumerate().map(key).collect();
-        Table { entries, index }
+        let name_bytes = entries.iter().map(|entry| entry.exposed.len() + 1).sum();
+        Table { entries, index, name_bytes }
+    }
+
+    /// The steps of matching this glob against all of its names, at most.
+    pub fn glob_steps(&self, pattern: &str) -> usize {
+        pattern.len() + glob::steps(pattern, 0) * self.name_bytes
     }
 
     /// Returns the position of the entry with this exposed name.

@@ -4,13 +4,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::Semaphore;
+
 use super::{Budget, GlobMatches, PageLimits, Scope, Server, View, Visible};
 use crate::collections::OnceMap;
 
 /// A server, and what each scope sees of it. Shared between snapshots until the server changes.
 ///
 /// Views of scopes in use are computed before a snapshot is published. Any other is computed by the first request that
-/// needs it, and nobody waits for it: two workers may compute the same, and the first result is kept.
+/// needs it, and nobody waits for it: two workers may compute the same, and the first result is kept. One that takes long is
+/// computed elsewhere, so that who asks for it waits alone.
 #[derive(Debug)]
 pub struct ServerViews {
     server: Arc<Server>,
@@ -28,8 +31,21 @@ struct ScopeView {
     used: AtomicBool,
 }
 
+/// Why there is no view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoView {
+    /// The scope does not allow the server.
+    OutOfScope,
+    /// It takes too long to be computed by a worker: `ServerViews::prepare` computes it.
+    Pending,
+}
+
 /// Scopes for each view that they share, for the width of the map of views.
 const SCOPES_A_VIEW: usize = 8;
+/// The steps in which a worker computes a view itself, some 0.01 s: others wait for it.
+const MAX_AT_ONCE: usize = 10_000_000;
+/// What takes longer is computed one after the other, however many ask.
+static TURN: Semaphore = Semaphore::const_new(1);
 
 impl ServerViews {
     /// Creates the views of `server`, none computed, for about so many scopes.
@@ -48,19 +64,45 @@ impl ServerViews {
         &self.server
     }
 
-    /// Returns what `scope` sees of the server; `None` if it does not allow the server.
-    pub fn view(&self, scope: &Scope) -> Option<&Arc<View>> {
+    /// Returns what `scope` sees of the server.
+    pub fn view(&self, scope: &Scope) -> Result<&Arc<View>, NoView> {
         let Some(seen) = self.by_scope.get(scope.id()) else { return self.first_use(scope) };
         // Read first: a store by every call would move the line between the cores.
         if !seen.used.load(Ordering::Relaxed) {
             seen.used.store(true, Ordering::Relaxed);
         }
-        Some(&seen.view)
+        Ok(&seen.view)
     }
 
     #[cold]
-    fn first_use(&self, scope: &Scope) -> Option<&Arc<View>> {
-        self.compute(scope, &mut GlobMatches::new(&self.server), true)
+    fn first_use(&self, scope: &Scope) -> Result<&Arc<View>, NoView> {
+        let mut globs = GlobMatches::new(&self.server);
+        match self.steps_to_compute(scope, &globs) {
+            Some(steps) if steps > MAX_AT_ONCE => Err(NoView::Pending),
+            _ => self.compute(scope, &mut globs, true).ok_or(NoView::OutOfScope),
+        }
+    }
+
+    /// Computes the view of `scope` on a thread of its own kind, after those that others wait for.
+    pub async fn prepare(self: &Arc<Self>, scope: &Arc<Scope>) {
+        // It is never closed.
+        let Ok(turn) = TURN.acquire().await else { return };
+        if self.computed(scope).is_some() {
+            return;
+        }
+        let (views, scope) = (Arc::clone(self), Arc::clone(scope));
+        let computing = tokio::task::spawn_blocking(move || {
+            // Held to the end, also where nobody waits any more.
+            let _turn = turn;
+            views.compute(&scope, &mut GlobMatches::new(&views.server), true);
+        });
+        // What failed is not there when it is looked for.
+        let _done = computing.await;
+    }
+
+    /// Returns how many steps it takes to compute the view of `scope`, at most; `None` if it does not allow the server.
+    pub(super) fn steps_to_compute(&self, scope: &Scope, globs: &GlobMatches<'_>) -> Option<usize> {
+        Some(globs.steps_to_find(&scope.at(&self.server)?))
     }
 
     /// Returns the view of `scope` if it is computed.

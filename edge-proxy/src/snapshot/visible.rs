@@ -53,7 +53,7 @@ pub struct GlobMatches<'a> {
     matched: HashMap<(List, Box<str>), Positions>,
     /// By glob, the templates that produce URIs which it may match.
     producing: HashMap<Box<str>, Positions>,
-    compared: usize,
+    steps: usize,
 }
 
 impl Visible {
@@ -205,12 +205,35 @@ impl Positions {
 impl<'a> GlobMatches<'a> {
     /// Creates an empty set of matches for `server`.
     pub fn new(server: &'a Server) -> GlobMatches<'a> {
-        GlobMatches { server, matched: HashMap::new(), producing: HashMap::new(), compared: 0 }
+        GlobMatches { server, matched: HashMap::new(), producing: HashMap::new(), steps: 0 }
     }
 
-    /// Counts the names that were compared with a glob.
-    pub fn compared(&self) -> usize {
-        self.compared
+    /// Counts the steps that matching took: bytes looked at, at most.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Returns how many steps more it takes to find what all of these allow, at most.
+    pub fn steps_to_find(&self, all_of: &[Cow<'_, Permissions>]) -> usize {
+        let of_list = |list: List, globs: &[Box<str>]| {
+            let is_new = |glob: &str| glob.contains('*') && !self.is_matched(list, glob);
+            let (table, globs) = (self.server.table(list), globs.iter().map(AsRef::as_ref));
+            globs.filter(|glob| is_new(glob)).map(|glob| table.glob_steps(glob)).sum::<usize>()
+        };
+        let of_one = |allowed: &Cow<'_, Permissions>| {
+            // Templates are matched by their names, and by what they produce.
+            let templates = 2 * of_list(List::ResourceTemplates, &allowed.resources);
+            let resources = of_list(List::Resources, &allowed.resources);
+            of_list(List::Tools, &allowed.tools)
+                + resources
+                + templates
+                + of_list(List::Prompts, &allowed.prompts)
+        };
+        all_of.iter().map(of_one).sum()
+    }
+
+    fn is_matched(&self, list: List, glob: &str) -> bool {
+        !self.matched.is_empty() && self.matched.contains_key(&(list, glob.into()))
     }
 
     /// Returns the entries of `list` whose exposed name, or former URI, one of `globs` matches.
@@ -232,10 +255,10 @@ impl<'a> GlobMatches<'a> {
     }
 
     fn scan(&mut self, list: List, pattern: &str) -> &Positions {
-        let entries = &self.server.table(list).entries;
-        let compared = &mut self.compared;
+        let table = self.server.table(list);
+        let (entries, steps) = (&table.entries, &mut self.steps);
         self.matched.entry((list, pattern.into())).or_insert_with(|| {
-            *compared += entries.len();
+            *steps += table.glob_steps(pattern);
             let mut positions = Positions::none(entries.len());
             let names = entries.iter().enumerate();
             // A listed URI that servers resolve is not below a prefix, though it begins so.
@@ -252,15 +275,16 @@ impl<'a> GlobMatches<'a> {
 
     /// Returns the templates that produce URIs which one of `globs` may match.
     fn producing_templates(&mut self, globs: &[Box<str>]) -> Positions {
-        let entries = &self.server.resource_templates.entries;
+        let table = &self.server.resource_templates;
+        let entries = &table.entries;
         let mut positions = Positions::none(entries.len());
         for pattern in globs {
             if &**pattern == "*" {
                 return Positions::all(entries.len());
             }
-            let compared = &mut self.compared;
+            let steps = &mut self.steps;
             positions.insert_all(self.producing.entry(pattern.clone()).or_insert_with(|| {
-                *compared += entries.len();
+                *steps += table.glob_steps(pattern);
                 let mut positions = Positions::none(entries.len());
                 let named = |template: &UriTemplate<'_>| glob::may_match(pattern, template);
                 let matching = entries.iter().enumerate().filter(|(_, entry)| {

@@ -33,7 +33,7 @@ use super::{Budget, PageLimits, Scope, Siblings, Snapshot, Trust};
 pub use accept::InvalidResource;
 pub use accepted::Accepted;
 pub use unusable::UnusablePolicy;
-pub use views::ListsInUse;
+pub use views::{ListsInUse, ViewsInUse};
 
 use accepted::AcceptedResources;
 use grants::GrantCache;
@@ -61,6 +61,11 @@ pub struct MissingReference {
 /// A snapshot, and the references missing from it.
 #[derive(Debug)]
 pub struct Compiled {
+    /// The snapshot before, without what was taken away since: to be published ahead of what takes time. `None`: nothing was, or
+    /// nothing takes time.
+    pub ahead: Option<Arc<Snapshot>>,
+    /// To be computed before the snapshot is published.
+    pub views_in_use: ViewsInUse,
     /// The snapshot to publish.
     pub snapshot: Arc<Snapshot>,
     /// The references that are left out; at most 100.
@@ -69,8 +74,6 @@ pub struct Compiled {
     pub unusable: Vec<UnusablePolicy>,
     /// How many resources there are of which a part denies for that reason.
     pub unusable_count: usize,
-    /// To be rendered once it is published.
-    pub lists_in_use: ListsInUse,
 }
 
 /// The last good version of every resource, and a compiler of snapshots that share what has not changed.
@@ -86,6 +89,8 @@ pub struct Builder {
     unusable: Unusable,
     trust: Arc<Trust>,
     siblings: Arc<Siblings>,
+    /// What was compiled last.
+    last: Arc<Snapshot>,
 }
 
 /// The changes since the last snapshot, by what must be built anew.
@@ -119,6 +124,7 @@ impl Builder {
             unusable: Unusable::default(),
             trust: Arc::default(),
             siblings: Arc::default(),
+            last: Arc::default(),
         }
     }
 
@@ -169,9 +175,9 @@ impl Sink for Builder {
         let mut missing = self.upstreams.update(&self.accepted, &changed.endpoints);
         let servers_changed = self.servers.update(&self.accepted, &changed, &self.upstreams);
         let scopes = self.update_rights(&changed, servers_changed);
-        let lists_in_use = match servers_changed {
-            true => self.views.move_to(self.servers.iter(), &scopes),
-            false => ListsInUse::default(),
+        let views_in_use = match servers_changed {
+            true => self.views.move_to(self.servers.iter(), scopes),
+            false => ViewsInUse::default(),
         };
         if changed.trust {
             self.trust = trust::of(&self.accepted);
@@ -179,9 +185,12 @@ impl Sink for Builder {
         if changed.siblings {
             self.siblings = siblings::of(&self.accepted);
         }
+        // Where nothing is served yet, nothing goes on.
+        let takes_time = servers_changed && !self.last.servers.is_empty();
+        let ahead = if takes_time { self.without_what_was_taken(&changed) } else { None };
         missing.extend(self.servers.missing().take(MAX_MISSING.saturating_sub(missing.len())).cloned());
         missing.truncate(MAX_MISSING);
-        let snapshot = Snapshot {
+        let snapshot = Arc::new(Snapshot {
             revision,
             servers: self.views.servers().clone(),
             tokens: self.scopes.tokens(),
@@ -189,13 +198,34 @@ impl Sink for Builder {
             upstreams: self.upstreams.by_id(),
             trust: Arc::clone(&self.trust),
             siblings: Arc::clone(&self.siblings),
-        };
+        });
+        self.last = Arc::clone(&snapshot);
         let (unusable, unusable_count) = (self.unusable.news(), self.unusable.len());
-        Compiled { snapshot: Arc::new(snapshot), missing, unusable, unusable_count, lists_in_use }
+        Compiled { ahead, views_in_use, snapshot, missing, unusable, unusable_count }
     }
 }
 
 impl Builder {
+    /// The last snapshot, without the tokens that ended, what was withdrawn from people and the keys that are trusted no more. It
+    /// gives nothing that is new: what is given now may be meant for servers as they are now.
+    fn without_what_was_taken(&self, changed: &Changed) -> Option<Arc<Snapshot>> {
+        let tokens =
+            if changed.tokens.is_empty() { None } else { self.scopes.without_ended(&self.last.tokens) };
+        if tokens.is_none() && !changed.withdrawals && !changed.trust {
+            return None;
+        }
+        let last = &self.last;
+        Some(Arc::new(Snapshot {
+            revision: last.revision,
+            servers: last.servers.clone(),
+            tokens: tokens.map_or_else(|| Arc::clone(&last.tokens), Arc::new),
+            grants: Arc::new(last.grants.withdrawing_as(self.grants.grants())),
+            upstreams: last.upstreams.clone(),
+            trust: Arc::clone(&self.trust),
+            siblings: Arc::clone(&last.siblings),
+        }))
+    }
+
     /// Builds what roles, teams and tokens allow. Returns all scopes.
     fn update_rights(&mut self, changed: &Changed, servers_changed: bool) -> Vec<Arc<Scope>> {
         let servers = servers_changed.then(|| self.servers.iter());

@@ -28,6 +28,20 @@ impl ScopeCache {
         Arc::clone(&self.by_uid)
     }
 
+    /// Those of these tokens that go on, and in place of the others that they are revoked. `None`: all go on.
+    pub(super) fn without_ended(&self, tokens: &ByName<Arc<Token>>) -> Option<ByName<Arc<Token>>> {
+        let goes_on =
+            |token: &Token| token.revoked || self.by_uid.get(&token.uid).is_some_and(|now| !now.revoked);
+        if tokens.values().all(|token| goes_on(token)) {
+            return None;
+        }
+        let left = tokens.iter().filter_map(|(uid, token)| match self.by_uid.get(uid) {
+            Some(now) if now.revoked => Some((uid.clone(), Arc::clone(now))),
+            now => now.is_some().then(|| (uid.clone(), Arc::clone(token))),
+        });
+        Some(left.collect())
+    }
+
     /// The scopes of everybody.
     pub(super) fn scopes(&self) -> &Arc<Scopes> {
         &self.scopes

@@ -1,4 +1,4 @@
-//! The views of every server. Those in use are computed with the snapshot, before it is published.
+//! The views of every server. Those in use are computed after what was taken away is in force, and before the snapshot is published.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use mcp::revision::Era;
 
 use super::super::{Budget, GlobMatches, List, PageLimits, Scope, Server, ServerViews, Servers, View};
 
-/// Names compared with globs to compute views before a snapshot is published, about 0.2 s. Views past it are computed
+/// Steps in which views are computed before a snapshot is published, about 0.2 s. Views past it are computed
 /// by the first request that needs them, those that were used least recently first.
-const MAX_COMPARED: usize = 10_000_000;
-/// The work of computing a view apart from its globs, in names compared.
-const VIEW_COST: usize = 64;
+const MAX_STEPS: usize = 200_000_000;
+/// The work of computing a view apart from its globs, in steps.
+const VIEW_COST: usize = 1_280;
 /// Bytes of lists that are rendered after a snapshot is published, about 0.05 s. Lists past it are rendered when they
 /// are next requested.
 const MAX_RENDERED: usize = 64 << 20;
@@ -26,6 +26,13 @@ pub(super) struct ViewCache {
     dropped: usize,
     limits: PageLimits,
     budget: Budget,
+}
+
+/// The views of changed servers that are in use, to be computed before the snapshot is published.
+#[derive(Debug, Default)]
+pub struct ViewsInUse {
+    changed: Vec<ChangedServer>,
+    scopes: Vec<Arc<Scope>>,
 }
 
 /// The lists that were rendered for views of changed servers, to be rendered anew. Each is in it once.
@@ -48,19 +55,19 @@ impl ViewCache {
         &self.servers
     }
 
-    /// Moves to `servers`. Views in use of those that changed are computed.
+    /// Moves to `servers`. Returns the views in use of those that changed.
     pub(super) fn move_to<'a>(
         &mut self,
         servers: impl Iterator<Item = &'a Arc<Server>>,
-        scopes: &[Arc<Scope>],
-    ) -> ListsInUse {
+        scopes: Vec<Arc<Scope>>,
+    ) -> ViewsInUse {
         let mut changed = Vec::new();
         let mut next = Vec::new();
         for server in servers {
             let earlier = self.servers.views(&server.id);
             let views = match earlier {
                 Some(earlier) if Arc::ptr_eq(earlier.server(), server) => Arc::clone(earlier),
-                _ => Arc::new(self.empty(server, scopes)),
+                _ => Arc::new(self.empty(server, &scopes)),
             };
             if let Some(earlier) = earlier.filter(|earlier| !Arc::ptr_eq(earlier, &views)) {
                 changed.push((Arc::clone(earlier), Arc::clone(&views)));
@@ -68,7 +75,7 @@ impl ViewCache {
             next.push(views);
         }
         self.servers = Servers::new(next);
-        compute_in_use(&changed, scopes)
+        ViewsInUse { changed, scopes }
     }
 
     /// Drops the views of scopes that are no more once there are many, and makes room for many new scopes.
@@ -92,30 +99,37 @@ impl ViewCache {
     }
 }
 
-/// Computes the views of changed servers that are in use, first those that were used since the last change.
-fn compute_in_use(changed: &[ChangedServer], scopes: &[Arc<Scope>]) -> ListsInUse {
-    let mut lists = ListsInUse::default();
-    let mut left = MAX_COMPARED;
-    for recently in [true, false] {
-        for (earlier, views) in changed {
-            let mut globs = GlobMatches::new(views.server());
-            for scope in scopes.iter() {
-                let Some(before) = earlier.computed(scope) else { continue };
-                if earlier.is_used(scope) != recently {
-                    continue;
-                }
-                let compared = globs.compared();
-                if let Some(view) = views.compute(scope, &mut globs, false) {
-                    lists.replace(before, view);
-                }
-                left = left.saturating_sub(globs.compared() - compared + VIEW_COST);
-                if left == 0 {
-                    return lists;
+impl ViewsInUse {
+    /// Computes them, first those that were used since the last change, in a bounded number of steps. What takes more than is
+    /// left of them is left out, and what takes less is not.
+    pub fn compute(&self) -> ListsInUse {
+        let mut lists = ListsInUse::default();
+        let mut left = MAX_STEPS;
+        for recently in [true, false] {
+            for (earlier, views) in &self.changed {
+                let mut globs = GlobMatches::new(views.server());
+                for scope in &self.scopes {
+                    let Some(before) = earlier.computed(scope) else { continue };
+                    if earlier.is_used(scope) != recently {
+                        continue;
+                    }
+                    if views.steps_to_compute(scope, &globs).is_some_and(|steps| steps > left) {
+                        left = left.saturating_sub(VIEW_COST);
+                        continue;
+                    }
+                    let steps = globs.steps();
+                    if let Some(view) = views.compute(scope, &mut globs, false) {
+                        lists.replace(before, view);
+                    }
+                    left = left.saturating_sub(globs.steps() - steps + VIEW_COST);
+                    if left == 0 {
+                        return lists;
+                    }
                 }
             }
         }
+        lists
     }
-    lists
 }
 
 impl ListsInUse {

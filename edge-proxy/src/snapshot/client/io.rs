@@ -265,10 +265,15 @@ impl Publication {
             );
         }
         self.metrics.policy_unusable.set(i64::try_from(compiled.unusable_count).unwrap_or(i64::MAX));
+        // What was taken away waits for nothing.
+        if let Some(ahead) = compiled.ahead {
+            self.current.publish(ahead);
+        }
+        let lists_in_use = compiled.views_in_use.compute();
         let revision = compiled.snapshot.revision;
         let (servers, tokens) = (compiled.snapshot.servers.len(), compiled.snapshot.tokens.len());
         self.current.publish(compiled.snapshot);
-        compiled.lists_in_use.render();
+        lists_in_use.render();
         self.metrics.revision.set(revision);
         self.count_refused(subscriber);
         let made_of = Arc::new(Image::of(subscriber, self.current.last_contact()));

@@ -96,7 +96,7 @@ pub(crate) fn builder(resources: &Resources) -> Builder {
 }
 
 fn view<'a>(snapshot: &'a Snapshot, uid: &str, server: &str) -> Option<&'a Arc<View>> {
-    snapshot.servers.views(server)?.view(&snapshot.tokens[uid].scope)
+    snapshot.servers.views(server)?.view(&snapshot.tokens[uid].scope).ok()
 }
 
 fn tools(snapshot: &Snapshot, uid: &str, era: Era) -> String {
@@ -534,7 +534,8 @@ fn seen(snapshot: &Snapshot) -> Vec<String> {
     let mut seen = Vec::new();
     for token in snapshot.tokens.values() {
         for server in snapshot.servers.iter() {
-            let Some(view) = snapshot.servers.views(&server.id).and_then(|views| views.view(&token.scope))
+            let Some(view) =
+                snapshot.servers.views(&server.id).and_then(|views| views.view(&token.scope).ok())
             else {
                 continue;
             };

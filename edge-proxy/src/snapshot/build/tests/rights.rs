@@ -58,7 +58,7 @@ fn withdrawal(uid: &str, epoch: i64, lost: &[(i64, [&str; 2])]) -> wire::Withdra
 /// The names of the tools that somebody may call at `dev`; `None` where they may not even know of it.
 fn callable(snapshot: &Snapshot, of: &Arc<BearerGrants>) -> Option<BTreeSet<String>> {
     let scope = snapshot.grants.scope(of).expect("the bearer is valid");
-    let view = snapshot.servers.views("dev").unwrap().view(scope)?;
+    let view = snapshot.servers.views("dev").unwrap().view(scope).ok()?;
     let names = view.visible.tools.iter().map(|at| view.server.tools.entries[at].exposed.to_string());
     Some(names.collect())
 }

@@ -4,14 +4,16 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use super::*;
-use crate::snapshot::glob;
+use crate::snapshot::{NoView, glob};
 
-/// Puts one resource in the place of its earlier version, and compiles.
-fn change(builder: &mut Builder, resources: Resources) -> Compiled {
+/// Puts one resource in the place of its earlier version, compiles, and computes the views in use.
+fn change(builder: &mut Builder, resources: Resources) -> (Arc<Snapshot>, ListsInUse) {
     for candidate in resources.candidates() {
         builder.accept(candidate).expect("it can be used");
     }
-    builder.compile(2)
+    let compiled = builder.compile(2);
+    let lists = compiled.views_in_use.compute();
+    (compiled.snapshot, lists)
 }
 
 fn retitled(fixture: &Resources) -> Resources {
@@ -31,8 +33,7 @@ fn views_in_use_are_computed_before_a_snapshot_is_published() {
     let before = Arc::clone(view(&first, "uid-all", "dev").unwrap());
     before.pages(List::Tools, Era::Legacy);
 
-    let compiled = change(&mut builder, retitled(&fixture()));
-    let second = compiled.snapshot;
+    let (second, lists_in_use) = change(&mut builder, retitled(&fixture()));
     let ready = Arc::clone(computed(&second, "uid-all").expect("it was in use"));
     assert!(!Arc::ptr_eq(&before, &ready), "the server has changed");
     assert!(computed(&second, "uid-some").is_none(), "it was not in use");
@@ -40,12 +41,84 @@ fn views_in_use_are_computed_before_a_snapshot_is_published() {
 
     // Lists in use are rendered once the snapshot is published, and only those.
     assert_eq!(ready.rendered().count(), 0);
-    compiled.lists_in_use.render();
+    lists_in_use.render();
     assert_eq!(ready.rendered().collect::<Vec<_>>(), [(List::Tools, Era::Legacy)]);
 
     // A view that nobody used since is computed again all the same.
-    let third = change(&mut builder, fixture()).snapshot;
+    let (third, _) = change(&mut builder, fixture());
     assert!(computed(&third, "uid-all").is_some());
+}
+
+/// A server of many tools, and a token whose patterns take long to be compared with their names.
+fn greedy() -> Resources {
+    let tools =
+        (0..1_200).map(|number| entry(&format!("a_tool_{number:020}"), "upstreams/time/tools/now")).collect();
+    let patterns: Vec<String> = (0..1_000).map(|number| format!("{}x{number:04}", "*a".repeat(15))).collect();
+    let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+    let mut resources = fixture();
+    resources.servers = vec![server("dev", tools)];
+    resources.tokens.push(token("greedy", &patterns));
+    resources
+}
+
+#[tokio::test]
+async fn a_revocation_is_in_force_before_what_takes_long_is_looked_at() {
+    let resources = greedy();
+    let mut builder = builder(&resources);
+    let first = builder.compile(1).snapshot;
+    let views = first.servers.views("dev").unwrap();
+    let scope = |snapshot: &Snapshot| Arc::clone(&snapshot.tokens["uid-greedy"].scope);
+    assert_eq!(views.view(&scope(&first)).unwrap_err(), NoView::Pending, "no worker works it out");
+    views.prepare(&scope(&first)).await;
+    views.view(&scope(&first)).unwrap();
+
+    // The server changes, and another token is revoked.
+    let mut next = resources.clone();
+    next.servers[0].title = "Other".into();
+    next.tokens.iter_mut().filter(|token| token.uid == "uid-all").for_each(|token| token.revoked = true);
+    next.candidates().into_iter().for_each(|candidate| builder.accept(candidate).unwrap());
+    let compiled = builder.compile(2);
+    let ahead = compiled.ahead.expect("something was taken away");
+    assert!(ahead.tokens["uid-all"].revoked && !first.tokens["uid-all"].revoked);
+    assert!(Arc::ptr_eq(ahead.servers.get("dev").unwrap(), first.servers.get("dev").unwrap()));
+    assert!(computed(&compiled.snapshot, "uid-greedy").is_none(), "nothing was computed for it");
+
+    // What takes more steps than there are is left out, and the others are not.
+    compiled.views_in_use.compute();
+    assert!(computed(&compiled.snapshot, "uid-greedy").is_none());
+    let views = compiled.snapshot.servers.views("dev").unwrap();
+    assert_eq!(views.view(&scope(&compiled.snapshot)).unwrap_err(), NoView::Pending);
+    assert!(views.view(&compiled.snapshot.tokens["uid-some"].scope).is_ok());
+}
+
+#[test]
+fn what_is_published_ahead_takes_away_and_gives_nothing() {
+    let mut builder = builder(&fixture());
+    let first = builder.compile(1).snapshot;
+    let mut next = fixture();
+    next.servers[0].title = "Other".into();
+    next.tokens.push(token("new", &["*"]));
+    next.tokens
+        .iter_mut()
+        .filter(|token| token.uid == "uid-some")
+        .for_each(|token| token.tools = vec!["*".into()]);
+    next.candidates().into_iter().for_each(|candidate| builder.accept(candidate).unwrap());
+    assert!(builder.compile(2).ahead.is_none(), "nothing was taken away");
+
+    next.servers[0].title = "Another".into();
+    let servers = Resources { servers: next.servers.clone(), ..Resources::default() };
+    servers.candidates().into_iter().for_each(|candidate| builder.accept(candidate).unwrap());
+    builder.remove(StreamType::Token, "tokens/all");
+    let ahead = builder.compile(3).ahead.expect("a token is gone");
+    let names = |snapshot: &Snapshot| {
+        let mut names: Vec<_> = snapshot.tokens.keys().map(ToString::to_string).collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(names(&first), ["uid-all", "uid-some"]);
+    assert_eq!(names(&ahead), ["uid-new", "uid-some"]);
+    builder.remove(StreamType::Token, "tokens/some");
+    assert!(builder.compile(4).ahead.is_none(), "where no server changed, nothing takes time");
 }
 
 #[test]
@@ -55,7 +128,7 @@ fn scopes_that_see_the_same_share_a_view_and_its_pages() {
         (0..500).map(|team| token(&format!("t{team}"), &["time_*", &format!("team{team}_*")])).collect();
     let budget = Budget::default();
     let mut builder = Builder::new(PageLimits::default(), budget.clone());
-    let snapshot = change(&mut builder, fixture.clone()).snapshot;
+    let (snapshot, _) = change(&mut builder, fixture.clone());
     let first = view(&snapshot, "uid-t0", "dev").unwrap();
     let pages = first.pages(List::Tools, Era::Modern);
     let left = budget.left();
@@ -66,8 +139,7 @@ fn scopes_that_see_the_same_share_a_view_and_its_pages() {
     }
     assert_eq!(budget.left(), left, "lists take memory once");
 
-    let compiled = change(&mut builder, retitled(&fixture));
-    let snapshot = compiled.snapshot;
+    let (snapshot, _) = change(&mut builder, retitled(&fixture));
     let first = computed(&snapshot, "uid-t0").expect("it was in use");
     let same =
         |team| Arc::ptr_eq(first, computed(&snapshot, &format!("uid-t{team}")).expect("it was in use"));
@@ -91,7 +163,7 @@ fn a_change_costs_in_proportion_to_the_tokens() {
             let title = format!(r#"{{"name":"set","title":"Set {round}"}}"#);
             let moved = Resources { tools: vec![tool("time", "set", &title)], ..Resources::default() };
             let started = thread_time();
-            let snapshot = change(&mut builder, moved).snapshot;
+            let (snapshot, _) = change(&mut builder, moved);
             let cost = thread_time() - started;
             assert!((0..tokens).all(|number| computed(&snapshot, &format!("uid-t{number}")).is_some()));
             cost
@@ -135,14 +207,8 @@ fn views_of_scopes_that_are_no_more_are_dropped_in_time() {
     let mut views: Vec<Weak<View>> = Vec::new();
     for round in 0..200 {
         let name = if round % 2 == 0 { "time_set" } else { "time_now" };
-        let snapshot = change(
-            &mut builder,
-            Resources {
-                tokens: vec![token("brief", &[name, &format!("round{round}")])],
-                ..Default::default()
-            },
-        )
-        .snapshot;
+        let tokens = vec![token("brief", &[name, &format!("round{round}")])];
+        let (snapshot, _) = change(&mut builder, Resources { tokens, ..Default::default() });
         views.push(Arc::downgrade(view(&snapshot, "uid-brief", "dev").unwrap()));
     }
     builder.remove(StreamType::Token, "tokens/brief");

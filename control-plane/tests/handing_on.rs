@@ -149,7 +149,7 @@ async fn a_team_owner_reaches_their_own_team_only(database: Database) {
     assert_eq!(reason(teams.invite_member(owner.ask(invite)).await), hidden);
     let list = ListMembersRequest { team: other.clone(), ..Default::default() };
     assert_eq!(reason(teams.list_members(owner.ask(list)).await), hidden);
-    let remove = RemoveMemberRequest { team: other.clone(), principal: bob.name.clone() };
+    let remove = RemoveMemberRequest { team: other.clone(), principal: bob.name.clone(), force: false };
     assert_eq!(reason(teams.remove_member(owner.ask(remove)).await), hidden);
     let update = UpdateTeamRequest {
         team: Some(Team { name: other.clone(), title: "mine".to_owned(), ..Team::default() }),
@@ -210,11 +210,17 @@ async fn a_team_owner_gives_what_they_have_there_and_nothing_to_themselves(datab
     let more = house.control.admin(add("teams/a", &bob.name, false, &keeper));
     teams.add_member(more).await.unwrap();
     assert_eq!(reason(teams.add_member(owner.ask(add("teams/a", &bob.name, false, ""))).await), theirs);
-    let remove = RemoveMemberRequest { team: "teams/a".to_owned(), principal: bob.name.clone() };
+    let remove =
+        RemoveMemberRequest { team: "teams/a".to_owned(), principal: bob.name.clone(), force: false };
     assert_eq!(reason(teams.remove_member(owner.ask(remove)).await), theirs);
     // An owner may leave: that gives nobody anything.
-    let leave = RemoveMemberRequest { team: "teams/a".to_owned(), principal: owner.name.clone() };
-    assert_eq!(reason(teams.remove_member(owner.ask(leave)).await), REACHED);
+    let leave = |force: bool| RemoveMemberRequest {
+        team: "teams/a".to_owned(),
+        principal: owner.name.clone(),
+        force,
+    };
+    assert_eq!(reason(teams.remove_member(owner.ask(leave(false))).await), "LAST_OWNER");
+    assert_eq!(reason(teams.remove_member(owner.ask(leave(true))).await), REACHED);
 }
 
 async fn a_member_sees_their_team_and_changes_nothing(database: Database) {
@@ -229,7 +235,8 @@ async fn a_member_sees_their_team_and_changes_nothing(database: Database) {
     let get = GetTeamRequest { name: "teams/a".to_owned() };
     let team = teams.get_team(member.ask(get)).await.unwrap().into_inner().team.unwrap();
     assert_eq!(team.status.unwrap().member_count, 2);
-    let remove = RemoveMemberRequest { team: "teams/a".to_owned(), principal: bob.name.clone() };
+    let remove =
+        RemoveMemberRequest { team: "teams/a".to_owned(), principal: bob.name.clone(), force: false };
     assert_eq!(reason(teams.remove_member(member.ask(remove)).await), "PERMISSION_DENIED");
     let raise = add("teams/a", &member.name, true, "");
     assert_eq!(reason(teams.add_member(member.ask(raise)).await), "PERMISSION_DENIED");

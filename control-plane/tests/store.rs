@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use database::Database;
-use trunkline::common::v1::{Meta, Visibility};
+use trunkline::common::v1::{Meta, Permission, Visibility};
 use trunkline::identity::v1::{Scope, Token};
 use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
 use trunkline::registry::v1::{EraPolicy, HttpReach, McpUpstream, Server, Tool, Upstream, UpstreamStatus};
 use trunkline_control_plane::domain::page::Order;
 use trunkline_control_plane::domain::{Kind, KindRules};
 use trunkline_control_plane::rights::permission_set::PermissionSet;
-use trunkline_control_plane::rights::{Ownership, Rights};
+use trunkline_control_plane::rights::{HeldRole, Ownership, Rights};
 use trunkline_control_plane::store::{ApplySetRow, Membership, Page, Row, SecretRow, Store, Viewer};
 
 suite! {
@@ -196,7 +196,7 @@ async fn pages_by_parent_and_label(database: Database) {
     assert_eq!(read_pages(&store, everywhere).await, ["upstreams/a/tools/x"]);
 }
 
-/// What is asked of the database is what [`Rights::sees`] says of each row.
+/// What is asked of the database is what [`Rights::reads`] says of each row.
 async fn pages_hold_what_exists_for_who_looks(database: Database) {
     let store = database.open().await;
     let mut all = Vec::new();
@@ -211,20 +211,32 @@ async fn pages_hold_what_exists_for_who_looks(database: Database) {
             }
         }
     }
-    let somebody = |name: &str, teams: &[&str]| {
+    // They read in some of the teams that they are in only.
+    let somebody = |name: &str, teams: &[&str], reads: &[&str]| {
         let teams = teams.iter().map(|team| (*team).to_owned()).collect();
-        Rights::new(name.to_owned(), name.to_owned(), Vec::new(), teams, PermissionSet::all())
+        let read = [Permission::RegistryRead].into_iter().collect();
+        let role = |team: &&str| HeldRole {
+            role: "roles/r".to_owned(),
+            team: (*team).to_owned(),
+            permissions: read,
+        };
+        let roles = reads.iter().chain(&["teams/elsewhere"]).map(role).collect();
+        Rights::new(name.to_owned(), name.to_owned(), roles, teams, PermissionSet::all())
     };
     let administrator = (*Rights::administrator()).clone();
     for who in [
         administrator,
-        somebody("users/ann", &["teams/a"]),
-        somebody("users/ann", &[]),
-        somebody("users/eve", &["teams/a", "teams/b"]),
+        somebody("users/ann", &["teams/a"], &["teams/a"]),
+        somebody("users/ann", &[], &[]),
+        somebody("users/ann", &["teams/a"], &[]),
+        somebody("users/eve", &["teams/a", "teams/b"], &["teams/b"]),
         Rights::default(),
     ] {
-        let seen: Vec<&Row> = all.iter().filter(|row| who.sees(&row.ownership)).collect();
-        let viewer = Viewer::of(&who);
+        // Whoever lists holds the permission somewhere.
+        let is_seen =
+            |of: &Ownership| of.visibility == Visibility::Public || who.reads(Permission::RegistryRead, of);
+        let seen: Vec<&Row> = all.iter().filter(|row| is_seen(&row.ownership)).collect();
+        let viewer = Viewer::of(&who, Permission::RegistryRead);
         for kind in [Kind::Upstream, Kind::Tool] {
             let mut expected: Vec<String> = match kind {
                 Kind::Tool => seen.iter().map(|row| format!("{}/tools/x", row.name)).collect(),

@@ -150,8 +150,11 @@ async fn an_edge_that_knows_nothing_of_people_is_sent_what_it_knows() {
         member: None,
     };
     teams.invite_member(control.admin(invite)).await.unwrap();
-    let remove =
-        RemoveMemberRequest { team: "teams/core".to_owned(), principal: "users/ann@example.org".to_owned() };
+    let remove = RemoveMemberRequest {
+        team: "teams/core".to_owned(),
+        principal: "users/ann@example.org".to_owned(),
+        force: false,
+    };
     teams.remove_member(control.admin(remove)).await.unwrap();
 
     let edge = Edge { id: "e1".to_owned(), ..Default::default() };

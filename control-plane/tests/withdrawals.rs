@@ -89,7 +89,8 @@ impl Fleet {
     }
 
     async fn remove_ann(&self) {
-        let request = RemoveMemberRequest { team: "teams/core".to_owned(), principal: ANN.to_owned() };
+        let request =
+            RemoveMemberRequest { team: "teams/core".to_owned(), principal: ANN.to_owned(), force: false };
         let mut teams = TeamServiceClient::new(self.control.channel.clone());
         teams.remove_member(self.control.admin(request)).await.unwrap();
     }
@@ -457,6 +458,7 @@ fn a_change_of_one_person_projects_what_is_theirs_and_no_more() {
         uid: format!("uid-{number}"),
         is_disabled: false,
         grants: roles.iter().map(|role| ((*role).to_owned(), team(number))).collect(),
+        teams: None,
     };
     let mut projector = Projector::default();
     for number in 0..TEAMS {

@@ -133,7 +133,8 @@ impl Admin {
     }
 
     pub(crate) async fn remove_member(&self, team: &str, principal: &str) {
-        let request = RemoveMemberRequest { team: team.to_owned(), principal: principal.to_owned() };
+        let request =
+            RemoveMemberRequest { team: team.to_owned(), principal: principal.to_owned(), force: true };
         TeamServiceClient::new(self.authorized()).remove_member(request).await.unwrap();
     }
 

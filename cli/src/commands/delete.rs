@@ -45,6 +45,9 @@ pub struct Args {
     /// User or service account that gets what a deleted one owns
     #[arg(long, value_name = "PRINCIPAL")]
     transfer_to: Option<String>,
+    /// Let go on what a deleted user may know of what is transferred: bearers of tokens, and keys of service accounts
+    #[arg(long, requires = "transfer_to")]
+    keep_bearers: bool,
     /// Delete those that exist, and succeed also where none does
     #[arg(long)]
     ignore_not_found: bool,
@@ -191,6 +194,9 @@ async fn send(client: &ControlClient, targets: &[Named], args: &Args, validate_o
 /// Edges and join tokens are no resources of the registry.
 fn refuse_flags(kind: &Kind, args: &Args) -> Result {
     let forced = args.force && kind.name != EDGE;
+    if args.keep_bearers && kind.name != "User" {
+        return Err(Error::usage("--keep-bearers is for users; leave it out"));
+    }
     if args.transfer_to.is_some() && !is_person(kind) {
         return Err(Error::usage("--transfer-to is for users and service accounts; leave it out"));
     }
@@ -239,7 +245,19 @@ async fn delete_person(
         Some(heir) => people::meant(client, heir).await,
         None => String::new(),
     };
-    client.call(&kind.method("Delete"), json!({ "name": name, "transferTo": heir })).await.map(drop)
+    let mut request = json!({ "name": name, "transferTo": heir });
+    if args.keep_bearers {
+        request["keepBearers"] = true.into();
+    }
+    let answer = client.call(&kind.method("Delete"), request).await?;
+    if kind.name == "User" {
+        let kept = reflection::texts(&answer, "kept");
+        if !kept.is_empty() {
+            let kept = kept.join(", ");
+            output::eprint(format!("{kept} go on, and {name} may know their bearers or keys"));
+        }
+    }
+    Ok(())
 }
 
 async fn send_each(client: &ControlClient, targets: &[&Named], args: &Args, validate_only: bool) -> Result {

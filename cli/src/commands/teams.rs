@@ -23,10 +23,11 @@ const SEES: &str = "people.read";
 /// How many members are asked for at once.
 const PAGE: i32 = 1_000;
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     Column("NAME", "principal", Cell::Text),
     Column("OWNER", "owner", Cell::Text),
     Column("ROLE", "role", Cell::Id),
+    Column("BOUND", "bound", Cell::Text),
     Column("AGE", "createTime", Cell::Age),
     Column("ADDED BY", "addedBy", Cell::Text),
 ];
@@ -61,13 +62,16 @@ pub struct RemoveArgs {
 
 #[derive(Debug, Subcommand)]
 enum Remove {
-    /// Take users or service accounts out of a team, on every edge
+    /// Take users or service accounts out of a team, on every edge, with the roles that they were given there
     Member {
         /// Name of the team
         team: String,
         /// Who: email addresses, names of service accounts, or full names such as users/ann@example.org
         #[arg(required = true)]
         who: Vec<String>,
+        /// Remove also the last owner, after whom only an administrator looks after the team
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -252,12 +256,13 @@ fn show_member(invocation: &Invocation, answer: &DynamicMessage, team: &str) -> 
 
 /// Runs `remove`.
 pub async fn remove(invocation: &Invocation, args: RemoveArgs) -> Result {
-    let Remove::Member { team, who } = args.target;
+    let Remove::Member { team, who, force } = args.target;
     let (client, team) = (invocation.client().await?, team_name(&team)?);
     let (method, mut revision) = (Kind::from_word("team").rpc("RemoveMember"), 0);
     let done = each(&who, async |who| {
         let who = people::meant(&client, who).await;
-        let answer = client.call(&method, json!({ "team": team, "principal": who })).await?;
+        let request = json!({ "team": team, "principal": who, "force": force });
+        let answer = client.call(&method, request).await?;
         revision = revision.max(reflection::number(&answer, "revision"));
         output::print(&format!("{who} removed from {team}"))
     });

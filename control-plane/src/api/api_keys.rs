@@ -33,7 +33,7 @@ impl Rpc for CreateApiKeyRequest {
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let lifetime = lifetime(&self)?;
         principal::title(&self.title).map_err(|why| Error::field("title", why))?;
-        let parent = call.parent_of_keys(&self.parent, Permission::PeopleWrite).await?;
+        let parent = call.parent_of_keys(&self.parent, Permission::PeopleWrite, false).await?;
         let store = call.registry.store();
         if !self.role.is_empty() {
             check_role(call, &self.role).await?;
@@ -66,7 +66,7 @@ impl Rpc for ListApiKeysRequest {
     type Response = ListApiKeysResponse;
 
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
-        let parent = call.parent_of_keys(&self.parent, Permission::PeopleRead).await?;
+        let parent = call.parent_of_keys(&self.parent, Permission::PeopleRead, true).await?;
         let store = call.registry.store();
         let pages = Pages::new(call.registry.inner.vault.clone(), PAGE);
         let (size, after) = (Pages::size(self.page_size)?, pages.after(&self.page_token)?);
@@ -93,7 +93,7 @@ impl Rpc for RevokeApiKeyRequest {
             );
             return Err(Error::field("name", text));
         };
-        let parent = call.parent_of_keys(parent, Permission::PeopleWrite).await?;
+        let parent = call.parent_of_keys(parent, Permission::PeopleWrite, true).await?;
         let mut tx = call.registry.store().write().await?;
         if parent.uid != call.caller.uid && parent.owner != call.caller.name {
             check_above(call, &mut tx, &parent).await?;
@@ -139,8 +139,14 @@ fn disabled(name: &str) -> Error {
 }
 
 impl Call<'_> {
-    /// Whose keys a request is about. Those of others take a permission.
-    async fn parent_of_keys(&self, parent: &str, permission: Permission) -> Result<Principal, Error> {
+    /// Whose keys a request is about. Those of others take a permission; to look at them or end them, who looks after a team does in which a
+    /// service account has a role.
+    async fn parent_of_keys(
+        &self,
+        parent: &str,
+        permission: Permission,
+        is_stopping: bool,
+    ) -> Result<Principal, Error> {
         if parent.is_empty() && self.is_administrator() {
             return Err(Error::field("parent", "is required: the administrator's bearer is nobody's"));
         }
@@ -151,7 +157,9 @@ impl Call<'_> {
             return Err(Error::field("parent", text));
         }
         let found = self.seen(parent).await?;
-        let may = found.uid == self.caller.uid || self.may(permission, &found);
+        let may = found.uid == self.caller.uid
+            || self.may(permission, &found)
+            || (is_stopping && self.may_stop(&found).await?);
         if may { Ok(found) } else { Err(denied(permission, " everywhere")) }
     }
 }

@@ -8,6 +8,7 @@ use super::people::check_above;
 use super::proofs::denied;
 use super::rpc::Call;
 use crate::clock;
+use crate::domain::token::is_over;
 use crate::domain::{Kind, KindRules, each_kind};
 use crate::error::Error;
 use crate::store::principals::Principal;
@@ -53,15 +54,23 @@ async fn suspend_tokens(tx: &mut Tx, owner: &str, is_suspended: bool) -> Result<
     Ok(())
 }
 
-/// Gives what is somebody's to another one. Nobody: there must be nothing. Their tokens are revoked, because they know the bearers.
+/// Gives what is somebody's to another one. Nobody: there must be nothing. Their tokens are revoked, and the keys and tokens of what they
+/// answer for, because they may know them; unless `keep` says otherwise. Answers what goes on.
 ///
 /// What changes hands has the rights of its heir from then on: a server selects what they may use. So whoever gives it takes it
 /// themselves, and stands above who had it; to give it to others takes `registry.all`.
-pub(super) async fn hand_over(call: &Call<'_>, tx: &mut Tx, of: &Principal, to: &str) -> Result<(), Error> {
+pub(super) async fn hand_over(
+    call: &Call<'_>,
+    tx: &mut Tx,
+    of: &Principal,
+    to: &str,
+    keep: bool,
+) -> Result<Vec<String>, Error> {
     let (owned, accounts) = (tx.owned_by(&of.name).await?, tx.service_accounts_of(&of.name).await?);
     if to.is_empty() {
         let names = owned.into_iter().map(|(_, name)| name).chain(accounts.into_iter().map(|it| it.name));
-        return refuse_owner(of, &names.collect::<Vec<_>>());
+        refuse_owner(of, &names.collect::<Vec<_>>())?;
+        return Ok(Vec::new());
     }
     let heir = tx.principal(to).await?.filter(|heir| heir.uid != of.uid && heir.state != UserState::Disabled);
     let Some(heir) = heir else {
@@ -82,18 +91,47 @@ pub(super) async fn hand_over(call: &Call<'_>, tx: &mut Tx, of: &Principal, to: 
         }
         check_above(call, tx, of).await?;
     }
+    let mut kept = Vec::new();
     for (kind, name) in owned {
         let Some(row) = tx.get(kind, &name).await? else { continue };
         match kind {
-            Kind::Token => take_over_token(tx, &row, &heir.name).await?,
+            Kind::Token => kept.extend(take_over_token(tx, &row, &heir.name, keep).await?.then_some(name)),
             _ => hand_over_one(tx, &row, &heir.name).await?,
         }
     }
     for account in accounts {
-        tx.put_principal(&Principal { owner: heir.name.clone(), ..account }).await?;
+        kept.extend(take_over_account(tx, account, &heir.name, keep).await?);
     }
     // What was stopped with its owner works with the new one.
-    start(tx, &heir).await
+    start(tx, &heir).await?;
+    Ok(kept)
+}
+
+/// Lets somebody else answer for a service account. Answers what of it goes on.
+async fn take_over_account(
+    tx: &mut Tx,
+    account: Principal,
+    owner: &str,
+    keep: bool,
+) -> Result<Vec<String>, Error> {
+    let before = tx.standing_of(&account.uid).await?;
+    let account = Principal { owner: owner.to_owned(), ..account };
+    tx.put_principal(&account).await?;
+    let mut kept = Vec::new();
+    if keep {
+        kept.extend((tx.count_api_keys_of(&account.uid).await? > 0).then(|| account.name.clone()));
+    } else {
+        tx.delete_api_keys_of(&account.uid).await?;
+        tx.withdraw(&account.uid, Withdrawn::All).await?;
+    }
+    for (_, name) in tx.owned_by(&account.name).await?.into_iter().filter(|(kind, _)| *kind == Kind::Token) {
+        let Some(row) = tx.get(Kind::Token, &name).await? else { continue };
+        kept.extend(take_over_token(tx, &row, &account.name, keep).await?.then_some(name));
+    }
+    if let Some(before) = before {
+        tx.note_rights(&before.rights).await?;
+    }
+    Ok(kept)
 }
 
 fn refuse_owner(of: &Principal, owned: &[String]) -> Result<(), Error> {
@@ -106,12 +144,15 @@ fn refuse_owner(of: &Principal, owned: &[String]) -> Result<(), Error> {
     Err(Error::new(Code::FailedPrecondition, "STILL_AN_OWNER", text).with("name", of.name.clone()))
 }
 
-async fn take_over_token(tx: &mut Tx, row: &Row, owner: &str) -> Result<(), Error> {
+/// Gives a token to somebody, revoked unless `keep`. Answers whether it goes on.
+async fn take_over_token(tx: &mut Tx, row: &Row, owner: &str, keep: bool) -> Result<bool, Error> {
     let mut token: Token = row.message()?;
     owner.clone_into(&mut token.meta.get_or_insert_default().owner);
-    token.revoke_time.get_or_insert(clock::timestamp(tx.now_us()));
+    if !keep {
+        token.revoke_time.get_or_insert(clock::timestamp(tx.now_us()));
+    }
     tx.put(&token, Some(row), None).await?;
-    Ok(())
+    Ok(!is_over(&token, tx.now_us()))
 }
 
 async fn replace_owner<K: KindRules>(tx: &mut Tx, row: &Row, owner: &str) -> Result<(), Error> {

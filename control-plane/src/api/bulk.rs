@@ -1,7 +1,7 @@
 //! The service that moves whole sets of resources: export at one revision, and apply at one revision or not
 //! at all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::Pin;
 
 use futures_util::{Stream, stream};
@@ -22,7 +22,7 @@ use super::write::{DELETE_REFERRERS_FIRST, Write, check_etag, check_uid};
 use crate::clock;
 use crate::domain::{Kind, KindMessage as _, KindRules, Violations, each_kind, mask, names, token};
 use crate::error::Error;
-use crate::store::{Membership, Row};
+use crate::store::{ApplySetRow, Membership, Row};
 
 pub(super) const MAX_MANIFESTS: usize = 10_000;
 const DEFAULT_SET: &str = "default";
@@ -73,9 +73,20 @@ impl BulkService for Registry {
         request: Request<ListApplySetsRequest>,
     ) -> Result<Response<ListApplySetsResponse>, Status> {
         let call = Call::of(self, &request);
-        let kinds = call.readable(Kind::ALL);
-        let sets = self.store().apply_sets(&kinds, &call.viewer()).await.map_err(Error::from)?.into_iter();
-        let apply_sets = sets.map(|set| ApplySet {
+        let mut sets = BTreeMap::<String, ApplySetRow>::new();
+        // Each kind is read where it may be.
+        for kind in call.readable(Kind::ALL) {
+            for set in self.store().apply_sets(&[kind], &call.viewer(kind)).await.map_err(Error::from)? {
+                match sets.get_mut(&set.name) {
+                    Some(known) => {
+                        known.count += set.count;
+                        known.update_us = known.update_us.max(set.update_us);
+                    }
+                    None => drop(sets.insert(set.name.clone(), set)),
+                }
+            }
+        }
+        let apply_sets = sets.into_values().map(|set| ApplySet {
             name: set.name,
             count: set.count,
             update_time: Some(clock::timestamp(set.update_us)),
@@ -264,13 +275,11 @@ fn part_ended(rows: Vec<Row>) -> Result<(Vec<String>, Vec<Row>), Error> {
 
 /// The rows that exist for the caller. What is under an upstream is in the same list as that.
 fn seen(call: &Call<'_>, mut rows: Vec<Row>) -> Vec<Row> {
-    if call.caller.sees_all() {
-        return rows;
-    }
-    let upstreams = rows.iter().filter(|row| row.kind == Kind::Upstream && call.caller.sees(&row.ownership));
+    let reads = |row: &Row| call.caller.reads(row.kind.read(), &row.ownership);
+    let upstreams = rows.iter().filter(|row| row.kind == Kind::Upstream && reads(row));
     let upstreams: HashSet<String> = upstreams.map(|row| row.name.clone()).collect();
     rows.retain(|row| match row.parent() {
-        "" => call.caller.sees(&row.ownership),
+        "" => reads(row),
         upstream => upstreams.contains(upstream),
     });
     rows

@@ -1,11 +1,15 @@
 //! The catalogue in memory, brought up to date from the log whenever somebody asks for it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use super::Registry;
 use crate::domain::{Catalogue, Kind};
 use crate::error::Error;
 use crate::store::{Row, StoreError, Tx};
+
+/// Owners of servers who have no part in the team of theirs, each with that team.
+type Outsiders = BTreeSet<(String, String)>;
 
 /// A catalogue, and the revision at which it is true.
 #[derive(Debug, Clone, Default)]
@@ -15,9 +19,12 @@ pub(super) struct CatalogueAtRevision {
 }
 
 impl CatalogueAtRevision {
-    fn apply(&mut self, revision: i64, rows: &[Row]) -> Result<(), StoreError> {
+    fn apply(&mut self, revision: i64, rows: &[Row], outsiders: Option<Outsiders>) -> Result<(), StoreError> {
         for row in rows {
             row.apply_to(&mut self.catalogue)?;
+        }
+        if let Some(outsiders) = outsiders {
+            self.catalogue.put_outsiders(outsiders);
         }
         self.revision = revision;
         Ok(())
@@ -32,7 +39,17 @@ impl Registry {
         if revision == cached.revision {
             return Ok(cached);
         }
-        self.advance(cached, revision, &rows)
+        let outsiders = self.outsiders(cached.revision, &rows).await?;
+        self.advance(cached, revision, (&rows, outsiders))
+    }
+
+    /// Who has no part in the team of a server of theirs, unless that is as it was at a revision.
+    async fn outsiders(&self, since: i64, rows: &[Row]) -> Result<Option<Outsiders>, Error> {
+        let is_touched = |row: &Row| row.kind == Kind::Server;
+        if !rows.iter().any(is_touched) && self.store().principals_since(since).await?.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.store().outsiders().await?))
     }
 
     /// The catalogue as a write sees it: with its own changes, which nobody else may see yet.
@@ -41,12 +58,13 @@ impl Registry {
         let (revision, rows) = tx.changes_since(cached.revision).await?;
         let (own, committed): (Vec<Row>, Vec<Row>) =
             rows.into_iter().partition(|row| row.revision == revision);
-        let cached = self.advance(cached, revision - 1, &committed)?;
+        let outsiders = self.outsiders(cached.revision, &committed).await?;
+        let cached = self.advance(cached, revision - 1, (&committed, outsiders))?;
         if !own.iter().any(touches_catalogue) {
             return Ok(cached);
         }
         let mut seen = CatalogueAtRevision::clone(&cached);
-        seen.apply(revision, &own)?;
+        seen.apply(revision, &own, None)?;
         Ok(Arc::new(seen))
     }
 
@@ -59,7 +77,7 @@ impl Registry {
         &self,
         base: Arc<CatalogueAtRevision>,
         revision: i64,
-        rows: &[Row],
+        (rows, outsiders): (&[Row], Option<Outsiders>),
     ) -> Result<Arc<CatalogueAtRevision>, Error> {
         if revision <= base.revision {
             return Ok(base);
@@ -68,12 +86,12 @@ impl Registry {
         let mut slot = self.inner.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.revision == base.revision {
             drop(base);
-            Arc::make_mut(&mut slot).apply(revision, rows)?;
+            Arc::make_mut(&mut slot).apply(revision, rows, outsiders)?;
             return Ok(slot.clone());
         }
         drop(slot);
         let mut newer = CatalogueAtRevision::clone(&base);
-        newer.apply(revision, rows)?;
+        newer.apply(revision, rows, outsiders)?;
         Ok(Arc::new(newer))
     }
 }

@@ -110,6 +110,7 @@ impl Credentials {
         let Some(mut rights) = self.store.rights_of(&key.uid, cap).await? else { return Ok(None) };
         rights.through = format!("{}/keys/{}", rights.name, key.id);
         rights.end_us = Some(key.expire_us).filter(|end_us| *end_us != 0);
+        rights.is_limited = !key.role.is_empty();
         if now_us - key.seen_us >= clock::duration_us(session::NOTED) {
             let store = self.store.clone();
             let address = address.map(|address| address.to_string()).unwrap_or_default();

@@ -36,19 +36,19 @@ impl Found {
 }
 
 impl Call<'_> {
-    /// The caller, as they look at the log.
-    pub(super) fn viewer(&self) -> Viewer {
-        Viewer::of(&self.caller)
+    /// The caller, as they look at resources of a kind in the log.
+    pub(super) fn viewer(&self, kind: Kind) -> Viewer {
+        Viewer::of(&self.caller, kind.read())
     }
 
-    /// A resource that exists for the caller.
+    /// A resource that exists for the caller, and that they may read.
     pub(super) async fn find(&self, kind: Kind, name: &str) -> Result<Row, Error> {
         let row = match built_in_row(kind, name) {
             Some(row) => Some(row),
             None => self.registry.store().get(kind, name).await?,
         };
         match row {
-            Some(row) if self.caller.sees_all() || self.caller.sees(&self.ownership(&row).await?) => Ok(row),
+            Some(row) if self.reads(&row).await? => Ok(row),
             _ => Err(Error::not_found(kind, name)),
         }
     }
@@ -59,6 +59,11 @@ impl Call<'_> {
         let is_theirs = self.caller.holds_for_all(permission)
             || self.caller.may(permission, &self.ownership(&row).await?);
         if is_theirs { Ok(row) } else { Err(Error::denied(permission, name)) }
+    }
+
+    async fn reads(&self, row: &Row) -> Result<bool, Error> {
+        let read = row.kind.read();
+        Ok(self.caller.holds_for_all(read) || self.caller.reads(read, &self.ownership(row).await?))
     }
 
     /// Whose a resource is.

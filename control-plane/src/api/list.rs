@@ -56,11 +56,16 @@ impl Call<'_> {
                     message.evaluate(&known.around());
                 }
                 if !passes(&plan.filter, &message) {
+                    if evaluate_first {
+                        tokio::task::yield_now().await;
+                    }
                     continue;
                 }
                 if !evaluate_first {
                     message.evaluate(&known.around());
                 }
+                // One may take a while, and a page has a thousand.
+                tokio::task::yield_now().await;
                 let size = message.encoded_len();
                 if let Some((value, name)) = &last
                     && (found.len() == plan.size || bytes + size > MAX_PAGE_BYTES)
@@ -102,7 +107,7 @@ impl Call<'_> {
         // One more than a page shows whether there is another; a filter may need to look at many.
         let limit = if filter.is_empty() { i64::try_from(size + 1).unwrap_or(CHUNK) } else { CHUNK };
         let labels = filter.labels();
-        let viewer = self.viewer();
+        let viewer = self.viewer(K::KIND);
         let page = Page { kind: K::KIND, parent, order, descending, after, viewer, labels, limit };
         Ok(Plan { filter, size, query_hash, page })
     }

@@ -181,8 +181,8 @@ pub(super) fn foreign_upstreams(
     prefix: &str,
     catalogue: &Catalogue,
 ) -> Violations {
-    let own = after.ownership();
-    let before = before.filter(|before| before.ownership() == own);
+    let before = before.filter(|before| before.ownership() == after.ownership());
+    let own = catalogue.selecting_as(after);
     let known: HashSet<&str> = before.into_iter().flat_map(literals).map(|(_, id)| id).collect();
     let mut violations = Violations::default();
     for (field, id) in literals(after).filter(|(_, id)| !known.contains(id)) {

@@ -4,7 +4,6 @@ use tonic::Code;
 use trunkline::common::v1::Permission;
 use trunkline::identity::v1::{Binding, UserState};
 
-use super::Registry;
 use super::credentials::cap;
 use super::proofs::{denied, not_theirs};
 use super::rpc::Call;
@@ -38,6 +37,7 @@ pub(super) fn new_principal(tx: &Tx, name: String) -> Principal {
         create_us: tx.now_us(),
         update_us: tx.now_us(),
         sign_in_us: 0,
+        invited_by: String::new(),
     }
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn give(
         let field = format!("{field}[{index}]");
         check_exists(tx, Kind::Role, &binding.role, &format!("{field}.role")).await?;
         if !binding.team.is_empty() {
-            check_exists(tx, Kind::Team, &binding.team, &format!("{field}.team")).await?;
+            check_team_exists(call, tx, &binding.team, &format!("{field}.team")).await?;
         }
         let given = cap(call.registry.store(), &binding.role).await?.unwrap_or_default();
         check_gives(&call.caller, given, &binding.team).map_err(|error| not_theirs(&error))?;
@@ -128,31 +128,66 @@ pub(super) async fn give(
     Ok(())
 }
 
+/// Checks that the caller may give roles in a team, or everywhere. To what has no more than they have themselves, at any time, gives who
+/// may issue tokens.
+pub(super) fn check_may_give(call: &Call<'_>, team: &str, is_bounded: bool) -> Result<(), Error> {
+    let held = match team {
+        "" => call.caller.everywhere(),
+        _ if call.caller.sees_all() => call.caller.everywhere().union(call.caller.in_team(team)),
+        _ => call.caller.in_team(team),
+    };
+    let looks_after = !team.is_empty() && held.contains(Permission::TeamsWrite);
+    if held.contains(Permission::RolesWrite)
+        || looks_after
+        || (is_bounded && held.contains(Permission::TokensIssue))
+    {
+        return Ok(());
+    }
+    let place = if team.is_empty() { " everywhere".to_owned() } else { format!(" in {team}") };
+    Err(denied(Permission::RolesWrite, &place))
+}
+
+/// Refuses a name that is of no team that exists for the caller.
+pub(super) async fn check_team_exists(
+    call: &Call<'_>,
+    tx: &mut Tx,
+    name: &str,
+    field: &str,
+) -> Result<(), Error> {
+    check_exists(tx, Kind::Team, name, field).await?;
+    match call.team(tx, name).await {
+        Err(error) if error.code() == Code::NotFound => Err(no_such(field, name)),
+        found => found.map(drop),
+    }
+}
+
+fn no_such(field: &str, name: &str) -> Error {
+    Error::field(field, format!("names {name}, which does not exist"))
+}
+
 /// Refuses a name that is of no role or team that exists.
 pub(super) async fn check_exists(tx: &mut Tx, kind: Kind, name: &str, field: &str) -> Result<(), Error> {
     names::parse(kind, name).map_err(|error| Error::field(field, error.to_string()))?;
     let is_built_in = kind == Kind::Role && crate::rights::roles::built_in(name).is_some();
     match is_built_in || tx.get(kind, name).await?.is_some() {
         true => Ok(()),
-        false => Err(Error::field(field, format!("names {name}, which does not exist"))),
+        false => Err(no_such(field, name)),
     }
 }
 
 impl Call<'_> {
     /// Tells whether the caller may do something to a service account: whoever answers for it may all.
     pub(super) fn may(&self, permission: Permission, of: &Principal) -> bool {
-        let is_own = !of.owner.is_empty() && of.owner == self.caller.name;
+        let is_own = !of.owner.is_empty() && of.owner == self.caller.name && !self.caller.is_limited;
         let in_team = || !of.team.is_empty() && self.caller.in_team(&of.team).contains(permission);
         is_own || self.caller.everywhere().contains(permission) || in_team()
     }
 
-    /// Refuses what the caller may not do to a service account, which they may see.
-    pub(super) fn check_may(&self, permission: Permission, of: &Principal) -> Result<(), Error> {
-        if self.may(permission, of) {
-            Ok(())
-        } else {
-            Err(denied(permission, " everywhere, or to answer for it"))
-        }
+    /// Tells whether the caller looks after a team in which a service account has a role: they may stop it.
+    pub(super) async fn may_stop(&self, of: &Principal) -> Result<bool, Error> {
+        let teams = self.registry.store().places_of(&of.uid).await?;
+        Ok(of.email.is_none()
+            && teams.iter().any(|team| self.caller.in_team(team).contains(Permission::TeamsWrite)))
     }
 
     /// Tells whether a user or service account exists for the caller.
@@ -160,7 +195,7 @@ impl Call<'_> {
         if of.uid == self.caller.uid || self.may(Permission::PeopleRead, of) {
             return Ok(true);
         }
-        let teams = self.registry.store().teams_of(&of.uid).await?;
+        let teams = self.registry.store().places_of(&of.uid).await?;
         Ok(teams.iter().any(|team| self.caller.in_team(team).contains(Permission::PeopleRead)))
     }
 
@@ -211,10 +246,27 @@ fn page_context(prefix: &'static str) -> &'static str {
     if prefix == principal::USERS { "page of users" } else { "page of service accounts" }
 }
 
-impl Registry {
-    /// The roles that somebody was given, as the contract has them.
-    pub(super) async fn bindings(&self, uid: &str) -> Result<Vec<Binding>, StoreError> {
-        let rows = self.store().bindings_of(uid).await?;
+impl Call<'_> {
+    /// The roles that somebody was given everywhere and in teams that exist for the caller.
+    pub(super) async fn bindings(&self, of: &Principal) -> Result<Vec<Binding>, StoreError> {
+        let mut rows = self.registry.store().bindings_of(&of.uid).await?;
+        rows.retain(|row| row.team.is_empty() || self.knows_of(of, &row.team));
         Ok(rows.into_iter().map(|row| Binding { role: row.role, team: row.team }).collect())
+    }
+
+    /// The teams that somebody is in and that exist for the caller.
+    pub(super) async fn teams_of(&self, of: &Principal) -> Result<Vec<String>, StoreError> {
+        let mut teams = self.registry.store().teams_of(&of.uid).await?;
+        teams.retain(|team| self.knows_of(of, team));
+        Ok(teams)
+    }
+
+    /// Whether the caller may know that somebody is in a team, or has a role there.
+    fn knows_of(&self, of: &Principal, team: &str) -> bool {
+        let caller = &self.caller;
+        of.uid == caller.uid
+            || caller.sees_all()
+            || caller.everywhere().contains(Permission::PeopleRead)
+            || caller.seen_teams().any(|seen| seen == team)
     }
 }

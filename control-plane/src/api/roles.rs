@@ -35,6 +35,7 @@ impl Rpc for BindRoleRequest {
 
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let (mut tx, who, binding) = call.binding(&self.principal, self.binding).await?;
+        call.check_confirmed(&mut tx, &who).await?;
         if tx.bind(&who.uid, &binding, &call.caller.name).await? {
             tx.note_rights(&who).await?;
         }
@@ -172,6 +173,9 @@ impl Write<'_> {
             return Ok(());
         }
         self.check_not_bound(&after.name)?;
+        if !before.map(held).unwrap_or_default().difference(held(after)).is_empty() {
+            self.tx.withdraw_below(&after.name).await?;
+        }
         Ok(self.tx.touch_role(&after.name).await?)
     }
 

@@ -1,5 +1,6 @@
 //! Rpcs of virtual servers beyond the standard ones: the entries that one exposes.
 
+use trunkline::common::v1::Permission;
 use trunkline::registry::v1::{ListServerEntriesRequest, ListServerEntriesResponse, Server, ServerEntry};
 
 use super::rpc::{Call, Rpc};
@@ -16,7 +17,7 @@ impl Rpc for ListServerEntriesRequest {
         let entry = |exposed: Exposed<'_>| ServerEntry {
             kind: exposed.word().to_owned(),
             // Whoever sees a server sees what it exposes, and not whose that is.
-            target: if call.caller.sees(exposed.ownership) {
+            target: if call.caller.reads(Permission::RegistryRead, exposed.ownership) {
                 exposed.entry.name.clone()
             } else {
                 String::new()

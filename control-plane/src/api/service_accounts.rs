@@ -8,17 +8,17 @@ use trunkline::identity::v1::{
     UpdateServiceAccountResponse, UserState,
 };
 
-use super::Registry;
 use super::belongings;
 use super::people::{
-    check_above, check_etag, check_exists, etag, give, new_principal, principal_not_found, taken,
+    check_above, check_etag, check_may_give, check_team_exists, etag, give, new_principal,
+    principal_not_found, taken,
 };
 use super::proofs::denied;
 use super::rpc::{Call, Rpc};
 use super::users::fields;
 use crate::clock;
+use crate::domain::names;
 use crate::domain::principal::{self, SERVICE_ACCOUNTS, USERS};
-use crate::domain::{Kind, names};
 use crate::error::Error;
 use crate::store::principals::Principal;
 use crate::store::{StoreError, Tx};
@@ -32,7 +32,7 @@ impl Rpc for GetServiceAccountRequest {
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         check_name("name", &self.name)?;
         let found = call.seen(&self.name).await?;
-        let service_account = Some(call.registry.service_account(&found).await?);
+        let service_account = Some(call.service_account(&found).await?);
         Ok(GetServiceAccountResponse { service_account })
     }
 }
@@ -45,7 +45,7 @@ impl Rpc for ListServiceAccountsRequest {
         let (found, next_page_token) = call.page_of_people(SERVICE_ACCOUNTS, asked).await?;
         let mut service_accounts = Vec::with_capacity(found.len());
         for found in &found {
-            service_accounts.push(call.registry.service_account(found).await?);
+            service_accounts.push(call.service_account(found).await?);
         }
         Ok(ListServiceAccountsResponse { service_accounts, next_page_token })
     }
@@ -80,10 +80,13 @@ impl Rpc for CreateServiceAccountRequest {
             set_team(call, &mut tx, &mut new, account.team).await?;
         }
         tx.put_principal(&new).await?;
+        // What it can do ends with what who answers for it can do.
+        let is_bounded = !new.owner.is_empty() && new.owner == call.answers_by_default(&mut tx).await?;
+        account.bindings.iter().try_for_each(|given| check_may_give(call, &given.team, is_bounded))?;
         give(call, &mut tx, &new, &account.bindings, "service_account.bindings").await?;
         tx.commit().await?;
         tracing::info!(principal = new.name, by = call.caller.name, "created a service account");
-        let service_account = Some(call.registry.service_account(&new).await?);
+        let service_account = Some(call.service_account(&new).await?);
         Ok(CreateServiceAccountResponse { service_account })
     }
 }
@@ -99,7 +102,11 @@ impl Rpc for UpdateServiceAccountRequest {
             "team" => !patch.team.is_empty(),
             _ => patch.disabled,
         })?;
-        let (mut tx, mut account) = begin(call, "service_account.name", &patch.name).await?;
+        let (mut tx, mut account, may_only_stop) = begin(call, "service_account.name", &patch.name).await?;
+        if may_only_stop && !(fields == ["disabled"] && patch.disabled) {
+            return Err(not_yours());
+        }
+        let was = tx.standing_of(&account.uid).await?;
         check_etag(&account.name, &patch.etag, &etag(&account, false))?;
         if fields.contains(&"title") {
             principal::title(&patch.title).map_err(|why| Error::field("service_account.title", why))?;
@@ -116,6 +123,9 @@ impl Rpc for UpdateServiceAccountRequest {
             account.state = state(patch.disabled);
         }
         tx.put_principal(&account).await?;
+        if let Some(was) = was {
+            tx.note_rights(&was.rights).await?;
+        }
         match (before, account.state) {
             (UserState::Active, UserState::Disabled) => belongings::stop(&mut tx, &account).await?,
             (UserState::Disabled, UserState::Active) => belongings::start(&mut tx, &account).await?,
@@ -123,7 +133,7 @@ impl Rpc for UpdateServiceAccountRequest {
         }
         tx.commit().await?;
         call.proofs().credentials.forget();
-        let service_account = Some(call.registry.service_account(&account).await?);
+        let service_account = Some(call.service_account(&account).await?);
         Ok(UpdateServiceAccountResponse { service_account })
     }
 }
@@ -132,9 +142,12 @@ impl Rpc for DeleteServiceAccountRequest {
     type Response = DeleteServiceAccountResponse;
 
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
-        let (mut tx, account) = begin(call, "name", &self.name).await?;
+        let (mut tx, account, may_only_stop) = begin(call, "name", &self.name).await?;
+        if may_only_stop {
+            return Err(not_yours());
+        }
         check_etag(&account.name, &self.etag, &etag(&account, false))?;
-        belongings::hand_over(call, &mut tx, &account, &self.transfer_to).await?;
+        belongings::hand_over(call, &mut tx, &account, &self.transfer_to, false).await?;
         belongings::stop(&mut tx, &account).await?;
         tx.delete_principal(&account.uid).await?;
         let revision = tx.commit().await?;
@@ -144,18 +157,26 @@ impl Rpc for DeleteServiceAccountRequest {
     }
 }
 
-/// Begins a write of a service account, by who answers for it or may change it.
-async fn begin(call: &Call<'_>, field: &str, name: &str) -> Result<(Tx, Principal), Error> {
+/// Begins a write of a service account, by who answers for it or may change it, or looks after a team where it has a role. Answers
+/// whether they may only stop it.
+async fn begin(call: &Call<'_>, field: &str, name: &str) -> Result<(Tx, Principal, bool), Error> {
     check_name(field, name)?;
     let seen = call.seen(name).await?;
-    call.check_may(Permission::PeopleWrite, &seen)?;
+    let may_only_stop = !call.may(Permission::PeopleWrite, &seen);
+    if may_only_stop && !call.may_stop(&seen).await? {
+        return Err(not_yours());
+    }
     let mut tx = call.registry.store().write().await?;
     let account = tx.principal(name).await?.filter(|account| account.uid == seen.uid);
     let account = account.ok_or_else(|| principal_not_found(name))?;
     if account.owner != call.caller.name {
         check_above(call, &mut tx, &account).await?;
     }
-    Ok((tx, account))
+    Ok((tx, account, may_only_stop))
+}
+
+fn not_yours() -> Error {
+    denied(Permission::PeopleWrite, " everywhere, or to answer for it")
 }
 
 /// Says who answers for a service account: who gives it away must be able to, and who gets it must be there.
@@ -169,8 +190,14 @@ async fn set_owner(
     if !call.caller.everywhere().contains(Permission::PeopleWrite) && (owner.is_empty() || !is_given_away) {
         return Err(denied(Permission::PeopleWrite, " everywhere"));
     }
-    let is_there = |found: &Principal| found.state != UserState::Disabled && found.email.is_some();
-    if !owner.is_empty() && !tx.principal(&owner).await?.as_ref().is_some_and(is_there) {
+    let found = tx.principal(&owner).await?;
+    let found = found.filter(|found| found.state != UserState::Disabled && found.email.is_some());
+    // Who does not exist for the caller is told in the same words as who does not exist.
+    let is_there = match &found {
+        Some(found) => call.sees(found).await?,
+        None => false,
+    };
+    if !owner.is_empty() && !is_there {
         let text = format!("must name a user who is not disabled (`{USERS}{{user}}`): {owner} is none");
         return Err(Error::field("service_account.owner", text));
     }
@@ -181,11 +208,11 @@ async fn set_owner(
 /// Says which team a service account belongs to: those who look after it may change its keys.
 async fn set_team(call: &Call<'_>, tx: &mut Tx, account: &mut Principal, team: String) -> Result<(), Error> {
     if !team.is_empty() {
-        check_exists(tx, Kind::Team, &team, "service_account.team").await?;
-        let may =
-            call.caller.teams().contains(&team) || call.caller.everywhere().contains(Permission::PeopleWrite);
+        check_team_exists(call, tx, &team, "service_account.team").await?;
+        let may = call.caller.in_team(&team).contains(Permission::TokensIssue)
+            || call.caller.everywhere().contains(Permission::PeopleWrite);
         if !may {
-            return Err(Error::field("service_account.team", format!("the caller is not in {team}")));
+            return Err(denied(Permission::TokensIssue, &format!(" in {team}")));
         }
     }
     account.team = team;
@@ -216,8 +243,8 @@ impl Call<'_> {
     }
 }
 
-impl Registry {
-    /// The message of a service account.
+impl Call<'_> {
+    /// The message of a service account, with the teams that exist for the caller.
     async fn service_account(&self, of: &Principal) -> Result<ServiceAccount, StoreError> {
         Ok(ServiceAccount {
             name: of.name.clone(),
@@ -226,8 +253,8 @@ impl Registry {
             owner: of.owner.clone(),
             team: of.team.clone(),
             disabled: of.state == UserState::Disabled,
-            bindings: self.bindings(&of.uid).await?,
-            teams: self.store().teams_of(&of.uid).await?,
+            bindings: self.bindings(of).await?,
+            teams: self.teams_of(of).await?,
             create_time: Some(clock::timestamp(of.create_us)),
             etag: etag(of, false),
         })

@@ -93,7 +93,8 @@ impl Rpc for ChangePasswordRequest {
         if self.new_password == self.password {
             return Err(Error::field("new_password", "is the password of now; choose another one"));
         }
-        let seat = call.proofs().passwords.seat(true).map_err(unverified)?;
+        let seat =
+            call.proofs().passwords.seat(Some(email), call.counted_address(), true).map_err(unverified)?;
         // Who has stolen a session does not guess the password by it either.
         let attempt = SignInAttempt::new(email, None, Some(id.as_str()));
         if let Some(wait) = attempt.begin(store).await? {
@@ -102,6 +103,7 @@ impl Rpc for ChangePasswordRequest {
         let stored = store.password(&person.uid).await?;
         let verified = call.proofs().passwords.verify(&seat, &self.password, &stored.phc).await;
         if verified.map_err(unverified)? == Verified::No {
+            attempt.failed(store).await?;
             let text = "the password of now is wrong";
             return Err(Error::new(Code::PermissionDenied, "PASSWORD_WRONG", text));
         }
@@ -262,7 +264,7 @@ impl Call<'_> {
     /// The user whose sessions a request is about. Those of others take a permission, and to end them all that they have.
     async fn user_of_sessions(&self, parent: &str, permission: Permission) -> Result<Principal, Error> {
         if parent.is_empty() || parent == self.caller.name {
-            return self.person().await;
+            return if self.caller.is_limited { Err(limited()) } else { self.person().await };
         }
         if !self.caller.everywhere().contains(permission) {
             return Err(denied(permission, " everywhere"));
@@ -277,6 +279,11 @@ impl Call<'_> {
         }
         Ok(person)
     }
+}
+
+fn limited() -> Error {
+    let text = "an API key that is limited to a role is not told of sessions, and ends none; use one without a role, or sign in";
+    Error::new(Code::PermissionDenied, "KEY_IS_LIMITED", text)
 }
 
 /// The message of a session of `person`. `through`: the name of the one of the request.

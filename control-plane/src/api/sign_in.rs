@@ -49,7 +49,8 @@ impl Rpc for SignInRequest {
         let uid = found.as_ref().map_or("", |found| &found.uid);
         let device = token_hash(&self.device);
         let is_known = store.knows_device(uid, &device).await?;
-        let seat = call.proofs().passwords.seat(is_known).map_err(unverified)?;
+        let seat = call.proofs().passwords.seat(Some(&email), call.counted_address(), is_known);
+        let seat = seat.map_err(unverified)?;
         let attempt = SignInAttempt::new(&email, call.counted_address(), is_known.then_some(device.as_str()));
         if let Some(wait) = attempt.begin(store).await? {
             return Err(too_often(wait));
@@ -60,6 +61,7 @@ impl Rpc for SignInRequest {
         let verified =
             call.proofs().passwords.verify(&seat, &self.password, phc).await.map_err(unverified)?;
         let Some(person) = found.filter(|_| verified != Verified::No) else {
+            attempt.failed(store).await?;
             return Err(refused(call));
         };
         attempt.succeeded(store).await?;
@@ -154,7 +156,7 @@ async fn hashed(
         };
     }
     password::check(password, email).map_err(|unfit| Error::field("password", unfit.to_string()))?;
-    let seat = call.proofs().passwords.seat(false).map_err(unverified)?;
+    let seat = call.proofs().passwords.seat(None, None, false).map_err(unverified)?;
     call.proofs().passwords.hash(&seat, password).await.map(Some).map_err(unverified)
 }
 
@@ -176,7 +178,9 @@ async fn first_administrator(tx: &mut Tx, email: &str) -> Result<Option<Principa
 
 async fn set_password(tx: &mut Tx, person: &Principal, phc: String, by: LinkPurpose) -> Result<(), Error> {
     tx.put_password(&person.uid, &PasswordRow { phc, must_change: false }).await?;
-    tx.put_principal(&Principal { state: UserState::Active, ..person.clone() }).await?;
+    // Only who looks after all people makes a link to reset a password: whoever had the one before has it no more.
+    let invited_by = if by == LinkPurpose::Reset { String::new() } else { person.invited_by.clone() };
+    tx.put_principal(&Principal { state: UserState::Active, invited_by, ..person.clone() }).await?;
     // Others of theirs were for the same, and would set another password after this one.
     tx.delete_links_of(&person.uid).await?;
     if by == LinkPurpose::Reset { revoke_all(tx, &person.uid, "").await } else { Ok(()) }

@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::rights::giving::check_gives;
 use crate::rights::permission_set::PermissionSet;
 use crate::rights::{Rights, roles};
+use crate::store::bindings::BindingRow;
 use crate::store::links::LinkPurpose;
 use crate::store::memberships::MemberRow;
 use crate::store::principals::Principal;
@@ -84,20 +85,33 @@ impl Rpc for RemoveMemberRequest {
             false => drop(call.team_to_write(&mut tx, &self.team).await?),
         }
         let who = tx.standing_named(&self.principal).await?.map(|standing| standing.rights);
-        let old = match &who {
-            Some(who) => tx.member(&self.team, &who.uid).await?,
-            None => None,
+        let (old, bound) = match &who {
+            Some(who) => {
+                (tx.member(&self.team, &who.uid).await?, tx.roles_bound(&who.uid, &self.team).await?)
+            }
+            None => (None, Vec::new()),
         };
-        let (Some(who), Some(old)) = (who, old) else {
+        let Some(who) = who.filter(|_| old.is_some() || !bound.is_empty()) else {
             let text = format!("{} is not in {}", self.principal, self.team);
             return Err(Error::new(Code::NotFound, "MEMBER_NOT_FOUND", text)
                 .with("name", self.principal)
                 .with("team", self.team));
         };
-        if !is_leaving {
+        if let Some(old) = old.as_ref().filter(|_| !is_leaving) {
             call.check_gives_roles(&mut tx, &self.team, old.is_owner, &old.role).await?;
         }
+        if old.is_some_and(|old| old.is_owner) && !self.force {
+            check_not_last_owner(&mut tx, &self.team, &who).await?;
+        }
         tx.remove_member(&self.team, &who.uid).await?;
+        // Who is not in the team has no role in it either.
+        for role in bound {
+            if !is_leaving {
+                let given = call.permissions_of(&mut tx, "principal", &role).await?;
+                check_gives(&call.caller, given, &self.team).map_err(|error| not_theirs(&error))?;
+            }
+            tx.unbind(&who.uid, &BindingRow { role, team: self.team.clone() }).await?;
+        }
         tx.note_rights(&who).await?;
         let revision = tx.commit().await?;
         tracing::info!(team = self.team, principal = who.name, by = call.caller.name, "removed a member");
@@ -118,8 +132,10 @@ impl Rpc for ListMembersRequest {
             return Err(Error::denied(Permission::PeopleRead, &self.team));
         }
         let mut found = call.registry.store().members(&self.team, &after, size + 1).await?;
-        let next_page_token = pages.cut(&mut found, size, |member| &member.principal)?;
-        Ok(ListMembersResponse { members: found.into_iter().map(shown).collect(), next_page_token })
+        let mut placed: Vec<_> = found.drain(..).map(|member| (member.place(), member)).collect();
+        let next_page_token = pages.cut(&mut placed, size, |(place, _)| place)?;
+        let members = placed.into_iter().map(|(_, member)| shown(member)).collect();
+        Ok(ListMembersResponse { members, next_page_token })
     }
 }
 
@@ -151,12 +167,25 @@ impl Call<'_> {
     async fn invite(&self, tx: &mut Tx, email: &str) -> Result<(String, OneTimeLink), Error> {
         let email = principal::email(email).ok_or_else(|| Error::field("email", principal::EMAIL))?;
         let name = format!("{}{email}", principal::USERS);
-        if tx.principal(&name).await?.is_some() || tx.principal_by_email(&email).await?.is_some() {
+        let known = match tx.principal(&name).await? {
+            Some(known) => Some(known),
+            None => tx.principal_by_email(&email).await?,
+        };
+        if let Some(known) = known {
+            // A link that was lost: whoever made it makes another.
+            if known.state == UserState::Invited && known.invited_by == self.caller.name {
+                tx.delete_links_of(&known.uid).await?;
+                let link = add_link(tx, LinkPurpose::Invite, &known).await?;
+                return Ok((known.name, link));
+            }
             let text = format!("{email} is a user already; AddMember adds them to the team");
             return Err(Error::new(Code::AlreadyExists, "RESOURCE_EXISTS", text).with("name", name));
         }
-        let user =
-            Principal { email: Some(email), state: UserState::Invited, ..new_principal(tx, name.clone()) };
+        // Who looks after all people may choose passwords anyway.
+        let is_trusted = self.caller.everywhere().contains(Permission::PeopleWrite);
+        let invited_by = if is_trusted { String::new() } else { self.caller.name.clone() };
+        let (email, state) = (Some(email), UserState::Invited);
+        let user = Principal { email, state, invited_by, ..new_principal(tx, name.clone()) };
         tx.put_principal(&user).await?;
         Ok((name, add_link(tx, LinkPurpose::Invite, &user).await?))
     }
@@ -173,6 +202,9 @@ impl Call<'_> {
         check_role_name("member.role", &member.role)?;
         self.check_gives_roles(tx, team, member.owner, &member.role).await?;
         let old = tx.member(team, &who.uid).await?;
+        if old.is_none() {
+            self.check_confirmed(tx, who).await?;
+        }
         if let Some(old) = &old {
             if (old.is_owner, &old.role) == (member.owner, &member.role) {
                 return Ok(old.clone());
@@ -187,6 +219,7 @@ impl Call<'_> {
             role: member.role.clone(),
             create_us: old.as_ref().map_or(tx.now_us(), |old| old.create_us),
             added_by: old.map_or_else(|| self.caller.name.clone(), |old| old.added_by),
+            is_bound: false,
         };
         tx.put_member(&new).await?;
         tx.note_rights(who).await?;
@@ -206,6 +239,20 @@ impl Call<'_> {
             given = given.union(self.permissions_of(tx, "member.role", role).await?);
         }
         check_gives(&self.caller, given, team).map_err(|error| not_theirs(&error))
+    }
+
+    /// Refuses to give something to who was invited by somebody else, who may have chosen their password and be them.
+    pub(super) async fn check_confirmed(&self, tx: &mut Tx, who: &Rights) -> Result<(), Error> {
+        let person = tx.principal_by_uid(&who.uid).await?;
+        let by = person.map(|person| person.invited_by).unwrap_or_default();
+        if by.is_empty() || by == self.caller.name {
+            return Ok(());
+        }
+        let name = &who.name;
+        let text = format!(
+            "{name} was invited by {by}, who may have chosen their password; send them another link first, which `mcpctl reset-password` makes"
+        );
+        Err(Error::new(Code::FailedPrecondition, "NOT_CONFIRMED", text).with("name", name.clone()))
     }
 
     /// Refuses callers who would change what they may do themselves, unless all is theirs to change.
@@ -263,6 +310,20 @@ pub(super) async fn standing(tx: &mut Tx, name: &str) -> Result<Rights, Error> {
     found.map(|standing| standing.rights).ok_or_else(|| principal_not_found(name))
 }
 
+/// Refuses to leave a team without an owner, who alone looks after it.
+async fn check_not_last_owner(tx: &mut Tx, team: &str, who: &Rights) -> Result<(), Error> {
+    if tx.has_other_owner(team, &who.uid).await? {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is the last owner of {team}, and only an administrator could look after it then; make somebody else an owner first, or set `force`",
+        who.name
+    );
+    Err(Error::new(Code::FailedPrecondition, "LAST_OWNER", text)
+        .with("name", who.name.clone())
+        .with("team", team))
+}
+
 /// Checks that a field names a user or a service account.
 pub(super) fn check_principal(field: &str, name: &str) -> Result<(), Error> {
     match name.len() <= MAX_NAME && (principal::is_user(name) || principal::is_service_account(name)) {
@@ -297,5 +358,6 @@ fn shown(member: MemberRow) -> Member {
         role: member.role,
         create_time: Some(clock::timestamp(member.create_us)),
         added_by: member.added_by,
+        bound: member.is_bound,
     }
 }

@@ -9,18 +9,17 @@ use trunkline::identity::v1::{
     UpdateUserRequest, UpdateUserResponse, User, UserState,
 };
 
-use super::Registry;
 use super::belongings;
 use super::people::{
-    check_above, check_etag, check_exists, check_not_last, etag, give, new_principal, principal_not_found,
-    taken,
+    check_above, check_etag, check_not_last, check_team_exists, etag, give, new_principal,
+    principal_not_found, taken,
 };
 use super::proofs::not_theirs;
 use super::rpc::{Call, Rpc};
 use crate::auth::link;
 use crate::clock;
+use crate::domain::Violations;
 use crate::domain::principal::{self, EMAIL, USERS};
-use crate::domain::{Kind, Violations};
 use crate::error::Error;
 use crate::rights::giving::check_gives;
 use crate::rights::roles;
@@ -38,7 +37,7 @@ impl Rpc for GetUserRequest {
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         check_name(&self.name)?;
         let found = call.seen(&self.name).await?;
-        Ok(GetUserResponse { user: Some(call.registry.user(&found).await?) })
+        Ok(GetUserResponse { user: Some(call.user(&found).await?) })
     }
 }
 
@@ -50,7 +49,7 @@ impl Rpc for ListUsersRequest {
         let (found, next_page_token) = call.page_of_people(USERS, asked).await?;
         let mut users = Vec::with_capacity(found.len());
         for found in &found {
-            users.push(call.registry.user(found).await?);
+            users.push(call.user(found).await?);
         }
         Ok(ListUsersResponse { users, next_page_token })
     }
@@ -80,7 +79,7 @@ impl Rpc for CreateUserRequest {
         let link = add_link(&mut tx, LinkPurpose::Invite, &person).await?;
         tx.commit().await?;
         tracing::info!(principal = person.name, by = call.caller.name, "created a user");
-        Ok(CreateUserResponse { user: Some(call.registry.user(&person).await?), link: Some(link) })
+        Ok(CreateUserResponse { user: Some(call.user(&person).await?), link: Some(link) })
     }
 }
 
@@ -114,7 +113,7 @@ impl Rpc for UpdateUserRequest {
         }
         tx.put_principal(&person).await?;
         tx.commit().await?;
-        Ok(UpdateUserResponse { user: Some(call.registry.user(&person).await?) })
+        Ok(UpdateUserResponse { user: Some(call.user(&person).await?) })
     }
 }
 
@@ -126,13 +125,14 @@ impl Rpc for DeleteUserRequest {
         let must_change = tx.password(&person.uid).await?.must_change;
         check_etag(&person.name, &self.etag, &etag(&person, must_change))?;
         check_not_last(call, &mut tx, &person).await?;
-        belongings::hand_over(call, &mut tx, &person, &self.transfer_to).await?;
+        let heir = &self.transfer_to;
+        let kept = belongings::hand_over(call, &mut tx, &person, heir, self.keep_bearers).await?;
         belongings::stop(&mut tx, &person).await?;
         tx.delete_principal(&person.uid).await?;
         let revision = tx.commit().await?;
         call.proofs().credentials.forget();
         tracing::info!(principal = person.name, by = call.caller.name, "deleted a user");
-        Ok(DeleteUserResponse { revision })
+        Ok(DeleteUserResponse { revision, kept })
     }
 }
 
@@ -148,7 +148,7 @@ impl Rpc for DisableUserRequest {
         let revision = tx.commit().await?;
         call.proofs().credentials.forget();
         tracing::info!(principal = person.name, by = call.caller.name, "disabled a user");
-        Ok(DisableUserResponse { user: Some(call.registry.user(&person).await?), revision })
+        Ok(DisableUserResponse { user: Some(call.user(&person).await?), revision })
     }
 }
 
@@ -164,7 +164,7 @@ impl Rpc for EnableUserRequest {
         belongings::start(&mut tx, &person).await?;
         let revision = tx.commit().await?;
         tracing::info!(principal = person.name, by = call.caller.name, "enabled a user");
-        Ok(EnableUserResponse { user: Some(call.registry.user(&person).await?), revision })
+        Ok(EnableUserResponse { user: Some(call.user(&person).await?), revision })
     }
 }
 
@@ -196,7 +196,7 @@ async fn begin(call: &Call<'_>, field: &str, name: &str) -> Result<(Tx, Principa
 
 /// Puts somebody new into a team, as a member.
 async fn join(call: &Call<'_>, tx: &mut Tx, person: &Principal, team: &str) -> Result<(), Error> {
-    check_exists(tx, Kind::Team, team, "team").await?;
+    check_team_exists(call, tx, team, "team").await?;
     let may = call.caller.holds_for_all(Permission::TeamsWrite)
         || call.caller.in_team(team).contains(Permission::TeamsWrite);
     if !may {
@@ -304,22 +304,23 @@ fn form(name: &str) -> String {
     format!("`{name}` is not of the form `users/{{user}}`, where the id is an email address in lower case")
 }
 
-impl Registry {
-    /// The message of a user.
+impl Call<'_> {
+    /// The message of a user, with the teams that exist for the caller.
     async fn user(&self, of: &Principal) -> Result<User, StoreError> {
-        let must_change_password = self.store().password(&of.uid).await?.must_change;
+        let must_change_password = self.registry.store().password(&of.uid).await?.must_change;
         Ok(User {
             name: of.name.clone(),
             uid: of.uid.clone(),
             email: of.email.clone().unwrap_or_default(),
             title: of.title.clone(),
             state: of.state.into(),
-            bindings: self.bindings(&of.uid).await?,
-            teams: self.store().teams_of(&of.uid).await?,
+            bindings: self.bindings(of).await?,
+            teams: self.teams_of(of).await?,
             create_time: Some(clock::timestamp(of.create_us)),
             last_sign_in_time: Some(of.sign_in_us).filter(|us| *us != 0).map(clock::timestamp),
             must_change_password,
             etag: etag(of, must_change_password),
+            invited_by: of.invited_by.clone(),
         })
     }
 }

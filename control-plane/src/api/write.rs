@@ -13,9 +13,9 @@ use super::ownership::foreign_upstreams;
 use super::rpc::Call;
 use super::secrets::SecretChange;
 use crate::domain::credential::Moved;
-use crate::domain::members::{self, Collision, Conflict};
+use crate::domain::members::{self, Collision, Conflict, Exposure, LESS};
 use crate::domain::nearest::nearest;
-use crate::domain::{Kind, KindRules, Reference, Violations, meta, names};
+use crate::domain::{Catalogue, Kind, KindRules, Reference, Steps, Violations, meta, names, scope};
 use crate::error::Error;
 use crate::rights::Ownership;
 use crate::store::{Membership, Row, Tx};
@@ -24,6 +24,8 @@ use crate::store::{Membership, Row, Tx};
 const ADVISED: usize = 20;
 /// The number of referrers that an error names.
 const REFERRERS_NAMED: usize = 10;
+/// The steps in which all servers of a write are compared with what upstreams have, some 0.2 s: other writes wait meanwhile.
+const MAX_STEPS: usize = 4 * members::MAX_STEPS;
 /// What to do about a resource that is used by others, where it was named to be deleted.
 const DELETE_ANYWAY: &str = "; set `force` to delete it anyway";
 /// The same where it is in the way of a prune, whose `force` is for something else.
@@ -100,6 +102,9 @@ impl<'a> Write<'a> {
             self.check_ownership(&message, before.as_ref(), prefix).await?;
             self.check_scope(&message, before.as_ref(), prefix).await?;
             self.check_if_role(before.as_ref(), &message).await?;
+            if before.is_none() {
+                self.check_name_is_free(K::KIND, message.name()).await?;
+            }
         }
         if let Some(before) = &before {
             message.note_write(before, self.tx.now_us());
@@ -123,6 +128,7 @@ impl<'a> Write<'a> {
         if !K::HAS_OWNER {
             meta::validate_unowned(message.meta(), &mut violations);
         }
+        scope::check_bytes(message.scope(), before.and_then(KindRules::scope), &mut violations);
         // What is there already must not stand in the way of an edit; it is checked when it is connected to.
         if before.and_then(KindRules::literal_address) != message.literal_address() {
             check_address(message, self.registry.egress_rule(), &mut violations);
@@ -237,7 +243,7 @@ impl<'a> Write<'a> {
         let Some(kind) = kind.filter(|kind| !kind.in_catalogue()) else {
             return Ok("create it first".to_owned());
         };
-        let known = self.tx.names(kind, &self.call.viewer()).await?;
+        let known = self.tx.names(kind, &self.call.viewer(kind)).await?;
         let near = nearest(names::id(target), known.iter().map(|name| names::id(name)));
         Ok(near.map_or("create it first".to_owned(), |near| {
             format!("did you mean {}/{near}?", kind.collection())
@@ -256,6 +262,33 @@ impl<'a> Write<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a name that others still use, since what had it was deleted with force: they would select, or let others call, whatever has it
+    /// next. Whoever may change all of them may create it.
+    async fn check_name_is_free(&mut self, kind: Kind, name: &str) -> Result<(), Error> {
+        if !matches!(kind, Kind::Upstream | Kind::Server) {
+            return Ok(());
+        }
+        let by = self.tx.referrers(name).await?;
+        let mut others = Vec::new();
+        for referrer in by {
+            let Some(of) = names::kind_of(&referrer) else { continue };
+            let Some(row) = self.tx.get(of, &referrer).await? else { continue };
+            if !self.call.caller.may(of.write(), &self.ownership(&row).await?) {
+                others.push(referrer);
+            }
+        }
+        if others.is_empty() {
+            return Ok(());
+        }
+        let by = self.named_as_seen(others).await?;
+        let text = format!(
+            "{name} existed before and is still used by {by}, so that only who may change that creates it again; choose another name"
+        );
+        Err(Error::new(Code::FailedPrecondition, "NAME_STILL_USED", text)
+            .with("name", name)
+            .with("referrers", by))
     }
 
     /// Names those that exist for the caller, and counts the others.
@@ -284,17 +317,26 @@ impl<'a> Write<'a> {
             return Ok(());
         }
         let known = self.registry.catalogue_within(&mut self.tx).await?;
+        let mut left = Steps::new(MAX_STEPS);
         for (prefix, before, after) in &servers {
+            // Requests that write nothing go on meanwhile.
+            tokio::task::yield_now().await;
             let foreign = foreign_upstreams(before.as_ref(), after, prefix, &known.catalogue);
             if !foreign.is_empty() {
                 return Err(Error::broken(Code::FailedPrecondition, "UPSTREAM_NOT_USABLE", foreign));
             }
-            let before = before.as_ref().map(|before| members::evaluate(before, &known.catalogue).conflicts);
+            let after = evaluate(after, &known.catalogue, &mut left);
+            let before = before.as_ref().map(|before| evaluate(before, &known.catalogue, &mut left));
+            let was_too_much = before.as_ref().is_some_and(|before| before.too_much.is_some());
+            if let Some(field) = after.too_much.as_ref().filter(|_| !was_too_much) {
+                return Err(too_much(&format!("{prefix}{field}")));
+            }
+            let before = before.map(|before| before.conflicts);
             let entries = |conflict: &Conflict| {
                 (conflict.exposed_name.clone(), conflict.kept.clone(), conflict.left_out.clone())
             };
             let before: HashSet<_> = before.iter().flatten().map(entries).collect();
-            let mut new = members::evaluate(after, &known.catalogue).conflicts;
+            let mut new = after.conflicts;
             new.retain(|new| !before.contains(&entries(new)));
             if let Some(first) = new.first() {
                 let mut violations = Violations::default();
@@ -318,6 +360,24 @@ impl<'a> Write<'a> {
         }
         Ok(())
     }
+}
+
+/// What a server exposes, in so many steps of those that are left for the whole write.
+fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue, left: &mut Steps) -> Exposure<'a> {
+    let mut steps = Steps::new(left.left().min(members::MAX_STEPS));
+    let exposure = members::evaluate_within(server, catalogue, &mut steps);
+    let _is_enough = left.take(steps.taken());
+    exposure
+}
+
+/// The members of a server, or of all servers that are written at once, take too long to be compared.
+fn too_much(field: &str) -> Error {
+    let mut violations = Violations::default();
+    let text = format!(
+        "takes too long to be compared with what upstreams have; {LESS}, or write fewer servers at once"
+    );
+    violations.add(field, text);
+    Error::broken(Code::FailedPrecondition, "TOO_MUCH_TO_MATCH", violations)
 }
 
 /// Refuses a lost race: an etag that is sent must be the one there is.

@@ -2,7 +2,9 @@
 //!
 //! Whether there is a password or none, whoever presents one waits for the same work.
 
-use std::sync::{Arc, LazyLock};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, Version};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -23,6 +25,8 @@ const WORKERS: usize = 2;
 const SEATS: usize = 32;
 /// The same for devices that are known: whoever takes all the others does not keep their owners out.
 const KNOWN_SEATS: usize = 8;
+/// Of those, one address has so many at most, and one account one.
+const SEATS_OF_ADDRESS: usize = 4;
 
 /// The least length of a password, in characters.
 const MIN_CHARACTERS: usize = 12;
@@ -41,11 +45,23 @@ pub struct Passwords {
     workers: Arc<Semaphore>,
     seats: Semaphore,
     known_seats: Semaphore,
+    taken: Mutex<HashMap<String, usize>>,
 }
 
 /// A place among those whose passwords are looked at, until it is dropped.
 #[derive(Debug)]
-pub struct Seat<'a>(#[allow(dead_code, reason = "it is held, and not looked at")] SemaphorePermit<'a>);
+pub struct Seat<'a> {
+    passwords: &'a Passwords,
+    /// Of whom it is counted.
+    keys: Vec<String>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.passwords.give_back(&self.keys);
+    }
+}
 
 /// A password cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -89,15 +105,52 @@ impl Default for Passwords {
             workers: Arc::new(Semaphore::new(WORKERS)),
             seats: Semaphore::new(SEATS),
             known_seats: Semaphore::new(KNOWN_SEATS),
+            taken: Mutex::default(),
         }
     }
 }
 
 impl Passwords {
-    /// Takes a place, without waiting for one.
-    pub fn seat(&self, is_known_device: bool) -> Result<Seat<'_>, PasswordError> {
+    /// Takes a place for an account, from an address where that says something, without waiting for one. An account has one, and another
+    /// for devices that are known, so that nobody else keeps its owner out. Whoever has proved something else says no account.
+    pub fn seat(
+        &self,
+        account: Option<&str>,
+        address: Option<IpAddr>,
+        is_known_device: bool,
+    ) -> Result<Seat<'_>, PasswordError> {
         let seats = if is_known_device { &self.known_seats } else { &self.seats };
-        seats.try_acquire().map(Seat).map_err(|_| PasswordError::Crowded)
+        let permit = seats.try_acquire().map_err(|_| PasswordError::Crowded)?;
+        let of_account = account.map(|account| (format!("{is_known_device} {account}"), 1));
+        let of_address = address.map(|address| (format!("address {address}"), SEATS_OF_ADDRESS));
+        let bounds = of_account.into_iter().chain(of_address);
+        let keys = self.take(bounds.collect())?;
+        Ok(Seat { passwords: self, keys, _permit: permit })
+    }
+
+    /// Counts a place for each of these, if none has as many already.
+    fn take(&self, bounds: Vec<(String, usize)>) -> Result<Vec<String>, PasswordError> {
+        let mut taken = self.taken();
+        if bounds.iter().any(|(key, most)| taken.get(key).is_some_and(|count| count >= most)) {
+            return Err(PasswordError::Crowded);
+        }
+        let keys: Vec<String> = bounds.into_iter().map(|(key, _)| key).collect();
+        keys.iter().for_each(|key| *taken.entry(key.clone()).or_default() += 1);
+        Ok(keys)
+    }
+
+    fn give_back(&self, keys: &[String]) {
+        let mut taken = self.taken();
+        for key in keys {
+            match taken.get_mut(key) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(taken.remove(key)),
+            }
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hashes a password that somebody chose.
@@ -179,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn a_password_is_verified_by_its_hash_and_nothing_by_none() {
         let passwords = Passwords::default();
-        let seat = passwords.seat(false).unwrap();
+        let seat = passwords.seat(None, None, false).unwrap();
         let phc = passwords.hash(&seat, "correct horse battery").await.unwrap();
         assert!(is_current(&phc), "{phc}");
         let verify = async |password: &str, phc: &str| passwords.verify(&seat, password, phc).await.unwrap();
@@ -208,11 +261,28 @@ mod tests {
     #[test]
     fn as_many_wait_as_there_are_seats_and_known_devices_have_their_own() {
         let passwords = Passwords::default();
-        let taken: Vec<_> = (0..SEATS).map(|_| passwords.seat(false).unwrap()).collect();
-        assert!(matches!(passwords.seat(false), Err(PasswordError::Crowded)));
-        assert!(passwords.seat(true).is_ok());
+        let of = |number: usize| passwords.seat(Some(&number.to_string()), None, false);
+        let taken: Vec<_> = (0..SEATS).map(|number| of(number).unwrap()).collect();
+        assert!(matches!(of(SEATS), Err(PasswordError::Crowded)));
+        assert!(passwords.seat(Some("ann"), None, true).is_ok());
         drop(taken);
-        assert!(passwords.seat(false).is_ok());
+        assert!(of(SEATS).is_ok());
+    }
+
+    #[test]
+    fn an_account_has_one_seat_and_an_address_a_few() {
+        let passwords = Passwords::default();
+        let here: Option<IpAddr> = Some("192.0.2.1".parse().unwrap());
+        let is_free =
+            |account: &str, address, is_known| passwords.seat(Some(account), address, is_known).is_ok();
+        let first = passwords.seat(Some("vic"), here, true).unwrap();
+        assert!(!is_free("vic", None, true) && is_free("vic", None, false) && is_free("ann", None, true));
+        let more: Vec<_> =
+            ["a", "b", "c"].map(|account| passwords.seat(Some(account), here, false).unwrap()).into();
+        assert!(!is_free("d", here, false) && !is_free("d", here, true) && is_free("d", None, false));
+        drop((first, more));
+        assert!(is_free("vic", here, true) && is_free("d", here, false));
+        assert!(passwords.taken().is_empty(), "nothing is kept of who is not there");
     }
 
     #[test]

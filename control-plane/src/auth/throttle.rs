@@ -25,6 +25,9 @@ const OF_ADDRESS: TryPace = TryPace::Window { most: 30, length_us: 60 * SECOND }
 /// The pace of one account, from whatever address that is not a known device.
 const OF_ACCOUNT: TryPace = TryPace::Window { most: 100, length_us: 3_600 * SECOND };
 
+/// The pace of right tries of one account, or from one known device: each takes a place in which others wait.
+const OF_RIGHT: TryPace = TryPace::Window { most: 60, length_us: 60 * SECOND };
+
 /// Tries are forgotten after so long.
 pub const FORGOTTEN: Duration = Duration::from_secs(3_600);
 /// Past so many keys, the oldest are forgotten.
@@ -35,6 +38,8 @@ pub const MOST_KEYS: i64 = 100_000;
 pub struct SignInAttempt {
     /// What it counts for, the narrowest first.
     keys: Vec<(String, TryPace)>,
+    /// What it counts for if it is right.
+    right: String,
 }
 
 impl SignInAttempt {
@@ -42,7 +47,8 @@ impl SignInAttempt {
     pub fn new(email: &str, address: Option<IpAddr>, known_device: Option<&str>) -> Self {
         let account = &token_hash(email)[..32];
         if let Some(device) = known_device {
-            return Self { keys: vec![(format!("device {account} {device}"), OF_PAIR)] };
+            let keys = vec![(format!("device {account} {device}"), OF_PAIR)];
+            return Self { keys, right: format!("right {account} {device}") };
         }
         let place = address.map(|address| address.to_string()).unwrap_or_default();
         let mut keys = vec![(format!("pair {account} {place}"), OF_PAIR)];
@@ -50,20 +56,27 @@ impl SignInAttempt {
             keys.push((format!("address {place}"), OF_ADDRESS));
         }
         keys.push((format!("account {account}"), OF_ACCOUNT));
-        Self { keys }
+        Self { keys, right: format!("right {account}") }
     }
 
     /// Counts the try, before it is looked at. Returns how long to wait where there may be none now.
     pub async fn begin(&self, store: &Store) -> Result<Option<Duration>, StoreError> {
         let now_us = clock::now_us();
-        for (index, (key, pace)) in self.keys.iter().enumerate() {
-            if let Some(until_us) = store.count_try(key, *pace, now_us).await? {
+        let right = (self.right.as_str(), OF_RIGHT);
+        let all = self.keys.iter().map(|(key, pace)| (key.as_str(), *pace)).chain([right]);
+        for (index, (key, pace)) in all.enumerate() {
+            if let Some(until_us) = store.count_try(key, pace, now_us).await? {
                 store.take_back_tries(&self.names(index)).await?;
                 let wait = u64::try_from(until_us - now_us).unwrap_or_default();
                 return Ok(Some(Duration::from_micros(wait)));
             }
         }
         Ok(None)
+    }
+
+    /// Says that the try was wrong.
+    pub async fn failed(&self, store: &Store) -> Result<(), StoreError> {
+        store.take_back_tries(&[&self.right]).await
     }
 
     /// Takes the try back, because it was right.

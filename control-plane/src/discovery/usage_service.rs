@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use trunkline::common::v1::Permission;
 use trunkline::telemetry::v1::usage_service_server::UsageService;
 use trunkline::telemetry::v1::{
     QueryUsageRequest, QueryUsageResponse, ReportUsageRequest, ReportUsageResponse,
@@ -131,7 +132,7 @@ impl UsageService for Usage {
             server: request.server,
             token: request.token,
             limit: MAX_SUMS,
-            viewer: Viewer::of(&rights),
+            viewer: Viewer::of(&rights, Permission::UsageRead),
         };
         let records = self.table.query(&query).await.map_err(Error::from)?;
         Ok(Response::new(QueryUsageResponse { records }))

@@ -1,7 +1,7 @@
 //! The entries of upstreams, as far as the members of virtual servers select by them: names, labels, hints, and
 //! whether it is there; and those servers. Kept current resource by resource; it knows nothing of where they come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 
 use trunkline::common::v1::Meta;
@@ -18,6 +18,8 @@ pub struct Catalogue {
     upstreams: BTreeMap<String, UpstreamEntry>,
     /// The virtual servers, by name.
     servers: BTreeMap<String, Server>,
+    /// Owners of servers who have no part in the team of theirs, each with that team.
+    outsiders: BTreeSet<(String, String)>,
     /// What was worked out from all of this so far.
     known_names: KnownNames,
 }
@@ -34,6 +36,8 @@ pub struct UpstreamEntry {
     /// Whose it is.
     pub ownership: Ownership,
     entries: [BTreeMap<String, Entry>; 3],
+    /// The bytes of the own names of each kind, and one more for each.
+    name_bytes: [usize; 3],
 }
 
 /// A tool, resource, resource template or prompt.
@@ -70,6 +74,16 @@ impl UpstreamEntry {
         self.entries.iter().all(BTreeMap::is_empty)
     }
 
+    /// The steps of finding the entries of a kind whose own name is, or matches, `own`.
+    pub(super) fn steps(&self, kind: Kind, own: &str) -> usize {
+        let Some(slot) = slot(kind) else { return 0 };
+        match own {
+            "*" => self.entries[slot].len(),
+            own if glob::is_pattern(own) => glob::steps(own, 0) * self.name_bytes[slot],
+            _ => 1,
+        }
+    }
+
     /// The entries of a kind whose own name is, or matches, `own`.
     pub fn entries<'a>(&'a self, kind: Kind, own: &'a str) -> Box<dyn Iterator<Item = &'a Entry> + 'a> {
         let Some(all) = slot(kind).map(|slot| &self.entries[slot]) else { return Box::new(iter::empty()) };
@@ -90,6 +104,14 @@ impl Catalogue {
             Box::new(self.upstreams.values().filter(move |upstream| glob::matches(id, &upstream.id)))
         } else {
             Box::new(self.upstreams.get(id).into_iter())
+        }
+    }
+
+    /// The steps of finding the upstreams whose id is, or matches, `id`.
+    pub(super) fn steps(&self, id: &str) -> usize {
+        match glob::is_pattern(id) {
+            true => self.upstreams.keys().map(|known| glob::steps(id, known.len())).sum(),
+            false => 1,
         }
     }
 
@@ -128,6 +150,23 @@ impl Catalogue {
     pub fn put_server(&mut self, server: &Server) {
         self.known_names = KnownNames::default();
         self.servers.insert(server.name.clone(), server.clone());
+    }
+
+    /// Takes in which owners of servers have no part in the team of theirs.
+    pub fn put_outsiders(&mut self, outsiders: BTreeSet<(String, String)>) {
+        if self.outsiders != outsiders {
+            self.known_names = KnownNames::default();
+            self.outsiders = outsiders;
+        }
+    }
+
+    /// As whose a server selects: what its owner has left gives it nothing.
+    pub fn selecting_as(&self, server: &Server) -> Ownership {
+        let of = server.ownership();
+        match self.outsiders.is_empty() || !self.outsiders.contains(&(of.owner.clone(), of.team.clone())) {
+            true => of,
+            false => of.without_team(),
+        }
     }
 
     /// Tells whether a virtual server of this name exists for somebody; with `*`, whether any does.
@@ -169,7 +208,8 @@ impl Catalogue {
         } else if let (Some(slot), Some(upstream)) = (slot(kind), self.upstreams.get_mut(id))
             && let Ok(own) = names::decode_id(names::id(name))
         {
-            upstream.entries[slot].remove(own.as_ref());
+            let gone = upstream.entries[slot].remove(own.as_ref());
+            upstream.name_bytes[slot] -= gone.map_or(0, |gone| gone.own.len() + 1);
         }
     }
 
@@ -190,7 +230,10 @@ impl Catalogue {
         self.known_names = KnownNames::default();
         let upstream = self.upstreams.entry(id.to_owned()).or_default();
         id.clone_into(&mut upstream.id);
-        upstream.entries[slot].insert(own, entry);
+        let bytes = own.len() + 1;
+        if upstream.entries[slot].insert(own, entry).is_none() {
+            upstream.name_bytes[slot] += bytes;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use trunkline::registry::v1::{Member, Server};
 
 use super::catalogue::{Entry, UpstreamEntry};
 use super::overlap::TakenUris;
-use super::{Catalogue, Kind, KindRules as _, exposed, names};
+use super::{Catalogue, Kind, Steps, exposed, names};
 use crate::rights::Ownership;
 
 /// The two parts of a `match`.
@@ -95,6 +95,9 @@ impl fmt::Display for Conflict {
     }
 }
 
+/// The steps in which the members of a server are compared with what upstreams have, some 0.05 s.
+pub const MAX_STEPS: usize = 50_000_000;
+
 /// The entries that a server exposes, and those it cannot.
 #[derive(Debug, Default)]
 pub struct Exposure<'a> {
@@ -105,6 +108,10 @@ pub struct Exposure<'a> {
     pub unresolved: Vec<String>,
     /// Entries left out because of their names.
     pub conflicts: Vec<Conflict>,
+    /// The field of the first member that was not looked at, because comparing takes too long. What is before it stays.
+    pub too_much: Option<String>,
+    /// The steps that it took.
+    pub steps: usize,
 }
 
 impl<'a> Exposure<'a> {
@@ -125,8 +132,13 @@ impl<'a> Exposure<'a> {
         self.entries.iter().map(bytes).sum()
     }
 
-    /// Returns why edges cannot be sent it, and what to do, where it is too large for them.
+    /// Returns why a part of it is left out, or edges cannot be sent it, and what to do.
     pub fn excess(&self) -> Option<String> {
+        if let Some(field) = &self.too_much {
+            return Some(format!(
+                "what its members match takes too long to be found, so those from {field} on select nothing; {LESS}"
+            ));
+        }
         let (bytes, max) = (self.bytes(), delta::MAX_RESOURCE_BYTES);
         (bytes > max).then(|| {
             format!(
@@ -137,6 +149,9 @@ impl<'a> Exposure<'a> {
     }
 }
 
+/// What to do where comparing takes too long.
+pub const LESS: &str = "use fewer patterns, or such with fewer `*`";
+
 /// The three lists of a server's members.
 pub fn lists(server: &Server) -> [(Kind, &[Member]); 3] {
     [(Kind::Tool, &server.tools), (Kind::Resource, &server.resources), (Kind::Prompt, &server.prompts)]
@@ -146,10 +161,25 @@ pub fn lists(server: &Server) -> [(Kind, &[Member]); 3] {
 /// those of upstreams that are disabled or not for it, are out; of two entries with one name the older one stays, and so does the
 /// older one of a template of one upstream and what it leads to of another.
 pub fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue) -> Exposure<'a> {
+    evaluate_within(server, catalogue, &mut Steps::new(MAX_STEPS))
+}
+
+/// The same in so many steps. Members for which none are left select nothing.
+pub fn evaluate_within<'a>(server: &'a Server, catalogue: &'a Catalogue, steps: &mut Steps) -> Exposure<'a> {
+    evaluate_as(server, &catalogue.selecting_as(server), catalogue, steps)
+}
+
+/// The same of a server that selects as if it belonged so.
+pub fn evaluate_as<'a>(
+    server: &'a Server,
+    own: &Ownership,
+    catalogue: &'a Catalogue,
+    steps: &mut Steps,
+) -> Exposure<'a> {
     let mut exposure = Exposure::default();
-    let own = server.ownership();
+    let before = steps.taken();
     for (kind, members) in lists(server) {
-        let mut chosen = select(kind, members, (&own, catalogue), &mut exposure.unresolved);
+        let mut chosen = select(kind, members, (own, catalogue), steps, &mut exposure);
         chosen.sort_by(|a, b| a.entry.age().cmp(&b.entry.age()));
         let mut taken: HashMap<(bool, String), &str> = HashMap::with_capacity(chosen.len());
         let mut taken_uris = TakenUris::default();
@@ -193,6 +223,7 @@ pub fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue) -> Exposure<'a
         let upstream = names::upstream_id(&exposed.entry.name).unwrap_or_default().to_owned();
         (exposed.word(), exposed.index, upstream, exposed.entry.position, exposed.entry.name.clone())
     });
+    exposure.steps = steps.taken() - before;
     exposure
 }
 
@@ -223,7 +254,8 @@ fn select<'a>(
     kind: Kind,
     members: &'a [Member],
     (own, catalogue): (&Ownership, &'a Catalogue),
-    unresolved: &mut Vec<String>,
+    steps: &mut Steps,
+    exposure: &mut Exposure<'a>,
 ) -> Vec<Choice<'a>> {
     let mut chosen = Vec::new();
     let mut governed: HashSet<&str> = HashSet::new();
@@ -232,7 +264,12 @@ fn select<'a>(
         let mut found = false;
         let is_named = !glob::is_pattern(target.upstream);
         let for_it = |upstream: &&UpstreamEntry| !upstream.disabled && may_use(own, upstream, is_named);
+        let mut is_enough = steps.take(catalogue.steps(target.upstream));
         for upstream in catalogue.upstreams(target.upstream).filter(for_it) {
+            is_enough = is_enough && steps.take(upstream.steps(kind, target.own));
+            if !is_enough {
+                break;
+            }
             for entry in upstream.entries(kind, target.own) {
                 if !selects(member, upstream, entry) {
                     continue;
@@ -243,8 +280,12 @@ fn select<'a>(
                 }
             }
         }
+        if !is_enough {
+            exposure.too_much.get_or_insert_with(|| format!("{}[{index}]", kind.collection()));
+            break;
+        }
         if !found && !glob::is_pattern(&member.r#match) {
-            unresolved.push(member.r#match.clone());
+            exposure.unresolved.push(member.r#match.clone());
         }
     }
     chosen
@@ -301,6 +342,57 @@ mod tests {
         };
         assert_eq!(seen(&["*/*"]), ["a_y", "a_k", "a_x", "b_z", "b_m", "b_a"]);
         assert_eq!(seen(&["b/a", "a/x", "b/*"]), ["b_a", "a_x", "b_z", "b_m"]);
+    }
+
+    #[test]
+    fn members_that_take_too_long_to_be_compared_select_nothing() {
+        let mut catalogue = Catalogue::default();
+        catalogue.put_upstream(&Upstream { name: "upstreams/a".to_owned(), ..Default::default() });
+        for own in 0..10_000 {
+            let name = names::entry(Kind::Tool, "a", &format!("{own:064}"));
+            catalogue.put_tool(&Tool { name, ..Default::default() });
+        }
+        let member = |text: String| Member { r#match: text, ..Default::default() };
+        let greedy = (0..100).map(|number| member(format!("a/{}x{number}", "*0".repeat(15))));
+        let tools = [member(format!("a/{:064}", 7))].into_iter().chain(greedy).collect();
+        let server = Server { tools, ..Default::default() };
+        let exposure = evaluate(&server, &catalogue);
+        assert_eq!(exposure.entries.len(), 1, "what comes before it stays");
+        assert!(exposure.steps <= MAX_STEPS, "{}", exposure.steps);
+        assert_eq!(exposure.too_much.as_deref(), Some("tools[5]"));
+        assert!(exposure.excess().unwrap().contains("tools[5]"));
+        let mut few = Steps::new(0);
+        assert_eq!(evaluate_within(&server, &catalogue, &mut few).too_much.as_deref(), Some("tools[0]"));
+    }
+
+    #[test]
+    fn a_server_of_who_left_the_team_selects_nothing_of_it() {
+        let meta = |owner: &str, team: &str| Meta {
+            owner: owner.to_owned(),
+            team: team.to_owned(),
+            visibility: Visibility::Team.into(),
+            ..Default::default()
+        };
+        let mut catalogue = Catalogue::default();
+        for (id, owner, team) in [("core", "", "teams/core"), ("own", "users/bob", "")] {
+            let meta = Some(meta(owner, team));
+            catalogue.put_upstream(&Upstream { name: names::upstream(id), meta, ..Default::default() });
+            catalogue.put_tool(&Tool { name: names::entry(Kind::Tool, id, "x"), ..Default::default() });
+        }
+        let tools = ["*/*", "core/x"].map(|text| Member { r#match: text.to_owned(), ..Default::default() });
+        let server = Server {
+            tools: tools.into(),
+            meta: Some(Meta { visibility: Visibility::Private.into(), ..meta("users/bob", "teams/core") }),
+            ..Default::default()
+        };
+        let seen = |catalogue: &Catalogue| -> Vec<String> {
+            evaluate(&server, catalogue).entries.into_iter().map(|exposed| exposed.exposed_name).collect()
+        };
+        assert_eq!(seen(&catalogue), ["core_x", "own_x"]);
+        catalogue.put_outsiders([("users/bob".to_owned(), "teams/other".to_owned())].into());
+        assert_eq!(seen(&catalogue), ["core_x", "own_x"]);
+        catalogue.put_outsiders([("users/bob".to_owned(), "teams/core".to_owned())].into());
+        assert_eq!(seen(&catalogue), ["own_x"]);
     }
 
     #[test]

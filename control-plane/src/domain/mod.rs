@@ -25,6 +25,7 @@ pub mod scope;
 mod server;
 mod server_names;
 mod server_state;
+mod steps;
 mod surroundings;
 mod team;
 pub mod token;
@@ -36,6 +37,7 @@ pub mod violation;
 pub use catalogue::Catalogue;
 pub use kind::{Kind, KindMessage, KindRules, Reference, SeesPeople};
 pub(crate) use kinds::each_kind;
+pub use steps::Steps;
 pub use surroundings::{LastUse, People, Surroundings};
 pub use violation::{Violation, Violations};
 

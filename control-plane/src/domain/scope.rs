@@ -7,6 +7,8 @@ use super::{Kind, Reference, Violations, names};
 
 const MAX_PATTERNS: usize = 1_000;
 const MAX_PATTERN_BYTES: usize = 2_048;
+/// The most bytes of all patterns with `*`.
+const MAX_BYTES: usize = 64 << 10;
 /// The most `*` of a pattern. A comparison takes time in proportion to them, and edges compare before they publish what was withdrawn.
 pub const MAX_STARS: usize = 16;
 /// Every server.
@@ -32,6 +34,18 @@ pub fn validate(scope: &Scope, violations: &mut Violations) {
     for (index, pattern) in scope.resources.iter().enumerate().filter(|(_, text)| glob::is_pattern(text)) {
         validate_uri_pattern(format!("scope.resources[{index}]"), pattern, violations);
     }
+}
+
+/// Refuses more bytes of patterns than are compared in reasonable time, unless there were as many before.
+pub fn check_bytes(scope: Option<&Scope>, before: Option<&Scope>, violations: &mut Violations) {
+    let (bytes, before) = (pattern_bytes(scope), pattern_bytes(before));
+    let text = format!("has {bytes} bytes of patterns with `*`; the maximum is {MAX_BYTES}");
+    violations.require(bytes <= MAX_BYTES.max(before), "scope", text);
+}
+
+fn pattern_bytes(scope: Option<&Scope>) -> usize {
+    let lists = scope.iter().flat_map(|scope| [&scope.tools, &scope.resources, &scope.prompts]).flatten();
+    lists.filter(|text| glob::is_pattern(text)).map(String::len).sum()
 }
 
 /// The servers that a scope names, which must exist.
@@ -109,6 +123,24 @@ mod tests {
     fn a_pattern_has_few_stars() {
         assert_eq!(violations(&"*a".repeat(MAX_STARS)), [""; 0]);
         assert_eq!(violations(&"*".repeat(17)), ["scope.resources[1] has 17 `*`; the maximum is 16"]);
+    }
+
+    #[test]
+    fn all_patterns_together_are_bounded_unless_there_were_as_many_before() {
+        let of = |count: usize, text: &str| Scope {
+            tools: (0..count).map(|number| format!("{text}{number:04}")).collect(),
+            ..Scope::default()
+        };
+        let (large, larger, names) =
+            (of(40, &"*a".repeat(900)), of(41, &"*a".repeat(900)), of(1_000, &"a".repeat(900)));
+        let check = |scope: &Scope, before: Option<&Scope>| {
+            let mut violations = Violations::default();
+            check_bytes(Some(scope), before, &mut violations);
+            violations.is_empty()
+        };
+        assert!(check(&of(36, &"*a".repeat(900)), None) && check(&names, None));
+        assert!(!check(&large, None) && !check(&larger, Some(&large)));
+        assert!(check(&large, Some(&larger)), "what is there already is no obstacle");
     }
 
     #[test]

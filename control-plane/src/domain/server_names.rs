@@ -8,7 +8,7 @@ use mcp::uri::{UriTemplate, naming};
 use trunkline::registry::v1::{Member, Server};
 
 use super::members::{self, Exposed, Exposure, Target};
-use super::{Catalogue, Kind};
+use super::{Catalogue, Kind, Steps};
 use crate::rights::Rights;
 
 /// Answers that are remembered of one kind of a server.
@@ -43,14 +43,17 @@ struct Names {
     templates: Vec<UriTemplate<'static>>,
     /// The ids of the upstreams behind it of which nothing is known.
     empty: BTreeSet<String>,
+    /// The bytes of the names, and one more for each.
+    bytes: usize,
     /// What was found for patterns, which many tokens share.
     answers: Mutex<HashMap<String, bool>>,
 }
 
 impl ServerNames {
-    /// Tells whether something of the kind has a name, or a template a URI, that the pattern matches.
-    pub fn matches(&self, kind: Kind, pattern: &str) -> bool {
-        self.of(kind).is_some_and(|names| names.matches(pattern))
+    /// Tells whether something of the kind has a name, or a template a URI, that the pattern matches. `None`: that takes more steps
+    /// than are left.
+    pub fn matches(&self, kind: Kind, pattern: &str, steps: &mut Steps) -> Option<bool> {
+        self.of(kind).map_or(Some(false), |names| names.matches(pattern, steps))
     }
 
     /// The ids of the upstreams behind it, as far as it exposes this kind, that have no entries at all.
@@ -62,8 +65,10 @@ impl ServerNames {
         self.0.iter().find(|(known, _)| *known == kind).map(|(_, names)| names)
     }
 
-    fn read(server: &Server, catalogue: &Catalogue) -> Self {
+    fn read(server: &Server, catalogue: &Catalogue, steps: &mut Steps) -> Self {
         let exposure = members::evaluate(server, catalogue);
+        // Where it takes more than are left it is kept for the next who asks.
+        let _is_enough = steps.take(exposure.steps + exposure.entries.len());
         let lists = members::lists(server).into_iter();
         Self(lists.map(|(kind, list)| (kind, Names::read(kind, list, &exposure, catalogue))).collect())
     }
@@ -85,22 +90,26 @@ impl Names {
         if exposed.entry.template {
             self.templates.push(UriTemplate::new(&name).into_owned());
         }
+        self.bytes += name.len() + 1;
         self.sorted.push(name);
     }
 
-    fn matches(&self, pattern: &str) -> bool {
+    fn matches(&self, pattern: &str, steps: &mut Steps) -> Option<bool> {
         if !glob::is_pattern(pattern) && self.templates.is_empty() {
-            return self.has(pattern);
+            return steps.take(pattern.len()).then(|| self.has(pattern));
         }
         if let Some(answer) = self.answers().get(pattern) {
-            return *answer;
+            return steps.take(pattern.len()).then_some(*answer);
+        }
+        if !steps.take(pattern.len() + glob::steps(pattern, 0) * self.bytes) {
+            return None;
         }
         let found = self.has(pattern) || self.templates.iter().any(|template| may_match(pattern, template));
         let mut answers = self.answers();
         if answers.len() < MAX_ANSWERS {
             answers.insert(pattern.to_owned(), found);
         }
-        found
+        Some(found)
     }
 
     fn answers(&self) -> MutexGuard<'_, HashMap<String, bool>> {
@@ -138,21 +147,28 @@ fn empty(list: &[Member], catalogue: &Catalogue) -> BTreeSet<String> {
 
 impl Catalogue {
     /// The names that servers expose: of each one that is named here and exists for the viewer, and with `*` of every such one.
-    pub fn names_of(&self, servers: &[String], viewer: &Rights) -> Vec<Arc<ServerNames>> {
+    /// Where no step is left, those that were found before.
+    pub fn names_of(&self, servers: &[String], viewer: &Rights, steps: &mut Steps) -> Vec<Arc<ServerNames>> {
         let exists = |server: &&str| viewer.sees_all() || self.has_server(server, viewer);
-        if servers.iter().any(|server| server == "*") {
-            return self.servers().filter(exists).filter_map(|server| self.names_of_one(server)).collect();
+        let mut found = Vec::new();
+        let mut add = |server: &str| {
+            if steps.take(1) {
+                found.extend(self.names_of_one(server, steps));
+            }
+        };
+        match servers.iter().any(|server| server == "*") {
+            true => self.servers().filter(exists).for_each(&mut add),
+            false => servers.iter().map(String::as_str).filter(exists).for_each(&mut add),
         }
-        let named = servers.iter().map(String::as_str).filter(exists);
-        named.filter_map(|server| self.names_of_one(server)).collect()
+        found
     }
 
-    fn names_of_one(&self, server: &str) -> Option<Arc<ServerNames>> {
+    fn names_of_one(&self, server: &str, steps: &mut Steps) -> Option<Arc<ServerNames>> {
         if let Some(names) = self.known_names().lock().get(server) {
             return Some(names.clone());
         }
         // Nobody else waits meanwhile: at worst, two of them do the same.
-        let names = Arc::new(ServerNames::read(self.server(server)?, self));
+        let names = Arc::new(ServerNames::read(self.server(server)?, self, steps));
         self.known_names().lock().insert(server.to_owned(), names.clone());
         Some(names)
     }
@@ -197,7 +213,11 @@ mod tests {
     }
 
     fn names(catalogue: &Catalogue) -> Arc<ServerNames> {
-        catalogue.names_of(&["servers/s".to_owned()], &Rights::administrator()).pop().unwrap()
+        catalogue.names_of(&["servers/s".to_owned()], &Rights::administrator(), &mut plenty()).pop().unwrap()
+    }
+
+    fn plenty() -> Steps {
+        Steps::new(1_000_000)
     }
 
     #[test]
@@ -218,7 +238,8 @@ mod tests {
             ("*_none", false),
         ] {
             for time in ["first", "second"] {
-                assert_eq!(names.matches(Kind::Tool, pattern), expected, "{pattern}, the {time} time");
+                let found = names.matches(Kind::Tool, pattern, &mut plenty());
+                assert_eq!(found, Some(expected), "{pattern}, the {time} time");
             }
         }
         for (pattern, expected) in [
@@ -230,9 +251,10 @@ mod tests {
             ("file:///a/*", false),
             ("mine+db://*", false),
         ] {
-            assert_eq!(names.matches(Kind::Resource, pattern), expected, "{pattern}");
+            assert_eq!(names.matches(Kind::Resource, pattern, &mut plenty()), Some(expected), "{pattern}");
         }
-        assert!(!names.matches(Kind::Prompt, "*"));
+        assert_eq!(names.matches(Kind::Prompt, "*", &mut plenty()), Some(false));
+        assert_eq!(names.matches(Kind::Tool, "mine_*x*", &mut Steps::new(20)), None, "that takes more");
     }
 
     #[test]
@@ -248,10 +270,11 @@ mod tests {
         let first = names(&catalogue);
         assert!(Arc::ptr_eq(&first, &names(&catalogue)), "nothing was done twice");
         catalogue.put_server(&server(&[("mine/plus", "total")], &[]));
-        assert!(names(&catalogue).matches(Kind::Tool, "total"));
+        assert_eq!(names(&catalogue).matches(Kind::Tool, "total", &mut plenty()), Some(true));
         catalogue.remove(Kind::Tool, &names::entry(Kind::Tool, "mine", "plus"));
-        assert!(!names(&catalogue).matches(Kind::Tool, "total"));
+        assert_eq!(names(&catalogue).matches(Kind::Tool, "total", &mut plenty()), Some(false));
         catalogue.remove(Kind::Server, "servers/s");
-        assert!(catalogue.names_of(&["*".to_owned()], &Rights::administrator()).is_empty());
+        let all = ["*".to_owned()];
+        assert!(catalogue.names_of(&all, &Rights::administrator(), &mut plenty()).is_empty());
     }
 }

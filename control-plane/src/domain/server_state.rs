@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use trunkline::registry::v1::{Server, ServerState, ServerStatus, UpstreamState};
 
 use super::members::{self, Exposure, Target};
-use super::{KindRules as _, Surroundings, names};
+use super::{Surroundings, names};
 use crate::rights::Ownership;
 
 /// The names that a reason gives of each sort.
@@ -17,7 +17,7 @@ pub(super) fn not_ready(server: &Server, exposure: &Exposure<'_>, around: &Surro
     let members = members::lists(server).into_iter().flat_map(|(_, list)| list);
     let named = members.filter_map(|member| Target::parse(&member.r#match)).map(|target| target.upstream);
     let ids: BTreeSet<&str> = exposed.chain(named.filter(|id| !glob::is_pattern(id))).collect();
-    let own = server.ownership();
+    let own = around.catalogue.selecting_as(server);
     ids.into_iter().filter_map(|id| trouble(id, &own, around)).collect()
 }
 

@@ -4,7 +4,9 @@ use trunkline::identity::v1::{Conditions, Scope, Token, TokenState};
 use trunkline::registry::v1::UpstreamState;
 
 use super::scope::{self, ALL};
-use super::{Kind, KindRules, Reference, SeesPeople, Surroundings, Violations, conditions, meta, names};
+use super::{
+    Kind, KindRules, Reference, SeesPeople, Steps, Surroundings, Violations, conditions, meta, names,
+};
 use crate::clock;
 
 const MAX_DESCRIPTION: usize = 1_024;
@@ -13,6 +15,10 @@ const MAX_PURPOSE: usize = 256;
 const SOON_US: i64 = 7 * 86_400_000_000;
 /// Entries of a scope that match nothing, and are named.
 const MAX_UNMATCHED: usize = 100;
+/// The steps in which the entries of a scope are compared with what its servers expose, some 0.02 s.
+const MAX_STEPS: usize = 20_000_000;
+/// What is said in place of the rest of them, where that takes more.
+const NOT_COMPARED: &str = "and perhaps others: there are too many patterns to compare them all";
 
 impl KindRules for Token {
     fn set_defaults(&mut self) {
@@ -124,20 +130,25 @@ fn unmatched(scope: &Scope, around: &Surroundings<'_>) -> Vec<String> {
     if !lists.iter().any(|(_, _, list)| list.iter().any(|pattern| is_narrow(&pattern))) {
         return Vec::new();
     }
-    let servers = around.catalogue.names_of(&scope.servers, around.viewer);
+    let mut steps = Steps::new(MAX_STEPS);
+    let servers = around.catalogue.names_of(&scope.servers, around.viewer, &mut steps);
     let mut found = Vec::new();
     for (field, kind, list) in lists {
         let mut empty = servers.iter().flat_map(|names| names.empty_upstreams(kind));
         if empty.any(|id| !is_imported(id, around)) {
             continue;
         }
-        let missing = |pattern: &&String| !servers.iter().any(|names| names.matches(kind, pattern));
+        // What was not compared may match.
+        let missing = |pattern: &&String| {
+            !servers.iter().any(|names| names.matches(kind, pattern, &mut steps).unwrap_or(true))
+        };
         let missing = list.iter().filter(is_narrow).filter(missing);
         found.extend(missing.map(|pattern| format!("{field}: {pattern}")));
     }
     let more = found.len().saturating_sub(MAX_UNMATCHED);
     found.truncate(MAX_UNMATCHED);
     found.extend((more > 0).then(|| format!("and {more} more")));
+    found.extend((steps.left() == 0).then(|| NOT_COMPARED.to_owned()));
     found
 }
 
@@ -292,6 +303,20 @@ mod tests {
         assert_eq!(unmatched(UpstreamState::Unreachable, "*", &["new_x"]), none);
         assert_eq!(unmatched(ready, "*", &["new_x", "mine_tool1"]), ["tools: new_x"]);
         assert_eq!(unmatched(ready, "servers/gone", &["x"]), none, "that it is unusable is said already");
+        let greedy: Vec<String> =
+            (0..1_000).map(|number| format!("{}{number}{}", "*t".repeat(15), "x".repeat(2_000))).collect();
+        let mut large = two_servers();
+        for own in 0..1_000 {
+            large.put_tool(&Tool {
+                name: names::entry(Kind::Tool, "mine", &format!("t{own}")),
+                ..Tool::default()
+            });
+        }
+        let greedy: Vec<&str> = greedy.iter().map(String::as_str).collect();
+        let states = BTreeMap::from([(names::upstream("new"), ready)]);
+        let told = unmatched_of(&large, &states, "servers/a", &greedy);
+        assert_eq!(told.last().map(String::as_str), Some(NOT_COMPARED));
+        assert!(told.len() < 102 + 1 && told.len() > 2, "{}", told.len());
         let many: Vec<String> = (0..150).map(|number| format!("x{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let told = unmatched(ready, "servers/a", &many);

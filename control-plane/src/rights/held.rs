@@ -44,6 +44,13 @@ pub struct Ownership {
     pub visibility: Visibility,
 }
 
+impl Ownership {
+    /// The same, where its owner has no part in the team.
+    pub fn without_team(self) -> Self {
+        Self { team: String::new(), visibility: Visibility::Private, ..self }
+    }
+}
+
 impl Default for Ownership {
     fn default() -> Self {
         Self { owner: String::new(), team: String::new(), visibility: Visibility::Private }
@@ -63,6 +70,8 @@ pub struct Rights {
     pub end_us: Option<i64>,
     /// Whether they must choose another password before anything else.
     pub must_change_password: bool,
+    /// Whether that is an API key that may do no more than a role: what is theirs as a person it does not reach.
+    pub is_limited: bool,
     roles: Vec<HeldRole>,
     /// Of the roles, by name and team: those that give more at edges than they are cut to.
     narrowed: BTreeSet<(String, String)>,
@@ -88,21 +97,57 @@ impl Rights {
     pub fn new(
         uid: String,
         name: String,
-        mut roles: Vec<HeldRole>,
+        roles: Vec<HeldRole>,
         teams: BTreeSet<String>,
         cap: PermissionSet,
+    ) -> Self {
+        Self::cut(uid, name, roles, teams, |_| cap)
+    }
+
+    /// The rights of a service account that `owner` answers for: each role cut to `cap`, and to what its owner holds in the same place.
+    /// Teams that they are not in it is not in either.
+    pub fn below(
+        owner: &Rights,
+        uid: String,
+        name: String,
+        mut roles: Vec<HeldRole>,
+        mut teams: BTreeSet<String>,
+        cap: PermissionSet,
+    ) -> Self {
+        roles.retain(|held| !held.permissions.intersection(owner.reach(&held.team)).is_empty());
+        teams.retain(|team| owner.sees_all() || owner.teams.contains(team));
+        Self::cut(uid, name, roles, teams, |team| cap.intersection(owner.reach(team)))
+    }
+
+    /// The permissions that somebody holds in a team, or everywhere, and may let a service account of theirs hold there. Who may use what
+    /// they have everywhere on everything has it in every team.
+    fn reach(&self, team: &str) -> PermissionSet {
+        match team {
+            "" => self.everywhere,
+            _ if self.sees_all() => self.everywhere.union(self.in_team(team)),
+            _ => self.in_team(team),
+        }
+    }
+
+    fn cut(
+        uid: String,
+        name: String,
+        mut roles: Vec<HeldRole>,
+        teams: BTreeSet<String>,
+        cap: impl Fn(&str) -> PermissionSet,
     ) -> Self {
         roles.sort();
         let of_the_installation = PermissionSet::from_iter(OF_THE_INSTALLATION);
         let (mut everywhere, mut in_teams) = (PermissionSet::default(), BTreeMap::new());
         let at_edges: PermissionSet =
             [Permission::ServersCall, Permission::RegistryAll].into_iter().collect();
-        let is_narrowed =
-            |held: &&HeldRole| !held.permissions.intersection(at_edges).difference(cap).is_empty();
+        let is_narrowed = |held: &&HeldRole| {
+            !held.permissions.intersection(at_edges).difference(cap(&held.team)).is_empty()
+        };
         let narrowed =
             roles.iter().filter(is_narrowed).map(|held| (held.role.clone(), held.team.clone())).collect();
         for held in &mut roles {
-            held.permissions = held.permissions.intersection(cap);
+            held.permissions = held.permissions.intersection(cap(&held.team));
             if held.team.is_empty() {
                 everywhere = everywhere.union(held.permissions);
                 continue;
@@ -137,6 +182,11 @@ impl Rights {
     pub fn seen_teams(&self) -> impl Iterator<Item = &str> {
         let with_roles = self.in_teams.keys().filter(|team| !self.teams.contains(*team));
         self.teams.iter().chain(with_roles).map(String::as_str)
+    }
+
+    /// Tells whether a team is one of theirs: they are in it, have a role there, or everything is theirs.
+    pub fn has_part_in(&self, team: &str) -> bool {
+        self.sees_all() || self.seen_teams().any(|seen| seen == team)
     }
 
     /// The teams they are in.
@@ -179,6 +229,12 @@ impl Rights {
                 Visibility::Team => self.teams.contains(&of.team) || self.in_teams.contains_key(&of.team),
                 Visibility::Private | Visibility::Unspecified => false,
             }
+    }
+
+    /// Tells whether a resource exists for them, and they hold the permission to read such where it is.
+    pub fn reads(&self, read: Permission, of: &Ownership) -> bool {
+        let is_public = of.visibility == Visibility::Public;
+        self.sees(of) && ((is_public && self.holds(read)) || self.may(read, of))
     }
 
     /// Tells whether they may use a permission on a resource.
@@ -244,6 +300,63 @@ mod tests {
             ["roles/developer teams/a", "roles/viewer teams/a"]
         );
         assert_eq!(grants(&held, &["teams/a"], viewer), ["roles/viewer teams/a"]);
+    }
+
+    /// A service account with these roles that somebody answers for.
+    fn below(owner: &Rights, held: &[(&str, &str)], teams: &[&str]) -> Rights {
+        let account = rights(held, teams, PermissionSet::all());
+        let (roles, teams) = (account.roles().to_vec(), account.teams().clone());
+        Rights::below(
+            owner,
+            "s".to_owned(),
+            "serviceAccounts/s".to_owned(),
+            roles,
+            teams,
+            PermissionSet::all(),
+        )
+    }
+
+    #[test]
+    fn a_service_account_has_at_most_what_its_owner_has_in_the_same_place() {
+        let all = PermissionSet::all();
+        let (developer, owner) = ("roles/developer", "roles/team-owner");
+        let held = [(owner, "teams/a"), (developer, "teams/b"), (developer, "")];
+        let ann = rights(&[(developer, "teams/a")], &["teams/a"], all);
+        let account = below(&ann, &held, &["teams/a", "teams/b"]);
+        assert_eq!(account.in_team("teams/a"), ann.in_team("teams/a"));
+        assert_eq!((account.in_team("teams/b"), account.everywhere()), Default::default());
+        assert_eq!(account.seen_teams().collect::<Vec<_>>(), ["teams/a"]);
+        let pairs: Vec<_> = account.grants().into_iter().collect();
+        assert_eq!(pairs, [(owner.to_owned(), "teams/a".to_owned())]);
+        // Who left has nothing to give; who may do everything bounds nothing.
+        assert_eq!(below(&rights(&[], &[], all), &held, &["teams/a"]).roles(), []);
+        let administrator = rights(&[("roles/administrator", "")], &[], all);
+        let account = below(&administrator, &held, &["teams/a"]);
+        assert_eq!(account.roles(), rights(&held, &["teams/a"], all).roles());
+        // To see a team's things lets nothing be called there.
+        let viewer = rights(&[("roles/viewer", "teams/a")], &["teams/a"], all);
+        assert_eq!(below(&viewer, &held[..1], &["teams/a"]).grants(), Default::default());
+    }
+
+    #[test]
+    fn what_is_read_is_read_where_the_permission_is_held() {
+        let read = Permission::TokensRead;
+        let viewer = rights(&[("roles/viewer", "teams/b")], &["teams/a", "teams/b"], PermissionSet::all());
+        let of = |owner: &str, team: &str, visibility| Ownership {
+            owner: owner.to_owned(),
+            team: team.to_owned(),
+            visibility,
+        };
+        for (of, expected) in [
+            (of("", "teams/a", Visibility::Team), false),
+            (of("", "teams/b", Visibility::Team), true),
+            (of("", "teams/a", Visibility::Public), true),
+            (of("users/ann@example.org", "", Visibility::Private), true),
+            (of("users/bob", "teams/b", Visibility::Private), false),
+        ] {
+            assert_eq!(viewer.reads(read, &of), expected, "{of:?}");
+        }
+        assert!(Rights::administrator().reads(read, &of("users/bob", "", Visibility::Private)));
     }
 
     const WRITE: Permission = Permission::ServersWrite;

@@ -17,6 +17,8 @@ pub struct Owner {
     pub is_disabled: bool,
     /// The grants by which edges know them, as pairs of a role and a team.
     pub grants: BTreeSet<(String, String)>,
+    /// The teams in which they have a part. `None`: in all.
+    pub teams: Option<BTreeSet<String>>,
 }
 
 /// What a token may do at most, and whether it may do anything.
@@ -72,6 +74,14 @@ impl Holders {
             Some(role) => Some(grant_id::of(&role.uid())),
             None => self.grants.get(name).cloned(),
         }
+    }
+
+    /// As whose a server selects that belongs so: what its owner has left gives it nothing.
+    pub(super) fn selecting_as(&self, of: Ownership) -> Ownership {
+        let has_part = |owner: &Owner| owner.teams.as_ref().is_none_or(|teams| teams.contains(&of.team));
+        let is_inside =
+            of.owner.is_empty() || of.team.is_empty() || self.owner(&of.owner).is_some_and(has_part);
+        if is_inside { of } else { of.without_team() }
     }
 
     /// The identity of an owner. Empty: there is none.
@@ -146,7 +156,7 @@ mod tests {
 
     fn ann(grants: &[(&str, &str)]) -> Owner {
         let grants = grants.iter().map(|(role, team)| ((*role).to_owned(), (*team).to_owned()));
-        Owner { uid: "u-ann".to_owned(), is_disabled: false, grants: grants.collect() }
+        Owner { uid: "u-ann".to_owned(), is_disabled: false, grants: grants.collect(), teams: None }
     }
 
     fn pairs(bounds: &Bounds) -> Vec<(String, String)> {
@@ -187,6 +197,24 @@ mod tests {
         assert!(!of_team.suspended);
         holders.put_owner(2, "users/ann", Some(Owner { is_disabled: true, ..ann(&held) }));
         assert!(holders.bounds(&of("users/ann", "")).suspended);
+    }
+
+    #[test]
+    fn a_server_of_who_left_its_team_selects_as_a_strangers() {
+        let mut holders = Holders::default();
+        let shared = Ownership { visibility: Visibility::Team, ..of("users/ann", "teams/a") };
+        let stranger = of("users/ann", "");
+        assert_eq!(holders.selecting_as(shared.clone()), stranger, "there is nobody of that name");
+        for (teams, expected) in [
+            (None, &shared),
+            (Some(vec!["teams/a".to_owned()]), &shared),
+            (Some(vec!["teams/b".to_owned()]), &stranger),
+        ] {
+            let teams = teams.map(|teams| teams.into_iter().collect());
+            holders.put_owner(1, "users/ann", Some(Owner { teams, ..ann(&[]) }));
+            assert_eq!(holders.selecting_as(shared.clone()), *expected);
+        }
+        assert_eq!(holders.selecting_as(of("", "teams/a")), of("", "teams/a"));
     }
 
     #[test]

@@ -16,13 +16,15 @@ use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstre
 use super::content::{self, Snapshot};
 use super::holders::{Bounds, Holders, Owner};
 use super::{edge_messages, grants};
-use crate::domain::members::{Exposed, Target, evaluate, lists};
-use crate::domain::{Catalogue, Kind, KindRules, names};
+use crate::domain::members::{self, Exposed, Target, evaluate_as, lists};
+use crate::domain::{Catalogue, Kind, KindRules, Steps, names};
 use crate::rights::permission_set::PermissionSet;
 use crate::rights::roles;
 use crate::store::withdrawals::WithdrawalRow;
 use crate::store::{Row, StoreError};
 
+/// The steps in which servers are compared with what upstreams have for one snapshot, unless one takes more; some 0.1 s.
+const MAX_STEPS: usize = 100_000_000;
 /// The name of the one trust bundle.
 const TRUST: &str = "default";
 
@@ -185,13 +187,20 @@ impl Projector {
         self.projected
     }
 
-    /// The snapshot as of now. Only servers and tokens that something changed for are resolved again.
+    /// The snapshot as of now. Only servers and tokens that something changed for are resolved again. Servers that take long are left
+    /// for the next one, so that nobody waits for them; until then it is of the revision before they changed.
     pub fn snapshot(&mut self, revision: i64) -> Snapshot {
         let stale = std::mem::take(&mut self.stale);
         let held = self.holders.take_changed();
         self.resolve_tokens(&stale, &held);
         self.resolve_servers(&stale, &held);
-        Snapshot { revision, items: self.items.clone() }
+        let behind = self.stale.values().min().map_or(revision, |oldest| oldest - 1);
+        Snapshot { revision: revision.min(behind), items: self.items.clone() }
+    }
+
+    /// Whether servers are left for the next snapshot.
+    pub fn is_behind(&self) -> bool {
+        !self.stale.is_empty()
     }
 
     fn resolve_tokens(&mut self, stale: &BTreeMap<String, i64>, held: &BTreeMap<String, i64>) {
@@ -215,12 +224,22 @@ impl Projector {
             let own = stale.get(&server.name).copied();
             own.max(leads_to(server, &touched)).max(self.holders.change_of(&server.ownership(), held))
         };
-        let affected: Vec<_> = self
+        let mut affected: Vec<_> = self
             .servers
             .values()
-            .filter_map(|server| Some((server.name.clone(), changed(server)?, self.resolve(server))))
+            .filter_map(|server| Some((weight(server), server.name.clone(), changed(server)?)))
             .collect();
-        for (name, revision, resolved) in affected {
+        // What takes long waits for what does not.
+        affected.sort();
+        let mut steps = 0;
+        for (_, name, revision) in affected {
+            if steps > MAX_STEPS {
+                self.stale.insert(name, revision);
+                continue;
+            }
+            let Some(server) = self.servers.get(&name) else { continue };
+            let (resolved, taken) = self.resolve(server);
+            steps += taken;
             self.revision = revision;
             self.set(StreamType::Server, &name, Some(&resolved));
         }
@@ -314,9 +333,11 @@ impl Projector {
         self.remove(kind, &row.name);
     }
 
-    fn resolve(&self, server: &Server) -> edge::Server {
-        let exposure = evaluate(server, &self.catalogue);
+    /// A server as edges see it, and the steps that it took.
+    fn resolve(&self, server: &Server) -> (edge::Server, usize) {
         let of = server.ownership();
+        let own = self.holders.selecting_as(of.clone());
+        let exposure = evaluate_as(server, &own, &self.catalogue, &mut Steps::new(members::MAX_STEPS));
         let is_shared = of.visibility != Visibility::Private;
         let mut resolved = edge::Server {
             name: server.name.clone(),
@@ -340,7 +361,7 @@ impl Projector {
             };
             list.push(self.entry(exposed));
         }
-        resolved
+        (resolved, exposure.steps)
     }
 
     fn entry(&self, exposed: &Exposed<'_>) -> edge::Entry {
@@ -391,6 +412,15 @@ impl Projector {
             Arc::make_mut(items).remove(name);
         }
     }
+}
+
+/// How long it takes to find what a server exposes, beside others: by its patterns, whatever they are compared with.
+fn weight(server: &Server) -> usize {
+    let members = lists(server).into_iter().flat_map(|(_, members)| members);
+    members
+        .filter(|member| glob::is_pattern(&member.r#match))
+        .map(|member| glob::steps(&member.r#match, 0))
+        .sum()
 }
 
 /// Returns the newest revision that changed an upstream of which a member of the server may select something. `None`: none did.

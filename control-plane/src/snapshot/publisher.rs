@@ -107,6 +107,10 @@ impl Publisher {
             fresh: DatabaseHealth::default(),
         };
         publisher.publish(revision, &rows).await?;
+        // Edges that come back must not be told that a server is gone.
+        while publisher.projector.is_behind() {
+            publisher.send();
+        }
         Ok(publisher)
     }
 
@@ -143,6 +147,21 @@ impl Publisher {
                 sleep(RETRY).await;
             }
             throttle.coalesced(self.revision - before);
+            self.finish().await;
+        }
+    }
+
+    /// Publishes what takes long, one after the other, and whatever changes meanwhile before it.
+    async fn finish(&mut self) {
+        while self.projector.is_behind() {
+            tokio::task::yield_now().await;
+            let before = self.revision;
+            if let Err(error) = self.catch_up().await {
+                tracing::warn!(%error, "cannot read the registry; edges do not receive changes");
+                sleep(RETRY).await;
+            } else if self.revision == before {
+                self.send();
+            }
         }
     }
 
@@ -224,6 +243,8 @@ impl Publisher {
                 uid: standing.rights.uid.clone(),
                 is_disabled: standing.is_disabled,
                 grants: standing.rights.grants(),
+                teams: (!standing.rights.sees_all())
+                    .then(|| standing.rights.seen_teams().map(str::to_owned).collect()),
             });
             self.projector.put_owner(revision, name, owner);
         }

@@ -95,6 +95,20 @@ impl Store {
 }
 
 impl Tx {
+    /// Ends all API keys of somebody. Returns how many there were.
+    pub async fn delete_api_keys_of(&mut self, uid: &str) -> Result<u64, StoreError> {
+        let done = sqlx::query("DELETE FROM api_keys WHERE uid = $1").bind(uid);
+        let count = done.execute(self.connection()).await?.rows_affected();
+        self.aside = true;
+        Ok(count)
+    }
+
+    /// The number of API keys of somebody.
+    pub async fn count_api_keys_of(&mut self, uid: &str) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT count(*) AS count FROM api_keys WHERE uid = $1").bind(uid);
+        Ok(row.fetch_one(self.connection()).await?.try_get("count")?)
+    }
+
     /// Ends an API key of somebody. Returns whether it was there.
     pub async fn delete_api_key(&mut self, uid: &str, id: &str) -> Result<bool, StoreError> {
         let done = sqlx::query("DELETE FROM api_keys WHERE uid = $1 AND id = $2")

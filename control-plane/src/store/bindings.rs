@@ -77,6 +77,13 @@ impl Tx {
         Ok(done.execute(self.connection()).await?.rows_affected() > 0)
     }
 
+    /// The roles that somebody was given in a team.
+    pub async fn roles_bound(&mut self, uid: &str, team: &str) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query("select role from bindings where uid = $1 and team = $2 order by role");
+        let rows = rows.bind(uid).bind(team).fetch_all(self.connection()).await?;
+        rows.iter().map(|row| Ok(row.try_get("role")?)).collect()
+    }
+
     /// The identities of all who were given a role.
     pub async fn uids_bound_to(&mut self, role: &str) -> Result<Vec<String>, StoreError> {
         let rows = sqlx::query("select distinct uid from bindings where role = $1 order by uid").bind(role);

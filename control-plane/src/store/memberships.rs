@@ -24,17 +24,40 @@ pub struct MemberRow {
     pub create_us: i64,
     /// The name of who added them.
     pub added_by: String,
+    /// Whether they are not in the team, and were given a role there.
+    pub is_bound: bool,
+}
+
+impl MemberRow {
+    /// What rows of a team are sorted by.
+    pub fn place(&self) -> String {
+        format!("{} {}", self.principal, if self.is_bound { &self.role } else { "" })
+    }
 }
 
 impl Store {
-    /// The members of a team whose names come after `after`, by name.
+    /// The members of a team, and who was given a role in it, whose places come after `after`, in order.
     pub async fn members(&self, team: &str, after: &str, limit: i64) -> Result<Vec<MemberRow>, StoreError> {
+        let all = "select team, uid, is_owner, role, created, added_by, cast(0 as bigint) as is_bound, '' as bound_to \
+                   from memberships where team = $1 \
+                   union all select team, uid, cast(0 as bigint), role, created, added_by, cast(1 as bigint), role \
+                   from bindings where team = $1";
+        let place = r#"(p.name || ' ' || m.bound_to) collate "binary""#;
         let sql = format!(
-            "select {COLUMNS} from memberships m join principals p on p.uid = m.uid \
-             where m.team = $1 and p.name > $2 order by p.name limit $3"
+            "select {COLUMNS}, m.is_bound from ({all}) m join principals p on p.uid = m.uid \
+             where {place} > $2 order by {place} limit $3"
         );
         let rows = sqlx::query(AssertSqlSafe(sql)).bind(team).bind(after).bind(limit);
+        let read = |row| Ok(MemberRow { is_bound: row_is_bound(row)?, ..read(row)? });
         rows.fetch_all(self.pool()).await?.iter().map(read).collect()
+    }
+
+    /// The teams that somebody is in, or was given a role in.
+    pub async fn places_of(&self, uid: &str) -> Result<Vec<String>, StoreError> {
+        let sql = "select team from memberships where uid = $1 \
+                   union select team from bindings where uid = $1 and team <> '' order by team";
+        let rows = sqlx::query(sql).bind(uid).fetch_all(self.pool()).await?;
+        rows.iter().map(|row| Ok(row.try_get("team")?)).collect()
     }
 
     /// The teams that somebody is in, by name.
@@ -81,6 +104,13 @@ impl Tx {
         Ok(done.execute(self.connection()).await?.rows_affected() > 0)
     }
 
+    /// Whether somebody else owns a team.
+    pub async fn has_other_owner(&mut self, team: &str, uid: &str) -> Result<bool, StoreError> {
+        let row =
+            sqlx::query("select uid from memberships where team = $1 and is_owner = 1 and uid <> $2 limit 1");
+        Ok(row.bind(team).bind(uid).fetch_optional(self.connection()).await?.is_some())
+    }
+
     /// The identities of all who are in a team.
     pub async fn uids_in(&mut self, team: &str) -> Result<Vec<String>, StoreError> {
         let rows = sqlx::query("select uid from memberships where team = $1 order by uid").bind(team);
@@ -97,6 +127,10 @@ impl Tx {
     }
 }
 
+fn row_is_bound(row: &AnyRow) -> Result<bool, StoreError> {
+    Ok(row.try_get::<i64, _>("is_bound")? != 0)
+}
+
 fn read(row: &AnyRow) -> Result<MemberRow, StoreError> {
     Ok(MemberRow {
         team: row.try_get("team")?,
@@ -106,5 +140,6 @@ fn read(row: &AnyRow) -> Result<MemberRow, StoreError> {
         role: row.try_get("role")?,
         create_us: row.try_get("created")?,
         added_by: row.try_get("added_by")?,
+        is_bound: false,
     })
 }

@@ -22,6 +22,7 @@ const MIGRATIONS: &[(i64, Migration)] = &[
     (9, Migration::Sql(include_str!("../../migrations/0009_edge_egress.sql"))),
     (10, Migration::Sql(include_str!("../../migrations/0010_replicas.sql"))),
     (11, Migration::Sql(include_str!("../../migrations/0011_identity.sql"))),
+    (12, Migration::Sql(include_str!("../../migrations/0012_invited_by.sql"))),
 ];
 
 enum Migration {

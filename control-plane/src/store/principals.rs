@@ -10,7 +10,7 @@ use super::{Store, StoreError, Tx, values};
 use crate::domain::Kind;
 
 const COLUMNS: &str =
-    "uid, name, email, title, owner, team, state, epoch, revision, created, updated, signed_in";
+    "uid, name, email, title, owner, team, state, epoch, revision, created, updated, signed_in, invited_by";
 /// The role that has everything.
 const ADMINISTRATOR: &str = "roles/administrator";
 
@@ -41,6 +41,8 @@ pub struct Principal {
     pub update_us: i64,
     /// The time of the last sign-in. 0: never.
     pub sign_in_us: i64,
+    /// The name of who invited them and may have chosen their password. Empty: nobody.
+    pub invited_by: String,
 }
 
 /// A password, as it is stored.
@@ -72,7 +74,7 @@ pub struct PrincipalPage<'a> {
 pub struct Visible<'a> {
     /// Their own name: they see themselves, and what they answer for.
     pub name: &'a str,
-    /// The teams whose members and service accounts they see.
+    /// The teams whose members and service accounts they see, and whoever has a role there.
     pub teams: Vec<&'a str>,
 }
 
@@ -204,9 +206,9 @@ impl Tx {
     pub async fn put_principal(&mut self, principal: &Principal) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO principals (uid, name, email, title, owner, team, state, epoch, revision, created, \
-             updated, signed_in) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+             updated, signed_in, invited_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
              ON CONFLICT (uid) DO UPDATE SET email = $3, title = $4, owner = $5, team = $6, state = $7, \
-             revision = $9, updated = $11",
+             revision = $9, updated = $11, invited_by = $13",
         )
         .bind(principal.uid.as_str())
         .bind(principal.name.as_str())
@@ -220,6 +222,7 @@ impl Tx {
         .bind(principal.create_us)
         .bind(self.now_us())
         .bind(principal.sign_in_us)
+        .bind(principal.invited_by.as_str())
         .execute(self.connection())
         .await?;
         self.touch();
@@ -324,7 +327,7 @@ fn list_statement(is_limited: bool, teams: usize) -> String {
         (true, count) => {
             let teams = values::list(5, count);
             format!(
-                " AND ({own} OR team IN ({teams}) OR uid IN (SELECT uid FROM memberships WHERE team IN ({teams})))"
+                " AND ({own} OR team IN ({teams}) OR uid IN (SELECT uid FROM memberships WHERE team IN ({teams}) UNION SELECT uid FROM bindings WHERE team IN ({teams})))"
             )
         }
     };
@@ -358,6 +361,7 @@ fn read(row: &AnyRow) -> Result<Principal, StoreError> {
         create_us: row.try_get("created")?,
         update_us: row.try_get("updated")?,
         sign_in_us: row.try_get("signed_in")?,
+        invited_by: row.try_get("invited_by")?,
     })
 }
 

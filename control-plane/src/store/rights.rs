@@ -52,6 +52,24 @@ impl Store {
         standings(&mut *self.pool().acquire().await?, By::Name, names, None).await
     }
 
+    /// Owners of servers who have no part in the team of theirs, each with that team.
+    pub async fn outsiders(&self) -> Result<BTreeSet<(String, String)>, StoreError> {
+        let sql = "select distinct owner, team from resources \
+                   where kind = 'Server' and deleted = 0 and owner <> '' and team <> ''";
+        let rows = sqlx::query(sql).fetch_all(self.pool()).await?;
+        let pairs: BTreeSet<(String, String)> = rows
+            .iter()
+            .map(|row| Ok((row.try_get("owner")?, row.try_get("team")?)))
+            .collect::<Result<_, StoreError>>()?;
+        let owners: BTreeSet<&str> = pairs.iter().map(|(owner, _)| owner.as_str()).collect();
+        let owners = self.standings_named(&owners.into_iter().collect::<Vec<_>>()).await?;
+        let owners: BTreeMap<&str, &Rights> =
+            owners.iter().map(|owner| (owner.rights.name.as_str(), &owner.rights)).collect();
+        let is_inside =
+            |owner: &str, team: &str| owners.get(owner).is_some_and(|owner| owner.has_part_in(team));
+        Ok(pairs.iter().filter(|(owner, team)| !is_inside(owner, team)).cloned().collect())
+    }
+
     /// The pairs of grant ids, of role and team, that a bearer of somebody with these rights names.
     pub async fn grant_pairs(&self, rights: &Rights) -> Result<Vec<(String, String)>, StoreError> {
         pairs(&mut *self.pool().acquire().await?, &rights.grants()).await
@@ -85,13 +103,37 @@ impl Tx {
 
     /// Ends a change of what somebody may do, who had the rights `before`: withdraws what they lost.
     pub async fn note_rights(&mut self, before: &Rights) -> Result<(), StoreError> {
-        let after = self.standing_of(&before.uid).await?;
-        let after = after.map(|standing| standing.rights.grants()).unwrap_or_default();
-        let lost = before.grants().difference(&after).cloned().collect();
+        let after = self.standing_of(&before.uid).await?.map(|standing| standing.rights).unwrap_or_default();
+        self.withdraw_lost(before, &after).await?;
+        // What they answer for loses with them.
+        for account in owned(self.connection(), &before.name).await? {
+            let was = account.clone().below(before);
+            self.withdraw_lost(&was, &account.below(&after)).await?;
+        }
+        Ok(())
+    }
+
+    async fn withdraw_lost(&mut self, before: &Rights, after: &Rights) -> Result<(), StoreError> {
+        let lost = before.grants().difference(&after.grants()).cloned().collect();
         let lost = pairs(self.connection(), &lost).await?.into_iter();
         let lost: Vec<_> = lost.map(|(role_gid, team_gid)| Withdrawn::Pair { role_gid, team_gid }).collect();
         self.withdraw_many(&before.uid, &lost).await?;
         self.touch_principal(&before.uid).await
+    }
+
+    /// Ends the bearers of all service accounts for whom somebody answers who has a role: what it holds no more, they hold no more.
+    pub async fn withdraw_below(&mut self, role: &str) -> Result<(), StoreError> {
+        let rows = sqlx::query(
+            "select s.uid from principals s join principals o on o.name = s.owner where o.uid in \
+             (select uid from bindings where role = $1 union select uid from memberships where role = $1)",
+        )
+        .bind(role)
+        .fetch_all(self.connection())
+        .await?;
+        for row in rows {
+            self.withdraw(row.try_get("uid")?, Withdrawn::All).await?;
+        }
+        Ok(())
     }
 
     /// Says that what those may do has changed who have a role. Grants of roles change on edges by themselves.
@@ -123,13 +165,44 @@ impl Tx {
     }
 }
 
-/// Those who exist, by name.
+/// Those who exist, by name. A service account has no more than who answers for it has now.
 async fn standings(
     connection: &mut AnyConnection,
     by: By,
     keys: &[&str],
     cap: Option<PermissionSet>,
 ) -> Result<Vec<Standing>, StoreError> {
+    let cap = cap.unwrap_or_else(PermissionSet::all);
+    let found = people(connection, by, keys).await?;
+    let owners: BTreeSet<&str> =
+        found.iter().map(|person| person.owner.as_str()).filter(|owner| !owner.is_empty()).collect();
+    let owners: Vec<&str> = owners.into_iter().collect();
+    let owners = people(connection, By::Name, &owners).await?.into_iter();
+    let owners: BTreeMap<String, Rights> =
+        owners.map(|owner| (owner.name.clone(), owner.rights(PermissionSet::all()))).collect();
+    let nobody = Rights::default();
+    let standing = |person: Person| {
+        let is_disabled = person.is_disabled;
+        let owner = (!person.owner.is_empty()).then(|| owners.get(&person.owner).unwrap_or(&nobody));
+        let rights = match owner {
+            None => person.rights(cap),
+            Some(owner) => person.below_to(owner, cap),
+        };
+        Standing { rights, is_disabled }
+    };
+    Ok(found.into_iter().map(standing).collect())
+}
+
+/// The service accounts that somebody answers for.
+async fn owned(connection: &mut AnyConnection, owner: &str) -> Result<Vec<Person>, StoreError> {
+    let rows = sqlx::query("select name from principals where owner = $1 and owner <> ''").bind(owner);
+    let rows = rows.fetch_all(&mut *connection).await?;
+    let names: Vec<String> = rows.iter().map(|row| row.try_get("name")).collect::<Result<_, _>>()?;
+    people(connection, By::Name, &names.iter().map(String::as_str).collect::<Vec<_>>()).await
+}
+
+/// Those who exist, by name, with the roles that they were given.
+async fn people(connection: &mut AnyConnection, by: By, keys: &[&str]) -> Result<Vec<Person>, StoreError> {
     let mut found = Vec::new();
     for keys in keys.chunks(ROWS) {
         let principals = principals(connection, by, keys).await?;
@@ -139,17 +212,22 @@ async fn standings(
         let permissions = permissions(connection, roles.collect()).await?;
         found.extend(principals.into_iter().map(|principal| {
             let held = held.remove(&principal.uid).unwrap_or_default();
-            principal.with(held, &permissions, cap.unwrap_or_else(PermissionSet::all))
+            principal.with(held, &permissions)
         }));
     }
     Ok(found)
 }
 
-/// A principal, and whether they are disabled.
+/// A principal, whether they are disabled, and what they were given.
+#[derive(Clone)]
 struct Person {
     uid: String,
     name: String,
+    /// Who answers for it. Empty: nobody.
+    owner: String,
     is_disabled: bool,
+    roles: Vec<HeldRole>,
+    teams: BTreeSet<String>,
 }
 
 /// The roles of a principal, each with the team in which they have it, and the teams they are in.
@@ -160,13 +238,24 @@ struct Held {
 }
 
 impl Person {
-    fn with(self, held: Held, permissions: &BTreeMap<String, PermissionSet>, cap: PermissionSet) -> Standing {
+    fn with(self, held: Held, permissions: &BTreeMap<String, PermissionSet>) -> Self {
         let roles = held.roles.into_iter().filter_map(|(role, team)| {
             let permissions = *permissions.get(&role)?;
             Some(HeldRole { role, team, permissions })
         });
-        let rights = Rights::new(self.uid, self.name, roles.collect(), held.teams, cap);
-        Standing { rights, is_disabled: self.is_disabled }
+        Self { roles: roles.collect(), teams: held.teams, ..self }
+    }
+
+    fn rights(self, cap: PermissionSet) -> Rights {
+        Rights::new(self.uid, self.name, self.roles, self.teams, cap)
+    }
+
+    fn below(self, owner: &Rights) -> Rights {
+        self.below_to(owner, PermissionSet::all())
+    }
+
+    fn below_to(self, owner: &Rights, cap: PermissionSet) -> Rights {
+        Rights::below(owner, self.uid, self.name, self.roles, self.teams, cap)
     }
 }
 
@@ -187,10 +276,11 @@ async fn principals(
     let query =
         keys.iter().fold(sqlx::query(AssertSqlSafe(sql)).bind(DISABLED), |query, key| query.bind(*key));
     let read = |row: &AnyRow| {
-        let has_owner = !row.try_get::<String, _>("owner")?.is_empty();
-        let by_owner = has_owner && row.try_get::<i64, _>("owner_state")? == DISABLED;
+        let owner: String = row.try_get("owner")?;
+        let by_owner = !owner.is_empty() && row.try_get::<i64, _>("owner_state")? == DISABLED;
         let is_disabled = by_owner || row.try_get::<i64, _>("state")? == DISABLED;
-        Ok(Person { uid: row.try_get("uid")?, name: row.try_get("name")?, is_disabled })
+        let (roles, teams) = (Vec::new(), BTreeSet::new());
+        Ok(Person { uid: row.try_get("uid")?, name: row.try_get("name")?, owner, is_disabled, roles, teams })
     };
     query.fetch_all(connection).await?.iter().map(read).collect()
 }

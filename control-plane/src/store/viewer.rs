@@ -3,7 +3,7 @@
 //! It must not know what they may do to it.
 
 use sqlx::{Any, Executor};
-use trunkline::common::v1::Visibility;
+use trunkline::common::v1::{Permission, Visibility};
 
 use super::row::ownership;
 use super::{StoreError, values};
@@ -28,13 +28,14 @@ impl Viewer {
         Self(None)
     }
 
-    /// Somebody with these rights.
-    pub fn of(rights: &Rights) -> Self {
+    /// Somebody with these rights, who looks at what takes this permission to be read: in teams, where they hold it.
+    pub fn of(rights: &Rights, read: Permission) -> Self {
+        let is_read = |team: &&str| rights.in_team(team).contains(read);
         let names = || Names {
             principal: Some(rights.name.clone()).filter(|name| !name.is_empty()),
-            teams: rights.seen_teams().map(str::to_owned).collect(),
+            teams: rights.seen_teams().filter(is_read).map(str::to_owned).collect(),
         };
-        Self((!rights.sees_all()).then(names))
+        Self((!rights.holds_for_all(read)).then(names))
     }
 
     /// The condition for rows `r` of a kind, after those of `before` other values; empty where everything is seen. What it needs is in
@@ -76,7 +77,7 @@ impl Viewer {
 }
 
 impl Names {
-    /// What [`Rights::sees`] says, for rows of a table.
+    /// What [`Rights::reads`] says, for rows of a table.
     fn sees(&self, table: &str, before: usize) -> String {
         let (public, shared) = (Visibility::Public as i32, Visibility::Team as i32);
         let mut seen = vec![format!("{table}.visibility = {public}")];

@@ -98,6 +98,9 @@ impl Database {
 
     /// Takes the migrations after `version` back, where they change no table or are later than 7.
     pub(crate) async fn undo_after(&self, version: i64) {
+        if (11..12).contains(&version) {
+            self.run("alter table principals drop column invited_by").await;
+        }
         if version < 11 {
             self.run(UNDO_11).await;
         }

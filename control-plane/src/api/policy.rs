@@ -281,6 +281,7 @@ fn told(found: Explanation, request: &Request, revision: i64) -> Decision {
         remedies: remedies.collect(),
         revision,
         limits,
+        depends_on_arguments: false,
     }
 }
 

@@ -9,6 +9,7 @@ mod grants;
 mod holders;
 mod projector;
 mod publisher;
+mod rules;
 mod world;
 
 pub use database_health::DatabaseHealth;

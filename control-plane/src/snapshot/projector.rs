@@ -11,11 +11,12 @@ use trunkline::common::v1::Visibility;
 use trunkline::edge::v1 as edge;
 use trunkline::edge::v1::{StreamType, TrustBundle};
 use trunkline::identity::v1::{Role, Team, Token};
+use trunkline::policy::v1::Rule;
 use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstream};
 
 use super::content::{self, Snapshot};
 use super::holders::{Bounds, Holders, Owner};
-use super::{edge_messages, grants};
+use super::{edge_messages, grants, rules};
 use crate::domain::members::{self, Exposed, Target, evaluate_as, lists};
 use crate::domain::{Catalogue, Kind, KindRules, Steps, names};
 use crate::rights::permission_set::PermissionSet;
@@ -40,6 +41,8 @@ pub struct Projector {
     stale: BTreeMap<String, i64>,
     /// Tokens that belong to somebody.
     owned_tokens: BTreeMap<String, Token>,
+    /// Rules of teams that have some, by the name of the team.
+    team_rules: BTreeMap<String, Vec<Rule>>,
     /// Own roles, by name.
     roles: BTreeMap<String, PermissionSet>,
     roles_in_use: BTreeSet<String>,
@@ -292,8 +295,21 @@ impl Projector {
         let team = if row.deleted { None } else { Some(row.message::<Team>()?) };
         self.holders.put_grant(row.revision, &row.name, team.is_some().then_some(row.uid.as_str()));
         let gid = self.holders.gid(&row.name).unwrap_or_default();
+        self.put_team_rules(row, team.as_ref().map(|team| team.rules.clone()).unwrap_or_default());
         self.set(StreamType::Grant, &row.name, team.map(|team| grants::team(&team, gid)).as_ref());
         Ok(())
+    }
+
+    /// The servers of a team have its rules.
+    fn put_team_rules(&mut self, row: &Row, rules: Vec<Rule>) {
+        let before = self.team_rules.remove(&row.name).unwrap_or_default();
+        if before != rules {
+            let own = self.servers.values().filter(|server| server.ownership().team == row.name);
+            self.stale.extend(own.map(|server| (server.name.clone(), row.revision)));
+        }
+        if !rules.is_empty() {
+            self.team_rules.insert(row.name.clone(), rules);
+        }
     }
 
     fn apply_role(&mut self, row: &Row) -> Result<(), StoreError> {
@@ -351,6 +367,8 @@ impl Projector {
             owner_uid: self.holders.uid(&of.owner),
             team_gid: self.holders.gid(&of.team).filter(|_| is_shared).unwrap_or_default(),
             public: of.visibility == Visibility::Public,
+            rules: Vec::new(),
+            ruled: None,
         };
         for exposed in &exposure.entries {
             let list = match exposed.kind {
@@ -361,7 +379,13 @@ impl Projector {
             };
             list.push(self.entry(exposed));
         }
-        (resolved, exposure.steps)
+        (rules::ruled(resolved, self.rules(server, &of.team)), exposure.steps)
+    }
+
+    /// The rules of a server, then those of its team.
+    fn rules(&self, server: &Server, team: &str) -> Vec<edge::CompiledRule> {
+        let of_team = self.team_rules.get(team).map(Vec::as_slice).unwrap_or_default();
+        rules::compiled(&server.name, &server.rules).chain(rules::compiled(team, of_team)).collect()
     }
 
     fn entry(&self, exposed: &Exposed<'_>) -> edge::Entry {

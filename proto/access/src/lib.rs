@@ -7,6 +7,7 @@ pub mod decide;
 pub mod explain;
 pub mod limit;
 pub mod method;
+pub mod rule;
 mod targets;
 mod text;
 pub mod window;

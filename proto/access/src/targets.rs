@@ -64,7 +64,12 @@ pub(crate) fn fits(pattern: &str, exposed: &Exposed<'_>) -> bool {
 
 /// A pattern without a query or fragment must fit what stands before those as well, since servers may ignore the rest.
 fn fits_uri(pattern: &str, uri: &str) -> bool {
+    glob::matches(pattern, uri) && glob::matches(pattern, without_ignored(pattern, uri))
+}
+
+/// A URI without what servers may ignore, if the pattern does not speak of it: the query and the fragment.
+pub(crate) fn without_ignored<'a>(pattern: &str, uri: &'a str) -> &'a str {
     let ignored = ['?', '#'].into_iter().filter(|delimiter| !pattern.contains(*delimiter));
     let end = ignored.filter_map(|delimiter| uri.find(delimiter)).min().unwrap_or(uri.len());
-    glob::matches(pattern, uri) && glob::matches(pattern, &uri[..end])
+    &uri[..end]
 }

@@ -1,0 +1,13 @@
+//! Rules: which calls are allowed of those that may be made anyway, as people wrote them, in a subset of CEL.
+//!
+//! A program of the subset is valid CEL and means the same as there; what is outside is refused where it stands. Programs are evaluated on
+//! the bytes of a request's arguments, within bounds of time and depth. This module must not know who may write rules, nor how an edge
+//! keeps what it found out.
+
+mod facts;
+mod program;
+mod ruling;
+
+pub use facts::{Caller, Fact, Facts, Target};
+pub use program::{Needs, Program, ProgramError, Unevaluable};
+pub use ruling::{Effect, Refusal, Rule, Rules, Verdict};

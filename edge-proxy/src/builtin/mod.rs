@@ -22,6 +22,7 @@ use crate::context::{Arrival, RequestContext};
 use crate::error::Failure;
 use crate::observe::Bound;
 use crate::os::clock;
+use crate::policy::Arguments;
 use crate::respond::Reply;
 use crate::session::capabilities::Capabilities;
 use crate::session::{
@@ -179,7 +180,7 @@ async fn subscribe(
     if named.exposed.len() > MAX_URI_BYTES {
         return Err(Failure::params(format!("the URI is too long; the maximum is {MAX_URI_BYTES} bytes")));
     }
-    let permit = policy::check(&context.caller, Method::ResourcesSubscribe, &named)
+    let permit = policy::check(&context.caller, Method::ResourcesSubscribe, &named, Arguments::Of(None))
         .map_err(|denied| denied.of_target(&named))?;
     if capabilities::update_era(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("the upstream does not announce changes of this resource"));
@@ -206,7 +207,8 @@ async fn unsubscribe(
     let named = route::named(Method::ResourcesRead, message)?;
     let (uri, subscriptions) = (&named.exposed, &context.worker.shared.subscriptions);
     // What nobody can have subscribed to takes no memory. What was subscribed to ends, also without the right to it.
-    let is_readable = || policy::check(&context.caller, Method::ResourcesUnsubscribe, &named).is_ok();
+    let unsubscribe = Method::ResourcesUnsubscribe;
+    let is_readable = || policy::check(&context.caller, unsubscribe, &named, Arguments::Of(None)).is_ok();
     if uri.len() > MAX_URI_BYTES || !(subscriptions.knows(conversation, uri) || is_readable()) {
         return Ok(result(id, "{}"));
     }

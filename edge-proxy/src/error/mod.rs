@@ -20,7 +20,7 @@ use mcp::uri::NotCanonical;
 
 pub use self::fault::Fault;
 pub use self::unmet::Unmet;
-use self::words::{described, limited, reason_of, seconds, too_many};
+use self::words::{described, limited, reason_of, refused_by_rule, seconds, too_many};
 use crate::observe::{Bound, LimitRefusal, Rejection};
 
 /// The facts of a request that an error must echo.
@@ -79,6 +79,14 @@ pub enum Failure {
     /// A condition of the token does not hold.
     #[error(transparent)]
     Unmet(#[from] Unmet),
+    /// A rule of the server refuses the request.
+    #[error("{}", refused_by_rule(told, *undecided))]
+    Rule {
+        /// What the rule tells whom it refuses; may be empty.
+        told: Box<str>,
+        /// True if it could not be decided whether the rule refuses it.
+        undecided: bool,
+    },
     /// No contact with a control plane for too long.
     #[error("this edge has had no contact with its control plane for longer than bearers may be trusted")]
     TrustStale,
@@ -273,7 +281,7 @@ impl Failure {
             Self::Limit { .. } => -31012,
             Self::SessionMissing | Self::StreamWithoutSession | Self::SessionUnknown => -31010,
             Self::NotInitialized | Self::Disconnected => -31010,
-            Self::Unmet(_) => -31012,
+            Self::Unmet(_) | Self::Rule { .. } => -31012,
             Self::LegacyVersion { .. } => codes::INVALID_REQUEST,
             Self::Parse(_) => codes::PARSE_ERROR,
             Self::Invalid(_) => codes::INVALID_REQUEST,
@@ -292,7 +300,7 @@ impl Failure {
     /// The HTTP status of the answer, where the transport has any.
     pub fn status(&self, era: Era) -> StatusCode {
         match self {
-            Self::Host | Self::Origin | Self::Unmet(_) => StatusCode::FORBIDDEN,
+            Self::Host | Self::Origin | Self::Unmet(_) | Self::Rule { .. } => StatusCode::FORBIDDEN,
             Self::Path | Self::Server | Self::Tunnel | Self::SessionUnknown | Self::Disconnected => {
                 StatusCode::NOT_FOUND
             }
@@ -340,6 +348,8 @@ impl Failure {
             Self::Ticket => reason("ticket_invalid"),
             Self::Upgrade => reason("upgrade_needed"),
             Self::Unmet(unmet) => reason(unmet.reason()),
+            Self::Rule { undecided: false, .. } => reason("denied_by_rule"),
+            Self::Rule { undecided: true, .. } => reason("policy_error"),
             Self::TrustStale => reason("trust_stale"),
             Self::Host => reason("host_not_allowed"),
             Self::Origin => reason("origin_not_allowed"),
@@ -395,7 +405,7 @@ impl Failure {
             Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket | Self::TrustStale => {
                 Rejection::Unauthenticated
             }
-            Self::Unmet(_) => Rejection::UnmetCondition,
+            Self::Unmet(_) | Self::Rule { .. } => Rejection::UnmetCondition,
             Self::SessionMissing
             | Self::StreamWithoutSession
             | Self::SessionUnknown

@@ -65,6 +65,15 @@ pub(super) fn limited(what: LimitRefusal, limit: &str, retry_after: Duration) ->
     }
 }
 
+/// Describes that a rule refused a request, with what the rule says itself.
+pub(super) fn refused_by_rule(told: &str, undecided: bool) -> String {
+    let refused = match undecided {
+        false => "a rule of this server does not allow this",
+        true => "a rule of this server cannot decide about this, and so does not allow it",
+    };
+    if told.is_empty() { refused.to_owned() } else { format!("{refused}: {told}") }
+}
+
 /// Describes why no template could have produced a URI.
 pub(super) fn described(problem: Option<NotCanonical>) -> String {
     problem.map_or_else(String::new, |problem| format!(": the URI {problem}, and no template produces such"))

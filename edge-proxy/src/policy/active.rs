@@ -91,6 +91,12 @@ impl ActivePermit {
         SharedPermit(Rc::clone(&self.state))
     }
 
+    /// Whether it is withdrawn.
+    #[cfg(test)]
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.state.withdrawn.borrow().is_some()
+    }
+
     /// Waits until it is withdrawn. Returns the failure that the same request would get now. One waits at a time.
     pub async fn withdrawn(&self) -> Failure {
         poll_fn(|context| match &*self.state.withdrawn.borrow() {
@@ -114,6 +120,11 @@ impl SharedPermit {
     /// The URIs by which the caller may read resources of the upstream of the permit, for one message of it.
     pub fn readable(&self) -> ReadableUris<'_> {
         ReadableUris::new(Arc::clone(&self.0.view.borrow()), &self.0.permit.entry().upstream)
+    }
+
+    /// What rules judged the arguments of the call by.
+    pub fn judged_by(&self) -> Option<u128> {
+        self.0.permit.judged_by()
     }
 
     /// The principal that it was given to.
@@ -179,13 +190,15 @@ mod tests {
     use crate::snapshot::build::Resources;
     use crate::snapshot::build::tests::{builder, entry, fixture, server};
 
+    const ANY: policy::Arguments<'_> = policy::Arguments::Of(None);
+
     fn principal() -> Arc<Principal> {
         let (uid, name) = ("uid-all".into(), "tokens/all".into());
         Arc::new(Principal::new(PrincipalKind::Token, uid, name, None))
     }
 
     fn is_withdrawn(active: &ActivePermit) -> bool {
-        active.state.withdrawn.borrow().is_some()
+        active.is_withdrawn()
     }
 
     /// A window is a matter of time alone: no snapshot says that it closes.
@@ -209,7 +222,7 @@ mod tests {
         assert_eq!(closed, opens_in(1));
         let caller = policy::admit(&snapshot, &principal, "dev", facts(600)).unwrap();
         let permit =
-            policy::check(&caller, Method::ToolsCall, &NamedTarget::of(TargetKind::Tool, "time_set"))
+            policy::check(&caller, Method::ToolsCall, &NamedTarget::of(TargetKind::Tool, "time_set"), ANY)
                 .unwrap();
         let permits = Rc::new(ActivePermits::default());
         let active = permits.hold(caller, &permit);
@@ -248,8 +261,8 @@ mod tests {
         let named = NamedTarget::of(TargetKind::Tool, "time_set");
         let permits = Rc::new(ActivePermits::default());
         let [call, task] = [Method::ToolsCall, Method::TasksGet]
-            .map(|method| permits.hold(caller, &policy::check(&caller, method, &named).unwrap()));
-        assert_eq!(policy::check(&caller, Method::TasksCancel, &named).unwrap_err(), Denied::Method);
+            .map(|method| permits.hold(caller, &policy::check(&caller, method, &named, ANY).unwrap()));
+        assert_eq!(policy::check(&caller, Method::TasksCancel, &named, ANY).unwrap_err(), Denied::Method);
         let taken = resources(&["tools/call"]).candidates();
         taken.into_iter().for_each(|candidate| builder.accept(candidate).unwrap());
         let second = builder.compile(2).snapshot;
@@ -268,7 +281,7 @@ mod tests {
         let first = builder.compile(1).snapshot;
         let caller = policy::admit(&first, &principal, "dev", facts).unwrap();
         let permit =
-            policy::check(&caller, Method::ToolsCall, &NamedTarget::of(TargetKind::Tool, "time_set"))
+            policy::check(&caller, Method::ToolsCall, &NamedTarget::of(TargetKind::Tool, "time_set"), ANY)
                 .unwrap();
         let permits = Rc::new(ActivePermits::default());
         let active = permits.hold(caller, &permit);

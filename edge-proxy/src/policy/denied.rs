@@ -1,5 +1,8 @@
 //! Refusals of policy, and what is told of them: to people in the log, to callers no more than they may know.
 
+use std::fmt;
+
+use access::rule::{Refusal, Rule, Unevaluable};
 use mcp::uri::NotCanonical;
 use tracing::field::display;
 
@@ -12,7 +15,7 @@ use crate::route::NamedTarget;
 const MAX_LOGGED: usize = 128;
 
 /// A refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// No such server or target.
     #[error("it does not exist")]
@@ -32,6 +35,49 @@ pub enum Denied {
     /// A condition of the caller's rights does not hold.
     #[error("{0}")]
     Condition(#[from] Reason),
+    /// A rule of the server refuses it for what the request is like.
+    #[error("{0}")]
+    Rule(RuleDenial),
+}
+
+/// What a rule refuses a request for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleDenial {
+    /// Which rule; empty: one whose decision cannot be made again.
+    id: Box<str>,
+    /// What callers are told of it.
+    told: Box<str>,
+    /// Why it could not decide, if that is why.
+    error: Option<Unevaluable>,
+}
+
+impl RuleDenial {
+    /// What a rule refuses.
+    pub(super) fn of(refusal: &Refusal<'_>) -> Self {
+        let Rule { id, reason, .. } = refusal.rule;
+        Self { id: id.as_str().into(), told: reason.as_str().into(), error: refusal.error }
+    }
+
+    /// What was allowed for its arguments, which are gone.
+    pub(super) fn gone() -> Self {
+        const GONE: Unevaluable =
+            Unevaluable("the arguments of the call are gone, and what they were judged by has changed");
+        Self { id: Box::default(), told: Box::default(), error: Some(GONE) }
+    }
+
+    /// Whether it could not be decided.
+    pub fn is_error(&self) -> bool {
+        self.error.is_some()
+    }
+}
+
+impl fmt::Display for RuleDenial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.error {
+            None => write!(f, "the rule {} refuses it", self.id),
+            Some(error) => write!(f, "the rule {:?} cannot decide: {error}", self.id),
+        }
+    }
 }
 
 /// The condition that does not hold.
@@ -68,6 +114,7 @@ impl Denied {
             Self::Pending => Failure::Pending,
             Self::Method => Failure::Method,
             Self::Condition(reason) => reason.failure(),
+            Self::Rule(RuleDenial { told, error, .. }) => Failure::Rule { told, undecided: error.is_some() },
         }
     }
 
@@ -82,7 +129,7 @@ impl Denied {
     }
 
     /// Logs the refusal of a server, or of a target at it, for whoever asks why a call was refused.
-    pub(super) fn log(self, principal: &Principal, facts: &Facts, server: &str, target: Option<&str>) {
+    pub(super) fn log(&self, principal: &Principal, facts: &Facts, server: &str, target: Option<&str>) {
         let [server, target] = [server, target.unwrap_or_default()].map(shorten);
         let address = facts.address.map(display);
         tracing::debug!(

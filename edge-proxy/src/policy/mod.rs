@@ -8,6 +8,7 @@ mod conditions;
 mod denied;
 mod permit;
 mod readable;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -19,9 +20,10 @@ use mcp::uri::{CanonicalUri, UriTemplate, naming};
 
 pub use active::{ActivePermit, ActivePermits, SharedPermit};
 pub use conditions::Facts;
-pub use denied::{Denied, Reason};
+pub use denied::{Denied, Reason, RuleDenial};
 pub use permit::Permit;
 pub use readable::ReadableUris;
+pub use rules::Arguments;
 
 use crate::identity::{Principal, PrincipalKind};
 use crate::route::{Destination, NamedTarget};
@@ -92,7 +94,7 @@ pub fn admit<'a>(
 ) -> Result<Caller<'a>, Denied> {
     let (view, rights) = in_force(snapshot, principal, &facts)
         .map_err(Denied::Condition)
-        .and_then(|rights| visible(snapshot, rights, server))
+        .and_then(|rights| visible(snapshot, principal, rights, server))
         .inspect_err(|denied| denied.log(principal, &facts, server, None))?;
     let RightsInForce { scope, conditions, limits } = rights;
     Ok(Caller { principal, view, conditions, scope, limits, facts })
@@ -115,7 +117,8 @@ pub async fn prepare(snapshot: &Snapshot, principal: &Principal, server: &str, f
     else {
         return;
     };
-    views.prepare(rights.scope).await;
+    let caller = views.depend_on_caller().then(|| rules::who_calls(principal, rights.scope));
+    views.prepare(rights.scope, caller).await;
 }
 
 /// Checks that `caller` may use a method, whatever it is about.
@@ -127,10 +130,23 @@ pub fn check_method(caller: &Caller<'_>, method: Method) -> Result<(), Denied> {
     Err(Denied::Method)
 }
 
-/// Checks a target of the server that `caller` was admitted to. Returns the permit to use it by this method.
-pub fn check(caller: &Caller<'_>, method: Method, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
+/// Checks a target of the server that `caller` was admitted to, and the arguments that it is used with. Returns the permit to use it
+/// by this method.
+pub fn check(
+    caller: &Caller<'_>,
+    method: Method,
+    named: &NamedTarget<'_>,
+    arguments: Arguments<'_>,
+) -> Result<Permit, Denied> {
     check_method(caller, method)?;
-    decide(caller.view, method, named).inspect_err(|denied| {
+    let permitted = decide(caller.view, named).and_then(|destination| {
+        let kept = match &caller.view.server.rules {
+            None => None,
+            Some(rules) => rules::judge(rules, caller, method, &destination, arguments)?,
+        };
+        Ok(Permit::to(destination, method, kept))
+    });
+    permitted.inspect_err(|denied| {
         denied.log(caller.principal, &caller.facts, &caller.view.server.id, Some(&named.exposed));
     })
 }
@@ -139,11 +155,14 @@ pub fn check(caller: &Caller<'_>, method: Method, named: &NamedTarget<'_>) -> Re
 /// upstream.
 fn check_again(caller: &Caller<'_>, permit: &Permit, known: &Arc<View>) -> Result<(), Denied> {
     check_method(caller, permit.method())?;
-    // `decide` looks at nothing but the view and the target, and most changes leave a view as it is.
-    if Arc::ptr_eq(caller.view, known) {
+    // `decide` looks at nothing but the view and the target, and most changes leave a view as it is. Its server has the rules that
+    // the arguments were judged by, and the address of a call stays what it was.
+    let needs_time = |view: &View| view.server.rules.as_ref().is_some_and(|rules| rules.need_time());
+    if Arc::ptr_eq(caller.view, known) && !needs_time(caller.view) {
         return Ok(());
     }
-    let now = check(caller, permit.method(), &NamedTarget::of(permit.kind(), permit.exposed()))?;
+    let named = NamedTarget::of(permit.kind(), permit.exposed());
+    let now = check(caller, permit.method(), &named, permit.arguments())?;
     let is_same = now.entry().upstream.uid == permit.entry().upstream.uid;
     if is_same { Ok(()) } else { Err(Denied::NotFound) }
 }
@@ -189,11 +208,16 @@ fn in_force<'a>(
 
 fn visible<'a>(
     snapshot: &'a Snapshot,
+    principal: &Principal,
     rights: RightsInForce<'a>,
     server: &str,
 ) -> Result<(&'a Arc<View>, RightsInForce<'a>), Denied> {
     let views = snapshot.servers.views(server).ok_or(Denied::NotFound)?;
-    let view = views.view(rights.scope).map_err(|none| match none {
+    let view = match views.depend_on_caller() {
+        true => views.view_of(rights.scope, rules::who_calls(principal, rights.scope)),
+        false => views.view(rights.scope),
+    };
+    let view = view.map_err(|none| match none {
         NoView::OutOfScope => Denied::OutOfScope,
         NoView::Pending => Denied::Pending,
     })?;
@@ -202,12 +226,13 @@ fn visible<'a>(
 
 /// Finds the first destination of a target that `view` lists; if there is none, the first that produces it where its URI
 /// is allowed. So a URI leads to what the caller sees listed. It must look at nothing else: `check_again` takes a view that
-/// is the same for a decision that is the same. What depends on more is a condition of the caller.
-fn decide(view: &View, method: Method, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
+/// is the same for a decision that is the same. What depends on more is a condition of the caller, or a rule.
+fn decide(view: &View, named: &NamedTarget<'_>) -> Result<Destination, Denied> {
     let (mut denied, mut by_uri) = (Denied::NotFound, None);
     for destination in named.destinations(&view.server) {
         match destination {
-            Ok(destination) if is_listed(view, &destination) => return Ok(Permit::to(destination, method)),
+            Ok(destination) if is_hidden(view, &destination) => return Err(Denied::OutOfScope),
+            Ok(destination) if is_listed(view, &destination) => return Ok(destination),
             Ok(destination) if by_uri.is_none() && is_uri_allowed(view, &destination) => {
                 by_uri = Some(destination);
             }
@@ -215,7 +240,12 @@ fn decide(view: &View, method: Method, named: &NamedTarget<'_>) -> Result<Permit
             Err(problem) => denied = Denied::NotCanonical(problem),
         }
     }
-    by_uri.map(|destination| Permit::to(destination, method)).ok_or(denied)
+    by_uri.ok_or(denied)
+}
+
+/// Whether rules of the server refuse it whatever a request is like. Then it leads nowhere else either.
+fn is_hidden(view: &View, destination: &Destination) -> bool {
+    view.server.rules.as_ref().is_some_and(|rules| rules::hide(rules, view, destination))
 }
 
 fn is_listed(view: &View, destination: &Destination) -> bool {

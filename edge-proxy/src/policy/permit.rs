@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mcp::method::Method;
 use mcp::uri::CanonicalUri;
 
+use super::rules::{Arguments, KeptArguments};
 use crate::route::{Destination, Target, TargetKind};
 use crate::snapshot::{Entry, List};
 
@@ -16,13 +17,25 @@ pub struct Permit {
     list: List,
     original: Option<Box<str>>,
     produced: Option<CanonicalUri>,
+    /// What rules decided on, where that depended on arguments.
+    kept: Option<Arc<KeptArguments>>,
 }
 
 impl Permit {
     /// Permits to use `destination` by `method`.
-    pub(super) fn to(destination: Destination, method: Method) -> Self {
+    pub(super) fn to(destination: Destination, method: Method, kept: Option<Arc<KeptArguments>>) -> Self {
         let Destination { list, position: _, entry, original, produced } = destination;
-        Self { method, entry, list, original, produced }
+        Self { method, entry, list, original, produced, kept }
+    }
+
+    /// The arguments that it was given for, to be judged again.
+    pub(super) fn arguments(&self) -> Arguments<'_> {
+        self.kept.as_ref().map_or(Arguments::Judged(None), |kept| kept.arguments())
+    }
+
+    /// What its arguments were judged by, if they were. It is sealed into handles of what goes on, because the arguments are not.
+    pub fn judged_by(&self) -> Option<u128> {
+        self.kept.as_ref().map(|kept| kept.judged_by())
     }
 
     /// The method by which the entry is used.

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use mcp::method::Method;
 use mcp::uri::naming;
 
-use super::{Permit, decide};
-use crate::route::{NamedTarget, TargetKind};
+use super::decide;
+use crate::route::{Destination, NamedTarget, TargetKind};
 use crate::snapshot::{List, Upstream, View};
 
 /// Steps of matching URIs with templates and globs, in bytes that are compared, for one message; what takes more is not
@@ -45,9 +44,10 @@ impl<'a> ReadableUris<'a> {
     /// `None` as well where the upstream has a resource of its own by that name, as either may be meant, or it takes too long to
     /// tell.
     pub fn own(&mut self, exposed: &str) -> Option<Box<str>> {
-        let permit = self.decided(exposed)?;
-        let is_renamed = *permit.entry().upstream.uid == *self.upstream.uid && permit.original() != exposed;
-        (is_renamed && self.find(exposed).is_none()).then(|| permit.original().into())
+        let destination = self.decided(exposed)?;
+        let is_renamed =
+            *destination.entry.upstream.uid == *self.upstream.uid && destination.original() != exposed;
+        (is_renamed && self.find(exposed).is_none()).then(|| destination.original().into())
     }
 
     /// The steps that were taken so far.
@@ -70,28 +70,30 @@ impl<'a> ReadableUris<'a> {
 
     /// Returns `exposed` if it leads to `original` through a template. One decision tells for all templates of a prefix.
     fn produced(&mut self, original: &str, exposed: String) -> Option<Box<str>> {
-        let permit = self.decided(&exposed)?;
-        let leads_there = *permit.entry().upstream.uid == *self.upstream.uid && permit.original() == original;
+        let destination = self.decided(&exposed)?;
+        let leads_there =
+            *destination.entry.upstream.uid == *self.upstream.uid && destination.original() == original;
         leads_there.then(|| exposed.into())
     }
 
-    /// The permit to read what `exposed` names, if there is one and it does not take too long to tell.
-    fn decided(&mut self, exposed: &str) -> Option<Permit> {
+    /// Where `exposed` leads, if it may be read and it does not take too long to tell.
+    fn decided(&mut self, exposed: &str) -> Option<Destination> {
         let steps = self.steps.saturating_add(self.steps_to_decide(exposed));
         if steps > MAX_STEPS {
             return None;
         }
         self.steps = steps;
-        decide(&self.view, Method::ResourcesRead, &NamedTarget::of(TargetKind::Resource, exposed)).ok()
+        decide(&self.view, &NamedTarget::of(TargetKind::Resource, exposed)).ok()
     }
 
     /// What a decision compares: the URI with templates that begin as it does, and with globs where a template is not listed.
     fn steps_to_decide(&self, uri: &str) -> usize {
         let (templates, listed) = self.view.table(List::ResourceTemplates);
+        let rules = self.view.server.rules.as_ref().map_or(0, |rules| rules.glob_steps(uri));
         let steps = |at: usize| {
             let template = templates.entries.get(at).and_then(|entry| entry.template.as_ref());
             let globs = if listed.contains(at) { 0 } else { self.view.visible.glob_steps(uri) };
-            template.map_or(0, |template| template.steps(uri)).saturating_add(globs)
+            template.map_or(0, |template| template.steps(uri)).saturating_add(globs).saturating_add(rules)
         };
         self.view.server.templates_to_match(uri).into_iter().map(steps).fold(1, usize::saturating_add)
     }

@@ -26,6 +26,7 @@ use crate::connection::{ClientConnection, sse, websocket};
 use crate::context::{ActiveCall, Arrival, Authenticated, InFlightPermit, RequestContext, WorkerState};
 use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
+use crate::policy::Arguments;
 use crate::respond::Reply;
 use crate::session::{self, Session, SessionId, SessionLookup};
 use crate::transport::path::{self, Endpoint};
@@ -310,7 +311,8 @@ async fn deliver_response(
     let server_request = upstream::ServerRequestId::answered_by(trust, owner, session_id, message);
     let server_request = server_request.ok_or_else(Failure::answers_nothing)?;
     let target = server_request.target();
-    let permit = policy::check(&context.caller, target.kind.method(), &target.named())
+    let judged = Arguments::Judged(server_request.judged_by());
+    let permit = policy::check(&context.caller, target.kind.method(), &target.named(), judged)
         .map_err(|_| Failure::answers_nothing())?;
     let uris = RefCell::new(policy::readable_at(&context.caller, &permit));
     let own_uri = |uri: &str| uris.borrow_mut().own(uri);
@@ -390,7 +392,9 @@ async fn call(
     let mut account = context.account(method.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
     let named = route::named(method, message)?;
-    let permit = policy::check(&context.caller, method, &named).map_err(|denied| denied.of_target(&named))?;
+    let arguments = Arguments::Of(message.params.arguments);
+    let permit = policy::check(&context.caller, method, &named, arguments)
+        .map_err(|denied| denied.of_target(&named))?;
     if let (Era::Modern, Some(headers)) = (session.era(), context.headers()) {
         session::modern::check_arguments(headers, message, &permit.entry().tool)?;
     }

@@ -7,6 +7,7 @@ use super::conversation;
 use crate::builtin::listen;
 use crate::context::{ActiveCall, RequestContext, StreamPermit};
 use crate::error::{ErrorContext, Failure};
+use crate::policy::Arguments;
 use crate::respond::Reply;
 use crate::transport::Message;
 use crate::{policy, session, upstream};
@@ -32,7 +33,9 @@ fn resume(
 ) -> Option<Result<Reply, Failure>> {
     let (trust, server) = (&context.snapshot.trust, context.server());
     let resumption = upstream::Resumption::open(trust, context.owner(), conversation, last_event_id)?;
-    let permit = policy::check(&context.caller, resumption.method()?, &resumption.target()?.named()).ok()?;
+    let (method, target) = (resumption.method()?, resumption.target()?);
+    let judged = Arguments::Judged(resumption.judged_by());
+    let permit = policy::check(&context.caller, method, &target.named(), judged).ok()?;
     let error_context = ErrorContext { id: Some(resumption.id()?), era: Era::Legacy };
     let stream_permit = match context.stream_permit() {
         Ok(stream_permit) => stream_permit,

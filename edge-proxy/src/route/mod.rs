@@ -59,6 +59,13 @@ pub struct Destination {
     pub produced: Option<CanonicalUri>,
 }
 
+impl Destination {
+    /// The name or URI that the upstream knows the target by.
+    pub fn original(&self) -> &str {
+        self.original.as_deref().unwrap_or(&self.entry.original)
+    }
+}
+
 impl TargetKind {
     /// The byte that stands for it in a sealed handle.
     pub fn code(self) -> u8 {

@@ -106,6 +106,25 @@ pub fn join<const N: usize>(parts: [&[u8]; N]) -> Vec<u8> {
     join_all(&parts)
 }
 
+/// Joins parts with the hash that rules judged the arguments of a call by; as `join` does where there is none.
+pub fn join_judged<const N: usize>(judged_by: Option<u128>, parts: [&[u8]; N]) -> Vec<u8> {
+    let mut content = join(parts);
+    if let Some(hash) = judged_by {
+        content.extend_from_slice(&join([&hash.to_be_bytes()]));
+    }
+    content
+}
+
+/// Splits what `join_judged` joined.
+pub fn split_judged<const N: usize>(content: &[u8]) -> Option<(Option<u128>, [&[u8]; N])> {
+    if let Some(parts) = split(content) {
+        return Some((None, parts));
+    }
+    let mut parts = split_all(content)?;
+    let hash = parts.pop()?.try_into().ok()?;
+    Some((Some(u128::from_be_bytes(hash)), parts.try_into().ok()?))
+}
+
 /// Joins any number of parts, each preceded by its length.
 pub fn join_all(parts: &[&[u8]]) -> Vec<u8> {
     let mut content = Vec::with_capacity(parts.iter().map(|part| 4 + part.len()).sum());

@@ -182,6 +182,10 @@ impl Grants {
         let held: Vec<_> = pairs.filter_map(|pair| Some((self.role(pair)?, *pair))).collect();
         let everywhere = held.iter().filter(|(_, pair)| pair.team.is_empty());
         let everywhere = everywhere.fold(RoleRights::default(), |all, (role, _)| all.or(*role));
+        let mut member_of: Vec<_> =
+            held.iter().filter_map(|(_, pair)| Some(self.teams.get(&pair.team)?.id.clone())).collect();
+        member_of.sort_unstable();
+        member_of.dedup();
         let calling = held.iter().filter(|(role, _)| role.may_call);
         let mut teams: Vec<_> = calling.filter_map(|(_, pair)| self.teams.get(&pair.team).cloned()).collect();
         teams.sort_unstable();
@@ -193,6 +197,7 @@ impl Grants {
             may_call,
             every_server: everywhere.may_call && everywhere.every_server,
             teams,
+            member_of,
         }
     }
 

@@ -19,6 +19,8 @@ pub struct HeldRights {
     pub every_server: bool,
     /// The teams as whose members they may call servers, in order.
     pub teams: Vec<Arc<TeamRights>>,
+    /// The names of all teams that they are in, in order, for rules that look at them.
+    pub member_of: Vec<Box<str>>,
 }
 
 /// What the members of a team may call.
@@ -26,6 +28,8 @@ pub struct HeldRights {
 pub struct TeamRights {
     /// The id by which servers name the team as theirs.
     pub gid: Box<str>,
+    /// Its name alone, as in `teams/{team}`.
+    pub id: Box<str>,
     /// Servers beside the team's own, and what is allowed at all of them.
     pub permissions: Permissions,
 }
@@ -86,7 +90,7 @@ mod tests {
     fn team(gid: &str, servers: &[&str], tools: &[&str]) -> Arc<TeamRights> {
         let set = |values: &[&str]| values.iter().map(|value| Box::from(*value)).collect();
         let permissions = Permissions { servers: set(servers), tools: set(tools), ..Permissions::default() };
-        Arc::new(TeamRights { gid: gid.into(), permissions })
+        Arc::new(TeamRights { gid: gid.into(), id: gid.into(), permissions })
     }
 
     fn server(owner: &str, team: &str, public: bool) -> Server {

@@ -104,6 +104,20 @@ impl Scope {
     }
 }
 
+impl Scope {
+    /// The names of the teams that whoever has it is in, in order: those of the owner, of a token.
+    pub fn teams(&self) -> Vec<String> {
+        let held = self.all_of.iter().filter_map(|rights| match rights {
+            Rights::Held(held) => Some(&held.member_of),
+            Rights::Listed(_) => None,
+        });
+        let mut teams: Vec<String> = held.flatten().map(|team| team.to_string()).collect();
+        teams.sort_unstable();
+        teams.dedup();
+        teams
+    }
+}
+
 impl PartialEq for Scope {
     /// Scopes of the same rights are equal, whenever they were made.
     fn eq(&self, other: &Self) -> bool {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use mcp::revision::Era;
 use mcp::uri::{UriTemplate, naming};
 
-use super::{List, ServerViews, Upstream, UriIndex};
+use super::{List, ServerRules, ServerViews, Upstream, UriIndex};
 
 /// All virtual servers by id, with their views; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +48,8 @@ pub struct Server {
     pub prompts: Table,
     /// The upstreams that its entries lead to, each once.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Its rules, if it has any.
+    pub rules: Option<Box<ServerRules>>,
     /// Changes whenever clients must be notified of a changed list of tools.
     pub tools_generation: u64,
     /// Changes whenever clients must be notified of a changed list of resources or templates.
@@ -97,6 +99,8 @@ pub struct Entry {
 /// The facts of a tool's definition that calls need.
 #[derive(Debug, Default, Clone)]
 pub struct ToolFacts {
+    /// `annotations.readOnlyHint` and `destructiveHint`, where it has them.
+    pub hints: [Option<bool>; 2],
     /// `annotations.readOnlyHint` or `idempotentHint` is true: safe to send twice.
     pub safe_to_repeat: bool,
     /// Arguments that are mirrored into `Mcp-Param-*` headers, from the upstream's `x-mcp-header`.

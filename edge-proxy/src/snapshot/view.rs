@@ -1,8 +1,9 @@
 //! The part of a server that scopes with equal results see: decided once, for listing and for calling.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use access::rule::Caller;
 use mcp::revision::Era;
 
 use super::{Budget, Entry, List, Lists, PageLimits, Pages, Positions, Server, Table, Upstream, Visible};
@@ -15,13 +16,15 @@ pub struct View {
     /// The allowed entries.
     pub visible: Visible,
     /// The upstreams that something allowed leads to.
-    upstreams: Box<[Arc<Upstream>]>,
+    upstreams: Arc<[Arc<Upstream>]>,
     /// The upstreams that something listed leads to, for each list in the order of `List::ALL`.
-    listed: [Box<[Arc<Upstream>]>; 4],
+    listed: [Arc<[Arc<Upstream>]>; 4],
     /// The upstreams of resources that can be read, listed or produced by a template.
-    readable: Box<[Arc<Upstream>]>,
-    /// The list bodies, rendered when first requested.
-    lists: Lists,
+    readable: Arc<[Arc<Upstream>]>,
+    /// Who sees it, where rules of the server look at that.
+    caller: Option<Arc<Caller>>,
+    /// The list bodies, rendered when first requested. Views of callers that see the same share them.
+    lists: Arc<Lists>,
 }
 
 impl View {
@@ -38,8 +41,33 @@ impl View {
             readable: upstreams(server, &[resources, templates, &producing]),
             listed: listed.each_ref().map(|reached| upstreams(server, &[reached])),
             visible,
-            lists: Lists::new(limits, budget.clone()),
+            caller: None,
+            lists: Arc::new(Lists::new(limits, budget.clone())),
         }
+    }
+
+    /// Returns the view of one caller, who sees the same.
+    pub(super) fn of_caller(&self, caller: Caller) -> View {
+        View {
+            server: Arc::clone(&self.server),
+            visible: self.visible.clone(),
+            upstreams: self.upstreams.clone(),
+            listed: self.listed.clone(),
+            readable: self.readable.clone(),
+            caller: Some(Arc::new(caller)),
+            lists: Arc::clone(&self.lists),
+        }
+    }
+
+    /// Returns whether rules decide about the entry of `list` at this position with each request.
+    pub fn is_conditional(&self, list: List, position: usize) -> bool {
+        self.visible.conditional.as_ref().is_some_and(|lists| lists[list as usize].contains(position))
+    }
+
+    /// Who sees it, as rules of the server know them. A view of a server whose rules do not look at that is nobody's.
+    pub fn caller(&self) -> &Caller {
+        static NOBODY: LazyLock<Caller> = LazyLock::new(Caller::default);
+        self.caller.as_deref().unwrap_or(&NOBODY)
     }
 
     /// The upstreams that something allowed leads to, each once.
@@ -104,7 +132,7 @@ fn reached<'a>(entries: impl Iterator<Item = &'a Entry>) -> Reached {
 }
 
 /// Returns the upstreams of `server` that are in one of the sets.
-fn upstreams(server: &Server, reached: &[&Reached]) -> Box<[Arc<Upstream>]> {
+fn upstreams(server: &Server, reached: &[&Reached]) -> Arc<[Arc<Upstream>]> {
     let known = |upstream: &&Arc<Upstream>| reached.iter().any(|set| set.contains(&Arc::as_ptr(upstream)));
     server.upstreams.iter().filter(known).cloned().collect()
 }

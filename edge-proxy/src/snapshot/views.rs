@@ -4,9 +4,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use access::rule::Caller;
 use tokio::sync::Semaphore;
 
-use super::{Budget, GlobMatches, PageLimits, Scope, Server, View, Visible};
+use super::{Budget, GlobMatches, List, PageLimits, Scope, Server, View, Visible};
 use crate::collections::OnceMap;
 
 /// A server, and what each scope sees of it. Shared between snapshots until the server changes.
@@ -18,6 +19,8 @@ use crate::collections::OnceMap;
 pub struct ServerViews {
     server: Arc<Server>,
     by_scope: OnceMap<ScopeView>,
+    /// By a hash of the scope and the caller, where rules of the server look at who calls.
+    by_caller: OnceMap<CallerView>,
     /// By a hash of what is visible.
     by_content: OnceMap<Arc<View>>,
     limits: PageLimits,
@@ -29,6 +32,12 @@ struct ScopeView {
     view: Arc<View>,
     /// True if a request has used it since it was computed.
     used: AtomicBool,
+}
+
+#[derive(Debug)]
+struct CallerView {
+    scope: u64,
+    view: Arc<View>,
 }
 
 /// Why there is no view.
@@ -53,6 +62,7 @@ impl ServerViews {
         ServerViews {
             server,
             by_scope: OnceMap::for_about(scopes),
+            by_caller: OnceMap::for_about(scopes),
             by_content: OnceMap::for_about(scopes / SCOPES_A_VIEW),
             limits,
             budget,
@@ -74,6 +84,58 @@ impl ServerViews {
         Ok(&seen.view)
     }
 
+    /// Returns whether what a scope sees depends on who has it.
+    pub fn depend_on_caller(&self) -> bool {
+        self.server.rules.as_ref().is_some_and(|rules| rules.need_caller())
+    }
+
+    /// Returns what `caller` with `scope` sees of the server. To be asked where that depends on who calls.
+    pub fn view_of(&self, scope: &Scope, caller: Caller) -> Result<&Arc<View>, NoView> {
+        if let Some(view) = self.computed_of(scope, &caller) {
+            return Ok(view);
+        }
+        if self.rule_steps() > MAX_AT_ONCE {
+            return Err(NoView::Pending);
+        }
+        Ok(self.compute_of(self.view(scope)?, scope, &caller))
+    }
+
+    fn computed_of(&self, scope: &Scope, caller: &Caller) -> Option<&Arc<View>> {
+        let mut key = hash(&(scope.id(), caller));
+        while let Some(known) = self.by_caller.get(key) {
+            if known.is_of(scope, caller) {
+                return Some(&known.view);
+            }
+            // Others whose hash is the same.
+            key = key.wrapping_add(1);
+        }
+        None
+    }
+
+    /// Computes what `caller` sees of what everybody with the same scope would see but for the rules.
+    #[cold]
+    fn compute_of(&self, within: &View, scope: &Scope, caller: &Caller) -> &Arc<View> {
+        let known = self.server.rules.as_ref().map(|rules| rules.known_before(&self.server, caller));
+        let visible = known.iter().fold(within.visible.clone(), |visible, known| visible.under(known));
+        let view = Arc::new(self.shared(visible).of_caller(caller.clone()));
+        let mut key = hash(&(scope.id(), caller));
+        loop {
+            let seen = || CallerView { scope: scope.id(), view: Arc::clone(&view) };
+            let known = self.by_caller.get_or_set(key, seen);
+            if known.is_of(scope, caller) {
+                return &known.view;
+            }
+            key = key.wrapping_add(1);
+        }
+    }
+
+    /// How many steps it takes to find what the rules come to, at most.
+    fn rule_steps(&self) -> usize {
+        let of_list = |list| self.server.table(list).glob_steps("*");
+        let names: usize = List::ALL.into_iter().map(of_list).sum();
+        self.server.rules.as_ref().map_or(0, |rules| rules.steps(names))
+    }
+
     #[cold]
     fn first_use(&self, scope: &Scope) -> Result<&Arc<View>, NoView> {
         let mut globs = GlobMatches::new(&self.server);
@@ -83,18 +145,22 @@ impl ServerViews {
         }
     }
 
-    /// Computes the view of `scope` on a thread of its own kind, after those that others wait for.
-    pub async fn prepare(self: &Arc<Self>, scope: &Arc<Scope>) {
+    /// Computes the view of `scope` on a thread of its own kind, after those that others wait for. `caller`: who has it, where that
+    /// matters.
+    pub async fn prepare(self: &Arc<Self>, scope: &Arc<Scope>, caller: Option<Caller>) {
         // It is never closed.
         let Ok(turn) = TURN.acquire().await else { return };
-        if self.computed(scope).is_some() {
-            return;
-        }
         let (views, scope) = (Arc::clone(self), Arc::clone(scope));
         let computing = tokio::task::spawn_blocking(move || {
             // Held to the end, also where nobody waits any more.
             let _turn = turn;
-            views.compute(&scope, &mut GlobMatches::new(&views.server), true);
+            let compute = || views.compute(&scope, &mut GlobMatches::new(&views.server), true);
+            let view = views.computed(&scope).or_else(compute);
+            if let (Some(view), Some(caller)) = (view, caller)
+                && views.computed_of(&scope, &caller).is_none()
+            {
+                views.compute_of(view, &scope, &caller);
+            }
         });
         // What failed is not there when it is looked for.
         let _done = computing.await;
@@ -102,7 +168,8 @@ impl ServerViews {
 
     /// Returns how many steps it takes to compute the view of `scope`, at most; `None` if it does not allow the server.
     pub(super) fn steps_to_compute(&self, scope: &Scope, globs: &GlobMatches<'_>) -> Option<usize> {
-        Some(globs.steps_to_find(&scope.at(&self.server)?))
+        let rules = if self.depend_on_caller() { 0 } else { self.rule_steps() };
+        Some(globs.steps_to_find(&scope.at(&self.server)?).saturating_add(rules))
     }
 
     /// Returns the view of `scope` if it is computed.
@@ -115,7 +182,7 @@ impl ServerViews {
         self.by_scope.get(scope.id()).is_some_and(|seen| seen.used.load(Ordering::Relaxed))
     }
 
-    /// Computes the view of `scope`; `None` if it does not allow the server.
+    /// Computes the view of `scope`; `None` if it does not allow the server. Rules that look at who calls are left to `view_of`.
     pub(super) fn compute(
         &self,
         scope: &Scope,
@@ -123,6 +190,9 @@ impl ServerViews {
         used: bool,
     ) -> Option<&Arc<View>> {
         let visible = Visible::new(&scope.at(&self.server)?, globs);
+        let rules = self.server.rules.as_ref().filter(|rules| !rules.need_caller());
+        let known = rules.map(|rules| rules.known_for_everybody(&self.server));
+        let visible = known.into_iter().fold(visible, Visible::under);
         let view = self.shared(visible);
         Some(self.keep(scope, &view, used))
     }
@@ -158,8 +228,14 @@ impl ServerViews {
     }
 }
 
-fn hash(visible: &Visible) -> u64 {
+impl CallerView {
+    fn is_of(&self, scope: &Scope, caller: &Caller) -> bool {
+        self.scope == scope.id() && self.view.caller() == caller
+    }
+}
+
+fn hash(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    visible.hash(&mut hasher);
+    of.hash(&mut hasher);
     hasher.finish()
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use mcp::uri::{self, CanonicalUri, UriTemplate};
 
+use super::rules::KnownBefore;
 use super::{List, Permissions, Server, glob};
 
 /// The entries of a server that permissions allow. Permissions that allow the same of it have equal ones.
@@ -28,6 +29,8 @@ pub struct Visible {
     pub awaits_resources: bool,
     /// True if the server has no prompt, and some would be allowed.
     pub awaits_prompts: bool,
+    /// The entries of each list of which rules of the server decide with each request. `None`: it has no rules.
+    pub conditional: Option<Box<[Positions; 4]>>,
 }
 
 /// What permissions allow of URIs that a template produced.
@@ -88,7 +91,24 @@ impl Visible {
             has_tool_globs: !permissions.tools.is_empty(),
             awaits_resources: !has_resources && !permissions.resources.is_empty(),
             awaits_prompts,
+            conditional: None,
         }
+    }
+
+    /// Leaves out what the rules of the server refuse whatever a request is like.
+    pub(super) fn under(mut self, known: &KnownBefore) -> Visible {
+        let KnownBefore { open, conditional, emptied } = known;
+        for list in List::ALL {
+            self.of_mut(list).keep(&open[list as usize]);
+        }
+        self.producing_templates.keep(&open[List::ResourceTemplates as usize]);
+        self.has_tool_globs &= !emptied[List::Tools as usize];
+        self.awaits_resources &= !emptied[List::Resources as usize];
+        self.awaits_prompts &= !emptied[List::Prompts as usize];
+        let mut conditional = Box::new(conditional.clone());
+        List::ALL.into_iter().for_each(|list| conditional[list as usize].keep(self.of(list)));
+        self.conditional = Some(conditional);
+        self
     }
 
     /// Returns what is allowed here and there.
@@ -138,6 +158,15 @@ impl Visible {
         globs * (uri.len() + 1)
     }
 
+    fn of_mut(&mut self, list: List) -> &mut Positions {
+        match list {
+            List::Tools => &mut self.tools,
+            List::Resources => &mut self.resources,
+            List::ResourceTemplates => &mut self.resource_templates,
+            List::Prompts => &mut self.prompts,
+        }
+    }
+
     /// Returns the allowed entries of `list`.
     pub fn of(&self, list: List) -> &Positions {
         match list {
@@ -156,7 +185,7 @@ impl UriRights {
 }
 
 impl Positions {
-    fn none(length: usize) -> Positions {
+    pub(super) fn none(length: usize) -> Positions {
         Positions { bits: vec![0; length.div_ceil(64)].into() }
     }
 
@@ -166,7 +195,7 @@ impl Positions {
         all
     }
 
-    fn insert(&mut self, position: usize) {
+    pub(super) fn insert(&mut self, position: usize) {
         if let Some(word) = self.bits.get_mut(position / 64) {
             *word |= 1 << (position % 64);
         }

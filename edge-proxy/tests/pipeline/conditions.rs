@@ -9,14 +9,14 @@ use crate::withdrawn::closed_window;
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
 
 /// Answers everything, as an upstream does that has nothing to say.
-async fn upstream() -> Upstream {
+pub(crate) async fn upstream() -> Upstream {
     Upstream::start(|request| {
         answer(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
     })
     .await
 }
 
-fn value(body: &str) -> Value {
+pub(crate) fn value(body: &str) -> Value {
     serde_json::from_str(body).unwrap_or_else(|_| panic!("{body}"))
 }
 
@@ -114,7 +114,7 @@ async fn a_token_that_is_suspended_is_not_valid() {
 }
 
 /// A client of an edge of its own, and how it speaks.
-struct Client {
+pub(crate) struct Client {
     edge: Edge,
     by: Channel,
 }
@@ -130,7 +130,11 @@ enum Channel {
 impl Client {
     /// A client of each transport and era, at edges that `change` has changed.
     async fn all(change: impl Fn(&mut Edge)) -> Vec<(&'static str, Self)> {
-        let upstream = upstream().await;
+        Self::all_at(&upstream().await, change).await
+    }
+
+    /// The same, over this upstream.
+    pub(crate) async fn all_at(upstream: &Upstream, change: impl Fn(&mut Edge)) -> Vec<(&'static str, Self)> {
         let edge = || {
             let mut edge = Edge::start(&upstream.url);
             change(&mut edge);
@@ -156,7 +160,7 @@ impl Client {
     }
 
     /// The answer to a request, the first message where there are several.
-    async fn ask(&mut self, method: &str, params: &str, name: Option<&str>) -> Value {
+    pub(crate) async fn ask(&mut self, method: &str, params: &str, name: Option<&str>) -> Value {
         let params_alone = params.trim_end_matches(',');
         let legacy = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params_alone}}}}}"#);
         let body = ask("1", method, params, "{}", "");

@@ -28,6 +28,7 @@ mod reference;
 mod relayed;
 mod reuse;
 mod rotation;
+mod rules;
 mod server_streams;
 mod sessions;
 mod shares;

@@ -1,6 +1,8 @@
 //! What edges compile decides as the plainest evaluation does: random worlds, one after the other in the same edge, and random
 //! requests in each. And what is listed is what may be called.
 
+mod rules;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,11 +15,12 @@ use mcp::revision::Era;
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use rules::{Plain, RuleSpec};
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
 use trunkline_edge_proxy::error::Unmet;
 use trunkline_edge_proxy::identity::{Principal, PrincipalKind};
-use trunkline_edge_proxy::policy::{self, Denied, Facts};
+use trunkline_edge_proxy::policy::{self, Arguments, Caller, Denied, Facts};
 use trunkline_edge_proxy::route::{NamedTarget, TargetKind};
 use trunkline_edge_proxy::snapshot::build::{Builder, Resources};
 use trunkline_edge_proxy::snapshot::{BearerGrants, Budget, GrantPair, List, PageLimits, Snapshot, View};
@@ -49,6 +52,7 @@ struct ServerSpec {
     prompts: BTreeSet<String>,
     uris: BTreeSet<String>,
     templates: Vec<&'static str>,
+    rules: Vec<RuleSpec>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -95,6 +99,7 @@ struct Asked {
     server: usize,
     use_of: (Method, TargetKind),
     name: String,
+    arguments: Option<&'static str>,
     address: Option<&'static str>,
     now: i64,
 }
@@ -123,8 +128,9 @@ fn server() -> impl Strategy<Value = ServerSpec> {
         names(),
         btree_set("[xy]:[ab]{1,2}", 0..4),
         templates,
+        rules::rules(),
     );
-    of.prop_map(|(owner, team, public, tools, prompts, uris, templates)| ServerSpec {
+    of.prop_map(|(owner, team, public, tools, prompts, uris, templates, rules)| ServerSpec {
         owner,
         team,
         public,
@@ -132,6 +138,7 @@ fn server() -> impl Strategy<Value = ServerSpec> {
         prompts,
         uris,
         templates,
+        rules,
     })
 }
 
@@ -215,14 +222,17 @@ fn asked() -> impl Strategy<Value = Asked> {
     ]);
     let addresses = ["10.1.2.3", "192.0.2.1", "::ffff:10.0.0.1", "2001:db8::1"];
     let address = proptest::option::weighted(0.9, select(addresses.to_vec()));
-    let of = (any::<bool>(), 0..3usize, 0..3usize, use_of, "[ab]{1,2}", 0..6usize, address, 0..1_209_600i64);
-    of.prop_map(|(token, who, server, use_of, name, at, address, now)| {
+    let arguments = ["{}", r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":1,"n":2}"#, r#"{"n":"x"}"#, "[]", "null"];
+    let arguments = proptest::option::weighted(0.8, select(arguments.to_vec()));
+    let named = ("[ab]{1,2}", 0..6usize);
+    let of = (any::<bool>(), 0..3usize, 0..3usize, use_of, named, arguments, address, 0..1_209_600i64);
+    of.prop_map(|(token, who, server, use_of, (name, at), arguments, address, now)| {
         let name = match use_of.1 {
             TargetKind::Tool | TargetKind::Prompt => name,
             TargetKind::Resource => format!("{}:{name}", if at % 2 == 0 { "x" } else { "y" }),
             TargetKind::Template => TEMPLATES[at % 3].to_owned(),
         };
-        Asked { token, who, server, use_of, name, address, now }
+        Asked { token, who, server, use_of, name, arguments, address, now }
     })
 }
 
@@ -404,6 +414,7 @@ fn add_server(made: &mut Resources, id: &str, spec: &ServerSpec) {
         let uri_template = (*template).to_owned();
         made.resources.push(wire::Resource { name, uri_template, definition_json, ..Default::default() });
     }
+    rules::add(&mut server, &spec.rules);
     made.servers.push(server);
 }
 
@@ -499,10 +510,11 @@ fn compiled(snapshot: &Snapshot, principal: &Arc<Principal>, asked: &Asked) -> R
         other => condition(other),
     })?;
     let (method, kind) = asked.use_of;
-    let checked = policy::check(&caller, method, &NamedTarget::of(kind, &asked.name));
+    let named = NamedTarget::of(kind, &asked.name);
+    let checked = policy::check(&caller, method, &named, Arguments::Of(asked.arguments));
     checked.map(drop).map_err(|denied| match denied {
         Denied::NotFound => Reason::UnknownTarget,
-        Denied::OutOfScope => Reason::TargetNotGranted,
+        Denied::OutOfScope | Denied::Rule(_) => Reason::TargetNotGranted,
         Denied::Method => Reason::MethodNotGranted,
         other => condition(other),
     })
@@ -528,14 +540,7 @@ fn plainly(world: &world::World, asked: &Asked) -> Result<(), Reason> {
         false => format!("users/{}", PEOPLE[asked.who]),
     };
     let is_uri = asked.use_of.1 == TargetKind::Resource;
-    let produces = |template: &&&str| {
-        let (head, variable) = template.split_once('{').unwrap();
-        is_uri
-            && asked
-                .name
-                .strip_prefix(head)
-                .is_some_and(|value| variable.starts_with('+') || !value.contains('/'))
-    };
+    let produces = |template: &&&str| is_uri && produces(template, &asked.name);
     let request = Request {
         principal,
         server: format!("servers/{}", SERVERS[asked.server]),
@@ -547,6 +552,12 @@ fn plainly(world: &world::World, asked: &Asked) -> Result<(), Reason> {
         now_s: asked.now,
     };
     decide(world, &request).refused.map_or(Ok(()), Err)
+}
+
+/// Whether a template produces a URI.
+fn produces(template: &str, uri: &str) -> bool {
+    let (head, variable) = template.split_once('{').unwrap();
+    uri.strip_prefix(head).is_some_and(|value| variable.starts_with('+') || !value.contains('/'))
 }
 
 /// Whether two decisions are the same. Edges look for the server first, and say nothing of methods at one that is not granted.
@@ -577,6 +588,12 @@ fn listed(view: &View, list: List, member: &str) -> BTreeSet<String> {
     entries.iter().map(|entry| entry[member].as_str().unwrap().to_owned()).collect()
 }
 
+/// Whether somebody may use something, or is told that rules refuse what they ask of it.
+fn is_known(caller: &Caller<'_>, method: Method, named: &NamedTarget<'_>, asked: &Asked) -> bool {
+    let checked = policy::check(caller, method, named, Arguments::Of(asked.arguments));
+    matches!(checked, Ok(_) | Err(Denied::Rule(_)))
+}
+
 /// Compares the lists that somebody sees at a server with what they may call there.
 fn lists_agree(snapshot: &Snapshot, spec: &Spec, asked: &Asked) -> Result<(), TestCaseError> {
     let principal = spec.principal(asked);
@@ -589,13 +606,13 @@ fn lists_agree(snapshot: &Snapshot, spec: &Spec, asked: &Asked) -> Result<(), Te
         (List::Prompts, Method::PromptsGet, TargetKind::Prompt, &server.prompts),
     ];
     for (list, method, kind, names) in lists {
-        let may = |name: &&String| policy::check(&caller, method, &NamedTarget::of(kind, name)).is_ok();
+        let may = |name: &&String| is_known(&caller, method, &NamedTarget::of(kind, name), asked);
         let callable: BTreeSet<String> = names.iter().filter(may).cloned().collect();
         prop_assert_eq!(listed(caller.view(), list, "name"), callable, "{:?}", kind);
     }
     for uri in listed(caller.view(), List::Resources, "uri") {
         let named = NamedTarget::of(TargetKind::Resource, &uri);
-        prop_assert!(policy::check(&caller, Method::ResourcesRead, &named).is_ok(), "{} is listed", uri);
+        prop_assert!(is_known(&caller, Method::ResourcesRead, &named, asked), "{} is listed", uri);
     }
     Ok(())
 }
@@ -614,7 +631,12 @@ proptest! {
             let (next, world) = (spec.resources(), spec.world());
             let snapshot = move_to(&mut builder, &before, &next);
             for asked in &requests {
-                let (compiled, plainly) = (compiled(&snapshot, &spec.principal(asked), asked), plainly(&world, asked));
+                let compiled = compiled(&snapshot, &spec.principal(asked), asked);
+                let plainly = match (plainly(&world, asked), rules::plainly(spec, asked)) {
+                    (Ok(()), Plain::Refused) => Err(Reason::TargetNotGranted),
+                    (Ok(()), Plain::Either) => compiled,
+                    (granted, _) => granted,
+                };
                 prop_assert!(agree(compiled, plainly), "{asked:?}: the edge says {compiled:?}, the reference {plainly:?}");
                 lists_agree(&snapshot, spec, asked)?;
             }

@@ -13,7 +13,7 @@ use trunkline_edge_proxy::config::limits::Limits;
 
 use crate::streams::until;
 use crate::support::{
-    Edge, Keys, META, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, events, eventually, json, mcp,
+    Edge, Keys, META, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, deny, events, eventually, json, mcp,
     modern, pair, role, status, team, withdrawal,
 };
 
@@ -29,7 +29,7 @@ const UNKNOWN: &str =
 /// Each way in which a right ends, and the code of what a call is then answered.
 type Withdrawal = (&'static str, fn(&mut Edge), i64);
 
-const WITHDRAWALS: [Withdrawal; 18] = [
+const WITHDRAWALS: [Withdrawal; 22] = [
     ("the token is revoked", |edge| edge.snapshot.resources.tokens[0].revoked = true, -31001),
     ("the token is deleted", |edge| drop(edge.snapshot.resources.tokens.remove(0)), -31001),
     ("the token expires", |edge| edge.snapshot.resources.tokens[0].expire_time = Some(soon()), -31001),
@@ -50,6 +50,11 @@ const WITHDRAWALS: [Withdrawal; 18] = [
     ),
     ("the token is for another day", |edge| edge.snapshot.access().windows = vec![closed_window()], -31012),
     (METHOD_TAKEN, |edge| edge.snapshot.access().methods = all_but_calls(), -32601),
+    (RULED[0], |edge| edge.snapshot.rule(vec![deny(&["u_echo"], "")]), -32602),
+    (RULED[1], |edge| edge.snapshot.rule(vec![deny(&["u_echo"], FROM_HERE)]), -31012),
+    // Of a call that began before there was the rule, nobody knows the arguments.
+    (RULED[2], |edge| edge.snapshot.rule(vec![deny(&["u_echo"], "args.level > 3")]), -31012),
+    (RULED[3], |edge| edge.snapshot.rule(vec![deny(&["u_echo"], "who knows")]), -32602),
     ("person: the user is disabled", |edge| lose(edge, 4, &[]), -31001),
     ("person: the member is removed", |edge| lose(edge, 0, &[(4, ["", "core"])]), -31004),
     ("person: the role is unbound", |edge| lose(edge, 0, &[(4, ["developer", "core"])]), -31004),
@@ -65,8 +70,21 @@ const WITHDRAWALS: [Withdrawal; 18] = [
 /// Taken is the one method that tools are called by: what was said of tools is not known any more.
 const METHOD_TAKEN: &str = "the method is taken";
 
+const RULED: [&str; 4] = [
+    "a rule refuses the tool",
+    "a rule refuses the address",
+    "a rule looks at arguments",
+    "a rule that nobody can read",
+];
+
+const FROM_HERE: &str = r#"source.ip.inRange("127.0.0.0/8")"#;
+
 /// Those that concern tools alone.
-const OF_TOOLS: [&str; 4] = [
+const OF_TOOLS: [&str; 8] = [
+    RULED[0],
+    RULED[1],
+    RULED[2],
+    RULED[3],
     "the scope is narrowed",
     "the tool leaves the server",
     METHOD_TAKEN,
@@ -124,7 +142,7 @@ fn before_that(upstream: &Upstream, what: &str) -> Edge {
 }
 
 /// An edge whose calls do not end because they take too long.
-fn before(upstream: &Upstream) -> Edge {
+pub(crate) fn before(upstream: &Upstream) -> Edge {
     let mut edge = Edge::start(&upstream.url);
     edge.snapshot.resources.upstreams[0].request_timeout =
         Some(prost_types::Duration { seconds: PATIENCE.as_secs() as i64, nanos: 0 });
@@ -133,7 +151,7 @@ fn before(upstream: &Upstream) -> Edge {
 }
 
 /// An upstream whose calls report progress and then go on for ever.
-async fn endless() -> Upstream {
+pub(crate) async fn endless() -> Upstream {
     Upstream::start(|request| {
         let token = request.json()["params"]["_meta"]["progressToken"].clone();
         let progress = format!(
@@ -155,7 +173,7 @@ fn last_code(stream: &str) -> i64 {
     message["error"]["code"].as_i64().unwrap()
 }
 
-async fn rest(stream: reqwest::Response) -> String {
+pub(crate) async fn rest(stream: reqwest::Response) -> String {
     let rest = tokio::time::timeout(WITHDRAWAL, stream.text()).await;
     rest.expect("the stream goes on").unwrap()
 }

@@ -9,7 +9,7 @@ use mcp::revision::Era;
 use super::strings;
 use crate::context::RequestContext;
 use crate::error::Failure;
-use crate::policy::{self, Caller, Permit};
+use crate::policy::{self, Arguments, Caller, Permit};
 use crate::route::{NamedTarget, TargetKind};
 use crate::transport::Message;
 use crate::upstream::Task;
@@ -25,7 +25,8 @@ pub(super) struct WatchedTask {
 
 /// Returns the permit for the tool that began a task, which is also the right to ask about it, or watch it, by `method`.
 pub fn permit(caller: &Caller<'_>, method: Method, task: &Task) -> Option<Permit> {
-    let permit = policy::check(caller, method, &NamedTarget::of(TargetKind::Tool, &task.tool)).ok()?;
+    let named = NamedTarget::of(TargetKind::Tool, &task.tool);
+    let permit = policy::check(caller, method, &named, Arguments::Judged(task.judged_by)).ok()?;
     (*permit.entry().upstream.id == *task.upstream).then_some(permit)
 }
 

@@ -14,7 +14,7 @@ use super::tasks::{self, WatchedTask};
 use crate::builtin::capabilities::{subscribing_method, update_era};
 use crate::collections::byte_queue;
 use crate::context::WorkerState;
-use crate::policy::{self, Caller, Permit};
+use crate::policy::{self, Arguments, Caller, Permit};
 use crate::route::{NamedTarget, TargetKind};
 use crate::session::SubscribedUris;
 use crate::upstream::{self, SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};
@@ -64,7 +64,8 @@ impl Update {
 
 /// Returns the permit to read a resource, which is also the right to watch it as clients of `era` do.
 pub(super) fn permit(caller: &Caller<'_>, era: Era, uri: &str) -> Option<Permit> {
-    policy::check(caller, subscribing_method(era), &NamedTarget::of(TargetKind::Resource, uri)).ok()
+    let named = NamedTarget::of(TargetKind::Resource, uri);
+    policy::check(caller, subscribing_method(era), &named, Arguments::Of(None)).ok()
 }
 
 impl WatchedTargets {

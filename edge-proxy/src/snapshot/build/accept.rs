@@ -7,7 +7,7 @@ use prost::Message;
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
 
-use super::{definition, siblings, trust, upstreams};
+use super::{definition, rules, siblings, trust, upstreams};
 
 /// The reason that a resource cannot be used. The texts never quote a value that may be secret.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -127,10 +127,11 @@ fn token(name: &str, token: &wire::Token) -> Result<(), InvalidResource> {
 fn server(name: &str, server: &wire::Server) -> Result<(), InvalidResource> {
     pattern(name, "servers/{server}", &["servers", ""])?;
     present("uid", &server.uid)?;
-    entries("tools", "tools", "name", &server.tools)?;
-    entries("resources", "resources", "uri", &server.resources)?;
-    entries("resource_templates", "resources", "uriTemplate", &server.resource_templates)?;
-    entries("prompts", "prompts", "name", &server.prompts)
+    let exposed = rules::Exposed::of(server);
+    entries("tools", "tools", "name", exposed.tools)?;
+    entries("resources", "resources", "uri", exposed.resources)?;
+    entries("resource_templates", "resources", "uriTemplate", exposed.resource_templates)?;
+    entries("prompts", "prompts", "name", exposed.prompts)
 }
 
 fn entries(

@@ -82,13 +82,17 @@ pub(super) fn fitted(list: List, era: Era, definition: Bytes) -> Option<Bytes> {
 pub(super) fn tool_facts(definition: &str, makes_tasks: bool) -> ToolFacts {
     let [annotations, schema, execution] =
         json::members(definition, ["annotations", "inputSchema", "execution"]).unwrap_or_default();
-    let hint = |key: &str| {
-        let hints = annotations.and_then(|raw| object(raw).ok());
-        hints.is_some_and(|hints| hints.get(key).is_some_and(|value| value.get() == "true"))
+    let annotations = annotations.and_then(|raw| object(raw).ok());
+    let hint = |key: &str| match annotations.as_ref()?.get(key)?.get() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
     };
+    let is_hinted = |key: &str| hint(key) == Some(true);
     let mirrored = schema.map(mcp::header::mirrored_params).unwrap_or(Ok(Vec::new()));
     ToolFacts {
-        safe_to_repeat: hint("readOnlyHint") || hint("idempotentHint"),
+        hints: ["readOnlyHint", "destructiveHint"].map(hint),
+        safe_to_repeat: is_hinted("readOnlyHint") || is_hinted("idempotentHint"),
         unfit_for_modern: mirrored.is_err(),
         mirrored: mirrored.unwrap_or_default(),
         tasks: execution.filter(|_| makes_tasks).map(task_support).unwrap_or_default(),

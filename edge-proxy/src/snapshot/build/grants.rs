@@ -73,7 +73,7 @@ impl GrantCache {
             let is_first = match kind {
                 Some(Kind::Role(role)) if !gid.is_empty() => put(&mut roles, gid, role_rights(role)),
                 Some(Kind::Team(team)) if !gid.is_empty() => {
-                    let rights = team_rights(&gid, &team, &mut problems);
+                    let rights = team_rights([name, &gid], &team, &mut problems);
                     put(&mut teams, gid, Arc::new(rights))
                 }
                 _ => {
@@ -107,14 +107,14 @@ fn role_rights(role: wire::RoleGrant) -> RoleRights {
     RoleRights { may_call: role.may_call, every_server: role.every_server }
 }
 
-fn team_rights(gid: &str, team: &wire::TeamGrant, problems: &mut Vec<String>) -> TeamRights {
+fn team_rights([name, gid]: [&str; 2], team: &wire::TeamGrant, problems: &mut Vec<String>) -> TeamRights {
     let permissions = Permissions {
         servers: servers(&team.servers, problems),
         tools: set(&team.tools),
         resources: set(&team.resources),
         prompts: set(&team.prompts),
     };
-    TeamRights { gid: gid.into(), permissions }
+    TeamRights { gid: gid.into(), id: name.trim_start_matches("teams/").into(), permissions }
 }
 
 fn withdrawn(accepted: &AcceptedResources) -> HashMap<Box<str>, Withdrawn> {

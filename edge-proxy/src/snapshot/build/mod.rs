@@ -11,6 +11,7 @@ mod conditions;
 mod definition;
 mod grants;
 mod mentions;
+mod rules;
 mod scopes;
 mod servers;
 mod siblings;
@@ -173,7 +174,8 @@ impl Sink for Builder {
     fn compile(&mut self, revision: i64) -> Compiled {
         let changed = std::mem::take(&mut self.changed);
         let mut missing = self.upstreams.update(&self.accepted, &changed.endpoints);
-        let servers_changed = self.servers.update(&self.accepted, &changed, &self.upstreams);
+        let servers_changed =
+            self.servers.update(&self.accepted, &changed, &self.upstreams, &mut self.unusable);
         let scopes = self.update_rights(&changed, servers_changed);
         let views_in_use = match servers_changed {
             true => self.views.move_to(self.servers.iter(), scopes),

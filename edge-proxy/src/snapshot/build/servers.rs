@@ -10,11 +10,12 @@ use mcp::uri::UriTemplate;
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
 
-use super::super::{Entry, Fingerprint, Server, Table, ToolFacts, Upstream, UriIndex};
+use super::super::{Entry, Fingerprint, Server, ServerRules, Table, ToolFacts, Upstream, UriIndex};
 use super::accepted::{Accepted, AcceptedResources};
 use super::mentions::{ExposedUris, may_mention};
+use super::unusable::Unusable;
 use super::upstreams::UpstreamCache;
-use super::{ByName, Changed, MissingReference, decode, definition, upstream_of};
+use super::{ByName, Changed, MissingReference, decode, definition, rules, upstream_of};
 
 /// The built servers by name, and every entry by the fingerprint of what it was built from.
 #[derive(Debug, Default)]
@@ -41,7 +42,10 @@ impl ServerCache {
         accepted: &AcceptedResources,
         changed: &Changed,
         upstreams: &UpstreamCache,
+        unusable: &mut Unusable,
     ) -> bool {
+        let gone = changed.servers.iter().filter(|name| accepted.get(StreamType::Server, name).is_none());
+        gone.for_each(|name| unusable.note(StreamType::Server, name, Vec::new()));
         let before = self.built.len();
         self.built.retain(|name, built| {
             !changed.servers.contains(name) && built.mentions.is_disjoint(&changed.upstreams)
@@ -50,6 +54,8 @@ impl ServerCache {
         for (name, resource) in accepted.of(StreamType::Server) {
             if !self.built.contains_key(name) {
                 let built = Assembly::new(accepted, upstreams, &mut self.entries).server(&decode(resource));
+                let problems = rules::problems(built.server.rules.as_deref());
+                unusable.note(StreamType::Server, name, problems);
                 self.built.insert(name.into(), built);
                 changed_any = true;
             }
@@ -91,13 +97,15 @@ impl<'a> Assembly<'a> {
     }
 
     fn server(mut self, message: &wire::Server) -> Built {
-        let resources = self.table(&message.name, Part::Resource, &message.resources);
-        let resource_templates = self.table(&message.name, Part::Template, &message.resource_templates);
+        let (rules, exposed) = (rules::of(message), rules::Exposed::of(message));
+        let resources = self.table(&message.name, Part::Resource, exposed.resources);
+        let resource_templates = self.table(&message.name, Part::Template, exposed.resource_templates);
         // What tools and prompts mention.
         self.uris = ExposedUris::new(&resources, &resource_templates);
-        let tools = self.table(&message.name, Part::Tool, &message.tools);
-        let prompts = self.table(&message.name, Part::Prompt, &message.prompts);
+        let tools = self.table(&message.name, Part::Tool, exposed.tools);
+        let prompts = self.table(&message.name, Part::Prompt, exposed.prompts);
         let upstreams: Vec<Arc<Upstream>> = self.used.into_values().collect();
+        let ruled_by = rules.as_ref().map(ServerRules::fingerprint);
         let mut uris = resources.entries.iter().chain(&resource_templates.entries);
         let server = Server {
             renames_uris: uris.any(|entry| entry.exposed != entry.original),
@@ -109,11 +117,12 @@ impl<'a> Assembly<'a> {
             public: message.public,
             title: message.title.as_str().into(),
             instructions: message.instructions.as_str().into(),
-            tools_generation: generation(&[&tools], &upstreams, |u| u.generations().tools),
-            resources_generation: generation(&[&resources, &resource_templates], &upstreams, |u| {
+            tools_generation: generation(ruled_by, &[&tools], &upstreams, |u| u.generations().tools),
+            resources_generation: generation(ruled_by, &[&resources, &resource_templates], &upstreams, |u| {
                 u.generations().resources
             }),
-            prompts_generation: generation(&[&prompts], &upstreams, |u| u.generations().prompts),
+            prompts_generation: generation(ruled_by, &[&prompts], &upstreams, |u| u.generations().prompts),
+            rules: rules.map(Box::new),
             tools,
             uris: UriIndex::new(&resources, &resource_templates),
             resources,
@@ -296,10 +305,16 @@ fn resolve(
     })
 }
 
-/// Hashes what clients see of these tables, and the changes that the upstreams announced of them.
-fn generation(tables: &[&Table], upstreams: &[Arc<Upstream>], announced: fn(&Upstream) -> i64) -> u64 {
+/// Hashes what clients see of these tables under rules of this hash, and the changes that the upstreams announced of them.
+fn generation(
+    ruled_by: Option<u128>,
+    tables: &[&Table],
+    upstreams: &[Arc<Upstream>],
+    announced: fn(&Upstream) -> i64,
+) -> u64 {
     let entries = tables.iter().flat_map(|table| &table.entries);
-    let seen = entries.fold(Fingerprint::new(), |f, entry| f.part(&entry.fingerprint.to_le_bytes()));
+    let ruled = ruled_by.iter().fold(Fingerprint::new(), |f, rules| f.part(&rules.to_le_bytes()));
+    let seen = entries.fold(ruled, |f, entry| f.part(&entry.fingerprint.to_le_bytes()));
     let all = upstreams.iter().fold(seen, |f, upstream| {
         f.part(upstream.name.as_bytes()).number(announced(upstream).cast_unsigned())
     });

@@ -98,7 +98,7 @@ fn seal(
     }
     let id = json::string(raw).map_err(malformed)?.into_owned();
     let (upstream, tool) = (call.upstream.id.to_string(), tool.to_owned());
-    let task = Task { upstream, tool, id, session, version };
+    let task = Task { upstream, tool, judged_by: call.active.judged_by(), id, session, version };
     Ok(json::quote(&task.seal(&call.trust, call.owner()).map_err(malformed)?))
 }
 

@@ -38,6 +38,8 @@ pub struct Task {
     pub upstream: String,
     /// The exposed name of the tool that created it.
     pub tool: String,
+    /// What rules judged the arguments of the call that created it by.
+    pub judged_by: Option<u128>,
     /// Its id at the upstream.
     pub id: String,
     /// The address of the session that it was created in; empty where there is none.
@@ -51,17 +53,18 @@ impl Task {
     pub(super) fn seal(&self, trust: &Trust, owner: HandleOwner<'_>) -> Result<String, SealError> {
         let texts = [&self.upstream, &self.tool, &self.id].map(|text| text.as_bytes());
         let [upstream, tool, id] = texts;
-        let content = seal::join([upstream, tool, id, &*self.session, &*self.version]);
+        let content = seal::join_judged(self.judged_by, [upstream, tool, id, &*self.session, &*self.version]);
         seal::seal(trust, binding(owner), &content)
     }
 
     /// Opens the id that a client was given.
     pub fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<Self> {
         let content = seal::open(trust, binding(owner), text)?;
-        let [upstream, tool, id, session, version] = seal::split(&content)?;
+        let (judged_by, [upstream, tool, id, session, version]) = seal::split_judged(&content)?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
         let (session, version) = (session.into(), version.into());
-        Some(Self { upstream: text(upstream)?, tool: text(tool)?, id: text(id)?, session, version })
+        let [upstream, tool, id] = [text(upstream)?, text(tool)?, text(id)?];
+        Some(Self { upstream, tool, judged_by, id, session, version })
     }
 
     /// The era that it was created in.
@@ -148,7 +151,14 @@ mod tests {
     fn a_task_opens_for_its_owner_alone() {
         let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", principal: "t" });
         let (session, version): (Box<[u8]>, Box<[u8]>) = ((*b"up").into(), (*b"2025-11-25").into());
-        let task = Task { upstream: "u".into(), tool: "u_slow".into(), id: "7".into(), session, version };
+        let task = Task {
+            upstream: "u".into(),
+            tool: "u_slow".into(),
+            judged_by: Some(3),
+            id: "7".into(),
+            session,
+            version,
+        };
         let text = task.seal(&trust, owner).unwrap();
         assert_eq!(Task::open(&trust, owner, &text), Some(task));
         assert_eq!(Task::open(&trust, HandleOwner { server: "s", principal: "u" }, &text), None);

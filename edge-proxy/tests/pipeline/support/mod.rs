@@ -12,7 +12,7 @@ mod websocket;
 pub(crate) use edge::{Edge, Reply};
 pub(crate) use fleet::TestFleet;
 pub(crate) use snapshot::{
-    Keys, TestSnapshot, gid, mcp, pair, person_claims, role, team, uid_of, withdrawal,
+    Keys, TestSnapshot, deny, gid, mcp, pair, person_claims, role, team, uid_of, withdrawal,
 };
 pub(crate) use sse::Sse;
 pub(crate) use talker::{KINDS, Talker, id, result};

@@ -119,6 +119,18 @@ pub(crate) fn withdrawal(name: &str, epoch: i64, pairs: &[(i64, [&str; 2])]) -> 
     }
 }
 
+/// A rule that refuses these when this is true.
+pub(crate) fn deny(tools: &[&str], when: &str) -> wire::CompiledRule {
+    wire::CompiledRule {
+        id: format!("servers/dev/rules/{}", tools.join("-")),
+        effect: wire::CompiledEffect::Deny.into(),
+        tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
+        when: when.to_owned(),
+        reason: "ask the owner".to_owned(),
+        ..wire::CompiledRule::default()
+    }
+}
+
 /// The resources of an edge, to be changed and compiled.
 #[derive(Clone)]
 pub(crate) struct TestSnapshot {
@@ -234,6 +246,19 @@ impl TestSnapshot {
             prompts: std::mem::take(prompts),
             ..wire::Access::default()
         })
+    }
+
+    /// Gives `servers/dev` these rules, and so what it exposes where an edge that does not know rules does not look.
+    pub(crate) fn rule(&mut self, rules: Vec<wire::CompiledRule>) {
+        let server = &mut self.resources.servers[0];
+        let wire::Server { tools, resources, resource_templates, prompts, .. } = server;
+        server.ruled.get_or_insert_with(|| wire::RuledEntries {
+            tools: std::mem::take(tools),
+            resources: std::mem::take(resources),
+            resource_templates: std::mem::take(resource_templates),
+            prompts: std::mem::take(prompts),
+        });
+        server.rules = rules;
     }
 
     pub(crate) fn compile(&self) -> Arc<Snapshot> {

@@ -49,6 +49,11 @@ impl Resumption {
         Some(Target { kind, exposed: exposed.into() })
     }
 
+    /// What rules judged the arguments of the call by.
+    pub fn judged_by(&self) -> Option<u128> {
+        ResumptionToken::read(&self.content)?.judged_by
+    }
+
     /// The method of the call.
     pub fn method(&self) -> Option<Method> {
         Some(ResumptionToken::read(&self.content)?.method)

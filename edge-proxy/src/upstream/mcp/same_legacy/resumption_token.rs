@@ -14,7 +14,7 @@ use crate::snapshot::Trust;
 pub(super) const MAX_ADDRESS: usize = 3 << 10;
 
 /// The position in a stream, and the call that it belongs to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ResumptionToken<'a> {
     /// The id of the upstream.
     pub upstream: &'a str,
@@ -36,6 +36,8 @@ pub(super) struct ResumptionToken<'a> {
     pub kind: TargetKind,
     /// The name or URI that the client called.
     pub exposed: &'a str,
+    /// What rules judged the arguments of the call by.
+    pub judged_by: Option<u128>,
     /// The upstream's own id of the event.
     pub event: &'a [u8],
 }
@@ -48,19 +50,22 @@ impl<'a> ResumptionToken<'a> {
         owner: HandleOwner<'_>,
         session_id: &SessionId,
     ) -> Result<String, SealError> {
-        let content = seal::join([
-            self.upstream.as_bytes(),
-            self.session,
-            self.version,
-            &self.number.to_be_bytes(),
-            self.id,
-            self.progress_token,
-            self.method.as_str().as_bytes(),
-            self.uri_prefix.as_bytes(),
-            &[self.kind.code()],
-            self.exposed.as_bytes(),
-            self.event,
-        ]);
+        let content = seal::join_judged(
+            self.judged_by,
+            [
+                self.upstream.as_bytes(),
+                self.session,
+                self.version,
+                &self.number.to_be_bytes(),
+                self.id,
+                self.progress_token,
+                self.method.as_str().as_bytes(),
+                self.uri_prefix.as_bytes(),
+                &[self.kind.code()],
+                self.exposed.as_bytes(),
+                self.event,
+            ],
+        );
         let mut text = [0; 32];
         seal::seal(trust, binding(owner, &[session_text(session_id, &mut text)]), &content)
     }
@@ -78,6 +83,7 @@ impl<'a> ResumptionToken<'a> {
 
     /// Reads the content that `open` returned.
     pub(super) fn read(content: &'a [u8]) -> Option<Self> {
+        let (judged_by, parts) = seal::split_judged(content)?;
         let [
             upstream,
             session,
@@ -90,7 +96,7 @@ impl<'a> ResumptionToken<'a> {
             kind,
             exposed,
             event,
-        ] = seal::split(content)?;
+        ] = parts;
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok();
         Some(Self {
             upstream: text(upstream)?,
@@ -103,6 +109,7 @@ impl<'a> ResumptionToken<'a> {
             uri_prefix: text(uri_prefix)?,
             kind: TargetKind::read(kind)?,
             exposed: text(exposed)?,
+            judged_by,
             event,
         })
     }
@@ -132,8 +139,13 @@ mod tests {
             uri_prefix: "u+",
             kind: TargetKind::Tool,
             exposed: "u_slow",
+            judged_by: None,
             event: b"1/2",
         };
+        let judged = ResumptionToken { judged_by: Some(7), ..token };
+        let content = judged.seal(&trust, owner, &session).unwrap();
+        let content = ResumptionToken::open(&trust, owner, &session, &content).unwrap();
+        assert_eq!(ResumptionToken::read(&content), Some(judged));
         let text = token.seal(&trust, owner, &session).unwrap();
         let content = ResumptionToken::open(&trust, owner, &session, &text).unwrap();
         assert_eq!(ResumptionToken::read(&content), Some(token));

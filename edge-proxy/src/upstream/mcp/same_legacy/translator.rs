@@ -117,6 +117,7 @@ impl Translator for SameLegacy {
             uri_prefix,
             kind: self.permit.kind(),
             exposed: self.permit.exposed(),
+            judged_by: self.permit.judged_by(),
             event,
         };
         resumption.seal(trust, self.call.owner(), &self.session_id).ok().map(Bytes::from)

@@ -18,6 +18,8 @@ pub struct ServerRequestId {
     pub(in crate::upstream) upstream: String,
     /// The target of the call: a client that may no longer call it may not answer it either.
     target: Target,
+    /// What rules judged the arguments of the call by.
+    judged_by: Option<u128>,
     /// The address of the response.
     pub(in crate::upstream) reply_to: ReplyTo,
     /// The raw id of the upstream's request.
@@ -55,15 +57,18 @@ pub(in crate::upstream) fn seal(
             (b"h", place.edge.as_bytes(), &number)
         }
     };
-    let content = seal::join([
-        permit.entry().upstream.id.as_bytes(),
-        &[permit.kind().code()],
-        permit.exposed().as_bytes(),
-        kind,
-        first,
-        second,
-        id.as_bytes(),
-    ]);
+    let content = seal::join_judged(
+        permit.judged_by(),
+        [
+            permit.entry().upstream.id.as_bytes(),
+            &[permit.kind().code()],
+            permit.exposed().as_bytes(),
+            kind,
+            first,
+            second,
+            id.as_bytes(),
+        ],
+    );
     let mut text = [0; 32];
     seal::seal(trust, binding(owner, &[session_text(session_id, &mut text)]), &content)
 }
@@ -84,6 +89,11 @@ impl ServerRequestId {
     pub fn target(&self) -> &Target {
         &self.target
     }
+
+    /// What rules judged the arguments of that call by.
+    pub fn judged_by(&self) -> Option<u128> {
+        self.judged_by
+    }
 }
 
 fn open(
@@ -94,7 +104,8 @@ fn open(
 ) -> Option<ServerRequestId> {
     let mut buffer = [0; 32];
     let content = seal::open(trust, binding(owner, &[session_text(session_id, &mut buffer)]), text)?;
-    let [upstream, target_kind, exposed, kind, first, second, id] = seal::split(&content)?;
+    let (judged_by, parts) = seal::split_judged(&content)?;
+    let [upstream, target_kind, exposed, kind, first, second, id] = parts;
     let reply_to = match kind {
         b"s" => ReplyTo::Session { address: first.into(), version: second.into() },
         b"h" => ReplyTo::Held(WaiterAddress {
@@ -105,7 +116,7 @@ fn open(
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
     let target = Target::read(target_kind, exposed)?;
-    Some(ServerRequestId { upstream: text(upstream)?, target, reply_to, id: text(id)? })
+    Some(ServerRequestId { upstream: text(upstream)?, target, judged_by, reply_to, id: text(id)? })
 }
 
 fn binding<'a>(owner: HandleOwner<'a>, about: &'a [&'a str]) -> HandleBinding<'a> {

@@ -1,0 +1,176 @@
+//! Rules in random worlds: what edges are sent of them, and what they come to in the plainest way, with every fact at hand.
+
+use access::rule::{Caller, Effect, Fact, Facts, Rule, Rules, Target, Verdict};
+
+use super::*;
+
+/// What rules are true of. Each is of another kind: of nothing, of who calls, of what is called, of a request, of several.
+const WHEN: [&str; 15] = [
+    "",
+    "true",
+    "false",
+    "who knows",
+    "args.n > 1",
+    "has(args.n)",
+    r#"source.ip.inRange("10.0.0.0/8")"#,
+    r#"now.getHours("UTC") < 12"#,
+    r#"caller.kind == "token""#,
+    r#"caller.name == "ci" || caller.name == "ann""#,
+    r#""core" in caller.teams"#,
+    r#"tool.name == "a" || tool.read_only"#,
+    r#"method == "tools/call""#,
+    r#"caller.name == "ann" || args.n > 1"#,
+    r#"args.n > 1 && now.getHours("UTC") < 12"#,
+];
+
+#[derive(Debug, Clone)]
+pub(super) struct RuleSpec {
+    effect: wire::CompiledEffect,
+    tools: Vec<&'static str>,
+    methods: Vec<&'static str>,
+    when: &'static str,
+}
+
+/// What the rules of a server come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plain {
+    Allowed,
+    Refused,
+    /// That depends on which of several things of one name is meant.
+    Either,
+}
+
+pub(super) fn rules() -> impl Strategy<Value = Vec<RuleSpec>> {
+    use wire::CompiledEffect::{Allow, Deny, Unspecified};
+    let effect = prop_oneof![8 => Just(Deny), 6 => Just(Allow), 1 => Just(Unspecified)];
+    let tools = subsequence(vec!["*", "a", "a*", "*b", "x:*", "x:a*", "y:b", "x:{v}"], 0..=3);
+    let methods = subsequence(vec!["tools/call", "*/get", "resources/*", "completion/complete", "*"], 0..=2);
+    let rule = (effect, tools, methods, select(WHEN.to_vec()))
+        .prop_map(|(effect, tools, methods, when)| RuleSpec { effect, tools, methods, when });
+    prop_oneof![2 => Just(Vec::new()), 3 => vec(rule, 1..4)]
+}
+
+impl RuleSpec {
+    pub(super) fn wire(&self) -> wire::CompiledRule {
+        wire::CompiledRule {
+            id: "servers/s/rules/r".into(),
+            effect: self.effect.into(),
+            tools: strings(&self.tools),
+            methods: strings(&self.methods),
+            when: self.when.into(),
+            reason: String::new(),
+        }
+    }
+
+    fn plain(&self) -> Rule {
+        Rule {
+            effect: match self.effect {
+                wire::CompiledEffect::Allow => Effect::Allow,
+                wire::CompiledEffect::Deny => Effect::Deny,
+                wire::CompiledEffect::Unspecified => Effect::Unknown,
+            },
+            tools: strings(&self.tools),
+            methods: strings(&self.methods),
+            when: self.when.into(),
+            ..Rule::default()
+        }
+    }
+}
+
+/// Moves what a server with rules exposes to where edges that do not know rules do not look.
+pub(super) fn add(server: &mut wire::Server, rules: &[RuleSpec]) {
+    if rules.is_empty() {
+        return;
+    }
+    let wire::Server { tools, resources, resource_templates, prompts, .. } = server;
+    server.ruled = Some(wire::RuledEntries {
+        tools: std::mem::take(tools),
+        resources: std::mem::take(resources),
+        resource_templates: std::mem::take(resource_templates),
+        prompts: std::mem::take(prompts),
+    });
+    server.rules = rules.iter().map(RuleSpec::wire).collect();
+}
+
+/// What the rules of a server that is asked come to.
+pub(super) fn plainly(spec: &Spec, asked: &Asked) -> Plain {
+    let Some(server) = &spec.servers[asked.server] else { return Plain::Allowed };
+    let rules = Rules::compile(&server.rules.iter().map(RuleSpec::plain).collect::<Vec<_>>());
+    let caller = caller(spec, asked);
+    let refused: BTreeSet<bool> =
+        meant(server, asked).into_iter().map(|target| is_refused(&rules, &caller, target, asked)).collect();
+    match (refused.contains(&true), refused.contains(&false)) {
+        (true, true) => Plain::Either,
+        (true, false) => Plain::Refused,
+        (false, _) => Plain::Allowed,
+    }
+}
+
+fn is_refused(rules: &Rules, caller: &Caller, target: Target<'_>, asked: &Asked) -> bool {
+    let (used_by, has_arguments) = match asked.use_of.1 {
+        TargetKind::Tool => ("tools/call", true),
+        TargetKind::Prompt => ("prompts/get", true),
+        TargetKind::Resource | TargetKind::Template => ("resources/read", false),
+    };
+    let denies = |method: &str, arguments| {
+        let address = asked.address.map(|address| address.parse().unwrap());
+        let facts = Facts {
+            caller,
+            server: SERVERS[asked.server],
+            target,
+            method,
+            arguments,
+            source: address.map_or(Fact::Absent, Fact::Is),
+            now_s: Some(asked.now),
+        };
+        matches!(rules.decide(&facts), Verdict::Denied(_))
+    };
+    let given = asked.arguments.map_or(Fact::Absent, |text| Fact::Is(text.as_bytes()));
+    match (asked.use_of.0.as_str(), has_arguments) {
+        (method, true) if method == used_by => denies(method, given),
+        (method, false) if method == used_by => denies(method, Fact::Absent),
+        // What may not be used for any arguments is not used in another way either.
+        (method, true) => denies(used_by, Fact::Later) || denies(method, Fact::Absent),
+        (method, false) => denies(used_by, Fact::Absent) || denies(method, Fact::Absent),
+    }
+}
+
+/// What a name may mean.
+fn meant<'a>(server: &'a ServerSpec, asked: &'a Asked) -> Vec<Target<'a>> {
+    let listed = |name: &'a str, is_tool: bool| {
+        let (read_only, destructive) = if is_tool { Target::hints(None, None) } else { (true, false) };
+        Target { name, produced: Fact::Absent, upstream: "u", read_only, destructive, ..Target::default() }
+    };
+    let of_template = |name: &'static str, produced| Target { produced, ..listed(name, false) };
+    let name = asked.name.as_str();
+    match asked.use_of.1 {
+        TargetKind::Tool => vec![listed(name, true)],
+        TargetKind::Prompt => vec![listed(name, false)],
+        TargetKind::Template => {
+            let named = server.templates.iter().filter(|template| **template == name);
+            named.map(|template| of_template(*template, Fact::Later)).collect()
+        }
+        TargetKind::Resource => {
+            let exact = server.uris.contains(name).then(|| listed(name, false));
+            let produced = server.templates.iter().filter(|template| produces(template, name));
+            exact.into_iter().chain(produced.map(|template| of_template(*template, Fact::Is(name)))).collect()
+        }
+    }
+}
+
+/// Who asks, as rules know them.
+fn caller(spec: &Spec, asked: &Asked) -> Caller {
+    let world = spec.world();
+    let (name, kind, held) = match asked.token {
+        true => {
+            let token = spec.tokens[asked.who].as_ref().map(world_token);
+            (TOKENS[asked.who], "token", token.and_then(|token| token.ceiling))
+        }
+        false => (PEOPLE[asked.who], "user", held(PEOPLE[asked.who], &spec.people[asked.who])),
+    };
+    let pairs = held.map(|held| held.pairs).unwrap_or_default();
+    let in_teams = pairs.iter().filter(|pair| !pair.team.is_empty() && world.role(pair).is_some());
+    let teams: BTreeSet<String> =
+        in_teams.map(|pair| pair.team.trim_start_matches("teams/").to_owned()).collect();
+    Caller { name: name.to_owned(), kind: kind.to_owned(), teams: teams.into_iter().collect() }
+}

@@ -4,6 +4,7 @@
 pub mod address;
 pub mod change;
 pub mod decide;
+pub mod difference;
 pub mod explain;
 pub mod limit;
 pub mod method;

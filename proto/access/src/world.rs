@@ -51,7 +51,7 @@ pub struct Entry {
 }
 
 /// A set of permissions. An empty list allows nothing; `*` stands for any characters.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope {
     /// `servers/{server}`, or `*`.
     pub servers: Vec<String>,
@@ -64,7 +64,7 @@ pub struct Scope {
 }
 
 /// What one bearer may do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token {
     /// What it may do.
     pub scope: Scope,
@@ -81,7 +81,7 @@ pub struct Token {
 }
 
 /// What must hold beside a scope, as people wrote it. What cannot be read allows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conditions {
     /// Patterns of methods. Empty: all.
     pub methods: Vec<String>,
@@ -96,7 +96,7 @@ pub struct Conditions {
 }
 
 /// What somebody holds by roles and teams.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Held {
     /// Who that is, by name. Empty: a team.
     pub name: String,
@@ -125,7 +125,7 @@ pub struct Role {
 }
 
 /// The kinds of what servers expose, as scopes list them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// Tools.
     Tools,

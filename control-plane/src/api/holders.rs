@@ -2,23 +2,25 @@
 //!
 //! It must not know how a decision is made.
 
-use access::decide::{Request, decide};
-use access::world::World;
+use access::decide::{Decision, Reason, Request, decide};
+use access::world::{Entry, Family, Server, Token, World};
 use tonic::Code;
 use trunkline::common::v1::Permission;
 use trunkline::policy::v1::{Holder, WhoCanRequest, WhoCanResponse};
 
 use super::crud::check_name;
-use super::policy::{HIDDEN, held, names, read_target};
+use super::policy::{HIDDEN, WITH_TARGET, held, names, read_address, read_target, read_time};
 use super::rpc::{Call, Rpc};
-use crate::clock;
 use crate::domain::{Kind, Violations, page};
 use crate::error::Error;
+use crate::rights::Rights;
 use crate::snapshot::Published;
-use crate::store::principals::{PrincipalPage, Visible};
+use crate::store::principals::{Principal, PrincipalPage};
 
 /// Principals that are looked at for one page: it may hold less than was asked for, and be followed by another.
 const MAX_LOOKED_AT: usize = 2_000;
+/// Decisions that are made for one page.
+const MAX_DECISIONS: usize = 200_000;
 /// Principals that are read at a time.
 const CHUNK: i64 = 500;
 const TOKENS: &str = "tokens/";
@@ -29,9 +31,16 @@ const PEOPLE: [&str; 2] = ["serviceAccounts/", "users/"];
 struct HolderPage {
     request: Request,
     world: World,
+    /// What of the server may be meant, where nothing is named that could be.
+    things: Option<Vec<(Family, Entry)>>,
+    /// Whether the time is asked about, and not only what may be at some time.
+    has_time: bool,
     size: usize,
     holders: Vec<Holder>,
+    /// How many of them do not exist for the caller.
+    unseen: usize,
     looked_at: usize,
+    decisions: usize,
     /// The last one that was looked at.
     last: String,
 }
@@ -40,24 +49,24 @@ impl Rpc for WhoCanRequest {
     type Response = WhoCanResponse;
 
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
-        let (mut request, size, query_hash, after) = read(&self, call)?;
+        let (request, size, query_hash, after) = read(&self, call)?;
         call.find(Kind::Server, &request.server).await?;
         let snapshot = call.registry.snapshot();
         let published = Published::read(&snapshot);
-        let mut world = published.grants();
-        let Some(meant) = published.server(&request.server, request.target.as_deref()) else {
-            return Err(Error::not_found(Kind::Server, &request.server));
-        };
-        request.templates = meant.templates;
-        world.servers.insert(request.server.clone(), meant.server);
-        let mut page =
-            HolderPage { request, world, size, holders: Vec::new(), looked_at: 0, last: after.clone() };
-        page.check_target()?;
+        let has_time = self.time.is_some();
+        let mut page = HolderPage::about(request, &published, has_time)?;
+        page.size = size;
+        page.last.clone_from(&after);
         let is_full =
             page.add_tokens(call, &published, &after).await? || page.add_people(call, &after).await?;
         let next_page_token =
             if is_full { call.registry.seal(query_hash, 0, &page.last)? } else { String::new() };
-        Ok(WhoCanResponse { holders: call.masked_holders(page.holders).await?, next_page_token })
+        let unseen_count = i32::try_from(page.unseen).unwrap_or(i32::MAX);
+        Ok(WhoCanResponse {
+            holders: call.masked_holders(page.holders).await?,
+            next_page_token,
+            unseen_count,
+        })
     }
 }
 
@@ -67,19 +76,49 @@ fn read(asked: &WhoCanRequest, call: &Call<'_>) -> Result<(Request, usize, Vec<u
     let mut violations = Violations::default();
     let (method, target) = read_target(&asked.method, &asked.target, &mut violations);
     let size = page::size(asked.page_size).map_err(|error| violations.add("page_size", error));
-    let query = format!("{method} {}", asked.target);
+    let address = read_address(&asked.from, &mut violations);
+    let now_s = read_time(asked.time.as_ref(), &mut violations);
+    let at = asked.time.as_ref().map(|_| now_s);
+    let query = format!("{method} {address:?} {at:?} {}", asked.target);
     let query_hash = page::query_hash(Kind::Server, &asked.server, &query, "who can", &call.caller.uid);
     let after = call.registry.open(&asked.page_token, &query_hash);
     let after = after.map_err(|error| violations.add("page_token", error));
     let (true, Ok(size), Ok(after)) = (violations.is_empty(), size, after) else {
         return Err(Error::invalid(violations));
     };
-    let now_s = clock::now_us() / 1_000_000;
-    let request = Request { server: asked.server.clone(), method, target, now_s, ..Request::default() };
+    let server = asked.server.clone();
+    let request = Request { server, method, target, address, now_s, ..Request::default() };
     Ok((request, size, query_hash, after.map(|(_, name)| name).unwrap_or_default()))
 }
 
 impl HolderPage {
+    /// An empty page about a request.
+    fn about(mut request: Request, published: &Published<'_>, has_time: bool) -> Result<Self, Error> {
+        let mut world = published.grants();
+        let Some(meant) = published.server(&request.server, request.target.as_deref()) else {
+            return Err(Error::not_found(Kind::Server, &request.server));
+        };
+        request.templates = meant.templates;
+        world.servers.insert(request.server.clone(), meant.server);
+        let is_of_all = request.target.is_none() && WITH_TARGET.contains(&request.method.as_str());
+        let whole = if is_of_all { published.whole_server(&request.server) } else { None };
+        let things = whole.map(|whole| used_by(&request.method, whole));
+        let page = Self {
+            request,
+            world,
+            things,
+            has_time,
+            size: 0,
+            holders: Vec::new(),
+            unseen: 0,
+            looked_at: 0,
+            decisions: 0,
+            last: String::new(),
+        };
+        page.check_target()?;
+        Ok(page)
+    }
+
     /// Nobody may use what is not there: that is a mistake of who asks.
     fn check_target(&self) -> Result<(), Error> {
         let Some(target) = &self.request.target else { return Ok(()) };
@@ -109,12 +148,10 @@ impl HolderPage {
                 return Ok(true);
             }
             let conditions = token.described();
-            self.world.tokens.insert(name.to_owned(), token.at_any_time());
-            let through = self.look_at(name);
-            let is_seen =
-                through.is_some() && (call.caller.sees_all() || call.exists(Kind::Token, name).await?);
-            if let Some(through) = through.filter(|_| is_seen) {
-                self.holders.push(Holder { principal: name.to_owned(), through, conditions });
+            self.world.tokens.insert(name.to_owned(), self.as_asked(token));
+            if let Some(through) = self.look_at(name) {
+                let is_seen = call.caller.sees_all() || call.exists(Kind::Token, name).await?;
+                self.add(is_seen, Holder { principal: name.to_owned(), through, conditions });
             }
             self.world.tokens.clear();
         }
@@ -129,13 +166,7 @@ impl HolderPage {
             }
             let mut after = if after.starts_with(prefix) { after.to_owned() } else { String::new() };
             loop {
-                let people = PrincipalPage {
-                    prefix,
-                    after: &after,
-                    search: "",
-                    only: call.seen_people(),
-                    limit: CHUNK,
-                };
+                let people = PrincipalPage { prefix, after: &after, search: "", only: None, limit: CHUNK };
                 let people = call.registry.store().principals(&people).await?;
                 let names: Vec<&str> = people.iter().map(|person| person.name.as_str()).collect();
                 let mut standings = call.registry.store().standings_named(&names).await?;
@@ -148,8 +179,11 @@ impl HolderPage {
                     let name = &standing.rights.name;
                     self.world.people.insert(name.clone(), held(&standing.rights));
                     if let Some(through) = self.look_at(name) {
-                        let principal = name.clone();
-                        self.holders.push(Holder { principal, through, conditions: Vec::new() });
+                        let (principal, conditions) = (name.clone(), Vec::new());
+                        let person = people.iter().find(|person| person.name == *name);
+                        let is_seen =
+                            person.is_some_and(|person| call.sees_principal(person, &standing.rights));
+                        self.add(is_seen, Holder { principal, through, conditions });
                     }
                     self.world.people.clear();
                 }
@@ -165,7 +199,26 @@ impl HolderPage {
     }
 
     fn is_full(&self) -> bool {
-        self.holders.len() >= self.size || self.looked_at >= MAX_LOOKED_AT
+        self.holders.len() >= self.size || self.looked_at >= MAX_LOOKED_AT || self.decisions >= MAX_DECISIONS
+    }
+
+    /// A token where and when it is asked about: what is not asked about is as it must be.
+    fn as_asked(&self, mut token: Token) -> Token {
+        if self.request.address.is_none() {
+            token.conditions.from.clear();
+        }
+        if !self.has_time {
+            token.conditions.windows.clear();
+            token.conditions.not_before_s = None;
+        }
+        token
+    }
+
+    fn add(&mut self, is_seen: bool, holder: Holder) {
+        match is_seen {
+            true => self.holders.push(holder),
+            false => self.unseen += 1,
+        }
     }
 
     /// What lets somebody make the request. `None`: nothing.
@@ -173,20 +226,55 @@ impl HolderPage {
         self.looked_at += 1;
         name.clone_into(&mut self.last);
         name.clone_into(&mut self.request.principal);
-        let decision = decide(&self.world, &self.request);
+        let decision = self.decision();
         decision.allowed().then(|| decision.through.join(", "))
+    }
+
+    /// The decision about the request; where nothing is named, the first one that allows something of the server.
+    fn decision(&mut self) -> Decision {
+        self.decisions += 1;
+        let mut decision = decide(&self.world, &self.request);
+        let Some(things) = self.things.as_ref().filter(|_| decision.allowed()) else { return decision };
+        decision.refused = Some(Reason::UnknownTarget);
+        for (family, entry) in things {
+            let Some(server) = self.world.servers.get_mut(&self.request.server) else { break };
+            let list = match family {
+                Family::Tools => &mut server.tools,
+                Family::Resources => &mut server.resources,
+                Family::Prompts => &mut server.prompts,
+            };
+            *list = vec![entry.clone()];
+            self.decisions += 1;
+            decision =
+                decide(&self.world, &Request { target: Some(entry.name.clone()), ..self.request.clone() });
+            if decision.allowed() {
+                break;
+            }
+        }
+        decision
+    }
+}
+
+/// What of a server requests of a method may mean.
+fn used_by(method: &str, server: Server) -> Vec<(Family, Entry)> {
+    let with = |family: Family, entries: Vec<Entry>| entries.into_iter().map(move |entry| (family, entry));
+    let (tools, prompts) = (with(Family::Tools, server.tools), with(Family::Prompts, server.prompts));
+    let resources = with(Family::Resources, [server.resources, server.templates].concat());
+    match method {
+        "tools/call" => tools.collect(),
+        "prompts/get" => prompts.collect(),
+        "completion/complete" => prompts.chain(resources).collect(),
+        _ => resources.collect(),
     }
 }
 
 impl Call<'_> {
-    /// Whom the caller sees. `None`: everybody.
-    fn seen_people(&self) -> Option<Visible<'_>> {
-        if self.caller.everywhere().contains(Permission::PeopleRead) {
-            return None;
-        }
-        let sees_in = |team: &&str| self.caller.in_team(team).contains(Permission::PeopleRead);
-        let teams = self.caller.teams().iter().map(String::as_str).filter(sees_in).collect();
-        Some(Visible { name: &self.caller.name, teams })
+    /// Whether the caller sees somebody: themselves, what they answer for, and who has to do with a team in which they see people.
+    fn sees_principal(&self, person: &Principal, rights: &Rights) -> bool {
+        let sees_in_team =
+            !person.team.is_empty() && self.caller.in_team(&person.team).contains(Permission::PeopleRead);
+        let is_theirs = [&person.name, &person.owner].contains(&&self.caller.name);
+        is_theirs || sees_in_team || self.sees_person(rights)
     }
 
     /// Takes out what names a role or a team that does not exist for the caller.

@@ -10,6 +10,7 @@ use access::decide::{Reason, Request};
 use access::explain::{Explanation, explain};
 use access::method::Methods;
 use access::world::{Held, Pair, World};
+use prost_types::Timestamp;
 use tonic::Code;
 use trunkline::common::v1::Permission;
 use trunkline::policy::v1::{Decision, ExplainAccessRequest, ExplainAccessResponse, Ground, Remedy};
@@ -27,7 +28,7 @@ use crate::snapshot::content::Snapshot;
 /// The method that is meant where none is named.
 const METHOD: &str = "tools/call";
 /// Methods that name a tool, a prompt or a URI.
-const WITH_TARGET: [&str; 6] = [
+pub(super) const WITH_TARGET: [&str; 6] = [
     METHOD,
     "prompts/get",
     "resources/read",
@@ -82,22 +83,11 @@ fn read(asked: &ExplainAccessRequest, caller: &Rights) -> Result<Request, Error>
             "must be `tokens/{token}`, `users/{user}` or `serviceAccounts/{service_account}`",
         );
     }
-    let address = match asked.from.as_str() {
-        "" => None,
-        text => text
-            .parse::<IpAddr>()
-            .map_err(|_| violations.add("from", "must be an address such as 10.1.2.3"))
-            .ok(),
-    };
-    let now_s = match &asked.time {
-        Some(time) if (0..=253_402_300_799).contains(&time.seconds) => time.seconds,
-        Some(_) => {
-            violations.add("time", "must be a time between the years 1970 and 9999");
-            0
-        }
-        None => clock::now_us() / 1_000_000,
-    };
+    let address = read_address(&asked.from, &mut violations);
+    let now_s = read_time(asked.time.as_ref(), &mut violations);
     let (method, target) = read_target(&asked.method, &asked.target, &mut violations);
+    let is_named = target.is_some() || !WITH_TARGET.contains(&method.as_str());
+    violations.require(is_named, "target", format!("is required: {method} names a tool, a prompt or a URI"));
     if violations.is_empty() {
         check_name(Kind::Server, &asked.server)?;
         let server = asked.server.clone();
@@ -106,7 +96,27 @@ fn read(asked: &ExplainAccessRequest, caller: &Rights) -> Result<Request, Error>
     Err(Error::invalid(violations))
 }
 
-/// Reads what is asked about: a method, and what it names.
+/// Reads the address of a client, where one is said.
+pub(super) fn read_address(text: &str, violations: &mut Violations) -> Option<IpAddr> {
+    if text.is_empty() {
+        return None;
+    }
+    text.parse().map_err(|_| violations.add("from", "must be an address such as 10.1.2.3")).ok()
+}
+
+/// Reads a time, in seconds since 1970. Where none is said it is now.
+pub(super) fn read_time(time: Option<&Timestamp>, violations: &mut Violations) -> i64 {
+    match time {
+        Some(time) if (0..=253_402_300_799).contains(&time.seconds) => time.seconds,
+        Some(_) => {
+            violations.add("time", "must be a time between the years 1970 and 9999");
+            0
+        }
+        None => clock::now_us() / 1_000_000,
+    }
+}
+
+/// Reads what is asked about: a method, and what it names. Empty: nothing.
 pub(super) fn read_target(
     method: &str,
     target: &str,
@@ -119,13 +129,8 @@ pub(super) fn read_target(
             .map_or_else(|| "must be one method, such as tools/call".to_owned(), |error| error.to_string());
         violations.add("method", why);
     }
-    match (WITH_TARGET.contains(&method), target.is_empty()) {
-        (true, true) => {
-            violations.add("target", format!("is required: {method} names a tool, a prompt or a URI"))
-        }
-        (false, false) => violations.add("target", format!("must be empty: {method} names nothing")),
-        _ => {}
-    }
+    let names_nothing = target.is_empty() || WITH_TARGET.contains(&method);
+    violations.require(names_nothing, "target", format!("must be empty: {method} names nothing"));
     (method.to_owned(), Some(target.to_owned()).filter(|target| !target.is_empty()))
 }
 
@@ -198,7 +203,7 @@ impl Call<'_> {
     }
 
     /// Whether the caller sees somebody: everybody, or who is in a team in which they see people.
-    fn sees_person(&self, rights: &Rights) -> bool {
+    pub(super) fn sees_person(&self, rights: &Rights) -> bool {
         let sees_in = |team: &String| self.caller.in_team(team).contains(Permission::PeopleRead);
         self.caller.everywhere().contains(Permission::PeopleRead) || rights.teams().iter().any(sees_in)
     }

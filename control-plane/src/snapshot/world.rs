@@ -63,31 +63,25 @@ impl<'a> Published<'a> {
 
     /// A server, if edges have it.
     pub fn server(&self, name: &str, target: Option<&str>) -> Option<Meant> {
-        let server: edge::Server = self.message(StreamType::Server, name)?;
+        let mut server: edge::Server = self.message(StreamType::Server, name)?;
         let renewed = target.and_then(naming::renewed);
         let is_meant = |entry: &edge::Entry| {
             let exposed = Some(entry.exposed_name.as_str());
             target.is_some() && (exposed == target || exposed == renewed.as_deref())
         };
-        let meant = |entries: Vec<edge::Entry>| {
-            entries.into_iter().filter(is_meant).map(|entry| self.entry(entry)).collect::<Vec<_>>()
-        };
-        let (producing, templates): (Vec<_>, Vec<_>) = server
-            .resource_templates
-            .into_iter()
-            .partition(|entry| target.is_some_and(|target| produces(&entry.exposed_name, target)));
-        let producing: Vec<Entry> = producing.into_iter().map(|entry| self.entry(entry)).collect();
-        let named = producing.iter().map(|entry| entry.name.clone()).collect();
-        let found = Server {
-            owner_uid: server.owner_uid,
-            team: self.name(&server.team_gid),
-            public: server.public,
-            tools: meant(server.tools),
-            resources: meant(server.resources),
-            templates: [producing, meant(templates)].concat(),
-            prompts: meant(server.prompts),
-        };
-        Some(Meant { server: found, templates: named })
+        let produces = |entry: &edge::Entry| target.is_some_and(|uri| produces(&entry.exposed_name, uri));
+        for list in [&mut server.tools, &mut server.resources, &mut server.prompts] {
+            list.retain(is_meant);
+        }
+        server.resource_templates.retain(|entry| produces(entry) || is_meant(entry));
+        let producing = server.resource_templates.iter().filter(|entry| produces(entry));
+        let templates = producing.map(|entry| entry.exposed_name.clone()).collect();
+        Some(Meant { server: self.read_server(server), templates })
+    }
+
+    /// A server with all that it exposes, if edges have it.
+    pub fn whole_server(&self, name: &str) -> Option<Server> {
+        self.message(StreamType::Server, name).map(|server| self.read_server(server))
     }
 
     /// A token, if edges have it.
@@ -119,6 +113,19 @@ impl<'a> Published<'a> {
         let former = own.as_deref().and_then(|own| naming::former(&entry.uri_prefix, own));
         let leads_out = own.is_some() && resolves_elsewhere(&entry.exposed_name);
         Entry { name: entry.exposed_name, former, leads_out }
+    }
+
+    fn read_server(&self, server: edge::Server) -> Server {
+        let read = |entries: Vec<edge::Entry>| entries.into_iter().map(|entry| self.entry(entry)).collect();
+        Server {
+            owner_uid: server.owner_uid,
+            team: self.name(&server.team_gid),
+            public: server.public,
+            tools: read(server.tools),
+            resources: read(server.resources),
+            templates: read(server.resource_templates),
+            prompts: read(server.prompts),
+        }
     }
 
     fn read_token(&self, token: edge::Token) -> Token {

@@ -116,10 +116,25 @@ impl Call<'_> {
             add_state(change.before.as_mut(), &before);
             add_state(change.after.as_mut(), &after);
         }
+        let access = match request.with_access_changes {
+            true => self.access_question(&mut tx, &changes).await?,
+            false => None,
+        };
         let changed = changes.iter().any(|change| change.action() != ChangeAction::Unchanged);
-        let revision =
-            if request.validate_only { tx.revision() - i64::from(!changed) } else { tx.commit().await? };
-        Ok(ApplyResourcesResponse { revision, changes })
+        let revision = match request.validate_only {
+            true => {
+                let revision = tx.revision() - i64::from(!changed);
+                // Whoever writes waits for no answer.
+                drop(tx);
+                revision
+            }
+            false => tx.commit().await?,
+        };
+        let answer = ApplyResourcesResponse { revision, changes, ..ApplyResourcesResponse::default() };
+        Ok(match access {
+            Some(question) => question.answered(answer).await,
+            None => answer,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything about resources goes through one generic path ([`crud`], [`write`]); the files named after
 //! services are thin. It must not know how upstreams are probed, nor how what edges are sent is made.
 
+mod access_changes;
 mod api_keys;
 pub mod authenticate;
 mod belongings;

@@ -5,6 +5,7 @@
 pub mod content;
 mod database_health;
 mod edge_messages;
+mod excerpt;
 mod grants;
 mod holders;
 mod projector;
@@ -13,8 +14,9 @@ mod rules;
 mod world;
 
 pub use database_health::DatabaseHealth;
+pub use excerpt::excerpt;
 pub use holders::Owner;
-pub use projector::Projector;
+pub use projector::{Projector, leads_to};
 pub(crate) use publisher::open_secret;
 pub use publisher::{PublishError, Publisher};
 pub use world::{Meant, Published};

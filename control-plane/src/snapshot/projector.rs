@@ -70,6 +70,26 @@ pub struct TooLarge {
 }
 
 impl Projector {
+    /// A projector that knows the whole catalogue already, for a part of what there is else.
+    pub(super) fn over(catalogue: Catalogue) -> Self {
+        Self { catalogue, ..Self::default() }
+    }
+
+    /// Takes in what its servers expose of resources, as far as decisions look at it: their URIs.
+    pub(super) fn put_exposed_uris(&mut self) {
+        let exposed = self.servers.values().flat_map(|server| evaluate(server, &self.catalogue).entries);
+        let uris = exposed.filter(|exposed| exposed.kind == Kind::Resource).map(|exposed| {
+            let (name, own) = (exposed.entry.name.clone(), exposed.entry.own.clone());
+            match exposed.entry.template {
+                true => edge::Resource { name, uri_template: own, ..edge::Resource::default() },
+                false => edge::Resource { name, uri: own, ..edge::Resource::default() },
+            }
+        });
+        for resource in uris.collect::<Vec<_>>() {
+            self.set(StreamType::Resource, &resource.name.clone(), Some(&resource));
+        }
+    }
+
     /// Takes a row in, or its end.
     pub fn apply(&mut self, row: &Row) -> Result<(), StoreError> {
         row.apply_to(&mut self.catalogue)?;
@@ -448,7 +468,7 @@ fn weight(server: &Server) -> usize {
 }
 
 /// Returns the newest revision that changed an upstream of which a member of the server may select something. `None`: none did.
-fn leads_to(server: &Server, touched: &BTreeMap<String, i64>) -> Option<i64> {
+pub fn leads_to(server: &Server, touched: &BTreeMap<String, i64>) -> Option<i64> {
     let members = lists(server).into_iter().flat_map(|(_, members)| members);
     let targets = members.filter_map(|member| Target::parse(&member.r#match));
     let changed = |pattern: &str| match glob::is_pattern(pattern) {

@@ -22,6 +22,7 @@ use super::projector::{Projector, TooLarge};
 use crate::auth::keys::{ALGORITHM, CLIENT_AUDIENCE, KeyError, Ring, Signer};
 use crate::auth::vault::{Sealed, Vault, VaultError};
 use crate::domain::{Kind, credential};
+use crate::store::rights::Standing;
 use crate::store::{Row, Store, StoreError};
 
 /// Between the first snapshot and the next, when changes come one after another.
@@ -239,14 +240,8 @@ impl Publisher {
         let found = self.store.standings_named(&names).await?.into_iter();
         let mut found: BTreeMap<_, _> = found.map(|found| (found.rights.name.clone(), found)).collect();
         for name in &wanted {
-            let owner = found.remove(name).map(|standing| Owner {
-                uid: standing.rights.uid.clone(),
-                is_disabled: standing.is_disabled,
-                grants: standing.rights.grants(),
-                teams: (!standing.rights.sees_all())
-                    .then(|| standing.rights.seen_teams().map(str::to_owned).collect()),
-            });
-            self.projector.put_owner(revision, name, owner);
+            let owner = found.remove(name);
+            self.projector.put_owner(revision, name, owner.as_ref().map(Owner::from));
         }
         Ok(())
     }
@@ -264,6 +259,14 @@ impl Publisher {
             }
         }
         Ok(())
+    }
+}
+
+impl From<&Standing> for Owner {
+    fn from(standing: &Standing) -> Self {
+        let rights = &standing.rights;
+        let teams = (!rights.sees_all()).then(|| rights.seen_teams().map(str::to_owned).collect());
+        Self { uid: rights.uid.clone(), is_disabled: standing.is_disabled, grants: rights.grants(), teams }
     }
 }
 

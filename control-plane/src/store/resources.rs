@@ -61,6 +61,17 @@ impl Store {
         get(self.pool(), kind, name).await
     }
 
+    /// All of these kinds that exist, by kind and name.
+    pub async fn all_of(&self, kinds: &[Kind]) -> Result<Vec<Row>, StoreError> {
+        let places = super::values::list(0, kinds.len());
+        let sql = format!(
+            "select {COLUMNS} from resources r where r.kind in ({places}) and r.deleted = 0 order by r.kind, r.name"
+        );
+        let query =
+            kinds.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, kind| query.bind(kind.as_str()));
+        query.fetch_all(self.pool()).await?.iter().map(Row::read).collect()
+    }
+
     /// Whose a resource is that exists.
     pub async fn ownership(&self, kind: Kind, name: &str) -> Result<Option<Ownership>, StoreError> {
         viewer::owned(self.pool(), kind, name).await

@@ -28,6 +28,19 @@ pub struct Standing {
     pub is_disabled: bool,
 }
 
+/// Who is looked for, by what they have.
+#[derive(Debug, Clone, Default)]
+pub struct HoldersOf {
+    /// Whoever there is.
+    pub everybody: bool,
+    /// Teams: who is in one, or has a role in one.
+    pub teams: Vec<String>,
+    /// Roles: who has one, wherever.
+    pub roles: Vec<String>,
+    /// Names.
+    pub names: Vec<String>,
+}
+
 /// How principals are found.
 #[derive(Debug, Clone, Copy)]
 enum By {
@@ -68,6 +81,31 @@ impl Store {
         let is_inside =
             |owner: &str, team: &str| owners.get(owner).is_some_and(|owner| owner.has_part_in(team));
         Ok(pairs.iter().filter(|(owner, team)| !is_inside(owner, team)).cloned().collect())
+    }
+
+    /// The names of those who have something in one of these teams, one of these roles, a role everywhere, or one of these names; all
+    /// where there are too many to ask for. By name, so many at most.
+    pub async fn holders_of(&self, of: &HoldersOf, limit: i64) -> Result<Vec<String>, StoreError> {
+        let [teams, roles, names] = [&of.teams, &of.roles, &of.names].map(Vec::len);
+        let is_narrow = !of.everybody && teams.max(roles).max(names) <= ROWS;
+        let among = |column: &str, before: usize, count: usize| match count {
+            0 => String::new(),
+            count => format!(" or {column} in ({})", values::list(before, count)),
+        };
+        let held = format!("{}{}", among("team", 1, teams), among("role", 1 + teams, roles));
+        let condition = format!(
+            " where uid in (select uid from bindings where team = ''{held} \
+             union select uid from memberships where 1 = 0{held}){}",
+            among("name", 1 + teams + roles, names)
+        );
+        let condition = if is_narrow { condition } else { String::new() };
+        let sql = format!("select name from principals{condition} order by name limit $1");
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(limit);
+        for value in of.teams.iter().chain(&of.roles).chain(&of.names).filter(|_| is_narrow) {
+            query = query.bind(value.as_str());
+        }
+        let rows = query.fetch_all(self.pool()).await?;
+        rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
     }
 
     /// The pairs of grant ids, of role and team, that a bearer of somebody with these rights names.
@@ -136,31 +174,28 @@ impl Tx {
         Ok(())
     }
 
+    /// Those of `names` that exist, and what they may do.
+    pub async fn standings_named(&mut self, names: &[&str]) -> Result<Vec<Standing>, StoreError> {
+        standings(self.connection(), By::Name, names, None).await
+    }
+
     /// Says that what those may do has changed who have a role. Grants of roles change on edges by themselves.
     pub async fn touch_role(&mut self, role: &str) -> Result<(), StoreError> {
-        let revision = self.revision();
-        sqlx::query(
-            "update principals set revision = $1 where uid in \
-             (select uid from bindings where role = $2 union select uid from memberships where role = $2)",
-        )
-        .bind(revision)
-        .bind(role)
-        .execute(self.connection())
-        .await?;
-        Ok(())
+        self.touch_holders("role", role).await
     }
 
     /// The same of those who are in a team, or have a role in it.
     pub async fn touch_team(&mut self, team: &str) -> Result<(), StoreError> {
+        self.touch_holders("team", team).await
+    }
+
+    async fn touch_holders(&mut self, column: &'static str, name: &str) -> Result<(), StoreError> {
         let revision = self.revision();
-        sqlx::query(
+        let sql = format!(
             "update principals set revision = $1 where uid in \
-             (select uid from bindings where team = $2 union select uid from memberships where team = $2)",
-        )
-        .bind(revision)
-        .bind(team)
-        .execute(self.connection())
-        .await?;
+             (select uid from bindings where {column} = $2 union select uid from memberships where {column} = $2)"
+        );
+        sqlx::query(AssertSqlSafe(sql)).bind(revision).bind(name).execute(self.connection()).await?;
         Ok(())
     }
 }

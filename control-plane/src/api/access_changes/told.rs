@@ -1,0 +1,215 @@
+//! Who gains and who loses something, as it is told to who asks: whole teams by the name of the team, and nobody who does not exist for
+//! them. Pure.
+//!
+//! It must not know how it was worked out.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use access::difference::{AccessMove, Difference, Thing};
+use access::world::Family;
+use trunkline::admin::v1::{AccessChange, AccessTarget, ApplyResourcesResponse};
+
+use super::touched::{Rows, all};
+use crate::api::rpc::Call;
+use crate::domain::Kind;
+use crate::store::rights::{HoldersOf, Standing};
+
+/// The most that are told of.
+const MAX_TOLD: usize = 1_000;
+/// The most things that are named of one.
+const MAX_NAMED: usize = 100;
+const PEOPLE: &str = "users/";
+
+/// What exists for who is told.
+#[derive(Debug, Default)]
+pub(super) struct Audience {
+    servers: BTreeSet<String>,
+    principals: BTreeSet<String>,
+    /// All people of a team, by the team.
+    teams: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Audience {
+    /// What exists for a caller. `teams`: those of whom everybody is among `people`; `None`: none.
+    pub(super) fn of(
+        call: &Call<'_>,
+        rows: &[Rows; 2],
+        standings: &[BTreeMap<String, Standing>; 2],
+        people: &BTreeSet<String>,
+        teams: Option<&HoldersOf>,
+    ) -> Self {
+        let caller = &call.caller;
+        let seen = |kind: Kind| {
+            let rows = all(kind, rows).filter(move |_| caller.holds(kind.read()));
+            let rows = rows.filter(|row| caller.sees_all() || caller.sees(&row.ownership));
+            rows.map(|row| row.name.clone()).collect::<BTreeSet<_>>()
+        };
+        let standing = standings.iter().flat_map(BTreeMap::values);
+        let standing: Vec<_> = standing.filter(|one| people.contains(&one.rights.name)).collect();
+        let met = standing.iter().map(|one| &one.rights);
+        let met = met.filter(|rights| rights.name == caller.name || call.sees_person(rights));
+        let principals = seen(Kind::Token).into_iter().chain(met.map(|rights| rights.name.clone())).collect();
+        let named = seen(Kind::Team);
+        let is_whole = |team: &&String| {
+            let is_asked = teams.is_some_and(|of| of.everybody || of.teams.contains(team));
+            is_asked && (named.contains(*team) || caller.teams().contains(*team))
+        };
+        let mut whole = BTreeMap::<String, BTreeSet<String>>::new();
+        for one in standing.iter().filter(|one| !one.is_disabled && one.rights.name.starts_with(PEOPLE)) {
+            for team in one.rights.teams().iter().filter(is_whole) {
+                whole.entry(team.clone()).or_default().insert(one.rights.name.clone());
+            }
+        }
+        Self { servers: seen(Kind::Server), principals, teams: whole }
+    }
+
+    /// Adds to an answer what may be told.
+    pub(super) fn told(&self, found: Difference, answer: ApplyResourcesResponse) -> ApplyResourcesResponse {
+        let mut alike = BTreeMap::<(String, Vec<Thing>, Vec<Thing>), BTreeSet<String>>::new();
+        for AccessMove { principals, server, gained, lost } in found.moves {
+            alike.entry((server, gained, lost)).or_default().extend(principals);
+        }
+        let (mut changes, mut told, mut unseen) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        for ((server, gained, lost), principals) in alike {
+            let is_seen = |name: &String| self.servers.contains(&server) && self.principals.contains(name);
+            let (seen, others): (BTreeSet<_>, BTreeSet<_>) = principals.into_iter().partition(is_seen);
+            unseen.extend(others);
+            told.extend(seen.iter().cloned());
+            let (gains, losses) = (targets(&gained), targets(&lost));
+            changes.extend(self.by_team(seen).into_iter().map(|(principal, people)| AccessChange {
+                principal,
+                people,
+                server: server.clone(),
+                gained: gains.clone(),
+                lost: losses.clone(),
+                gained_count: count(gained.len()),
+                lost_count: count(lost.len()),
+            }));
+        }
+        changes.sort_by(|one, other| (&one.server, &one.principal).cmp(&(&other.server, &other.principal)));
+        let access_changes_cut = found.cut || changes.len() > MAX_TOLD;
+        changes.truncate(MAX_TOLD);
+        // Who is told of at one server is no other, whatever else they lose.
+        let access_changes_unseen = count(unseen.difference(&told).count());
+        ApplyResourcesResponse {
+            access_changes: changes,
+            access_changes_cut,
+            access_changes_unseen,
+            ..answer
+        }
+    }
+
+    /// Names each of these, or a team in the place of all its people.
+    fn by_team(&self, mut names: BTreeSet<String>) -> Vec<(String, i32)> {
+        let mut teams: Vec<_> = self.teams.iter().filter(|(_, people)| people.len() > 1).collect();
+        teams.sort_by_key(|(_, people)| Reverse(people.len()));
+        let mut said = Vec::new();
+        for (team, people) in teams {
+            if people.is_subset(&names) {
+                names.retain(|name| !people.contains(name));
+                said.push((team.clone(), count(people.len())));
+            }
+        }
+        said.extend(names.into_iter().map(|name| (name, 0)));
+        said
+    }
+}
+
+fn targets(things: &[Thing]) -> Vec<AccessTarget> {
+    let kind = |family: Family| match family {
+        Family::Tools => "tool",
+        Family::Resources => "resource",
+        Family::Prompts => "prompt",
+    };
+    let target =
+        |thing: &Thing| AccessTarget { kind: kind(thing.family).to_owned(), name: thing.name.clone() };
+    things.iter().take(MAX_NAMED).map(target).collect()
+}
+
+fn count(of: usize) -> i32 {
+    i32::try_from(of).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn tools(names: &[&str]) -> Vec<Thing> {
+        let tool = |name: &&str| Thing { family: Family::Tools, name: (*name).to_owned() };
+        names.iter().map(tool).collect()
+    }
+
+    fn moved(principals: &[&str], server: &str, lost: &[&str]) -> AccessMove {
+        let principals = names(principals).into_iter().collect();
+        AccessMove { principals, server: server.to_owned(), gained: Vec::new(), lost: tools(lost) }
+    }
+
+    fn told(audience: &Audience, moves: Vec<AccessMove>) -> ApplyResourcesResponse {
+        audience.told(Difference { moves, cut: false }, ApplyResourcesResponse::default())
+    }
+
+    fn lines(answer: &ApplyResourcesResponse) -> Vec<String> {
+        let line =
+            |change: &AccessChange| format!("{} {} {}", change.principal, change.people, change.server);
+        answer.access_changes.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_team_stands_for_all_its_people_and_a_part_of_it_for_itself() {
+        let teams =
+            [("teams/core", &["users/ann", "users/bob"][..]), ("teams/all", &["users/ann", "users/eve"][..])];
+        let audience = Audience {
+            servers: names(&["servers/dev"]),
+            principals: names(&["tokens/t", "users/ann", "users/bob", "users/eve"]),
+            teams: teams.map(|(team, people)| (team.to_owned(), names(people))).into(),
+        };
+        let lost = [
+            moved(&["users/ann", "users/bob"], "servers/dev", &["a"]),
+            moved(&["tokens/t"], "servers/dev", &["a"]),
+        ];
+        let answer = told(&audience, lost.to_vec());
+        assert_eq!(lines(&answer), ["teams/core 2 servers/dev", "tokens/t 0 servers/dev"]);
+        let answer = told(&audience, vec![moved(&["users/bob", "users/eve"], "servers/dev", &["a"])]);
+        assert_eq!(lines(&answer), ["users/bob 0 servers/dev", "users/eve 0 servers/dev"]);
+    }
+
+    #[test]
+    fn who_does_not_exist_for_who_asks_is_counted_and_not_named() {
+        let audience = Audience {
+            servers: names(&["servers/dev"]),
+            principals: names(&["tokens/mine", "tokens/other"]),
+            teams: BTreeMap::new(),
+        };
+        let lost = [
+            moved(&["tokens/mine", "tokens/theirs", "users/ann"], "servers/dev", &["a"]),
+            moved(&["tokens/mine", "tokens/other"], "servers/hidden", &["b"]),
+        ];
+        let answer = told(&audience, lost.to_vec());
+        assert_eq!(lines(&answer), ["tokens/mine 0 servers/dev"]);
+        assert_eq!(
+            answer.access_changes_unseen, 3,
+            "two others at dev, and one at a server that is not seen"
+        );
+        assert!(!answer.access_changes_cut);
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted_and_cut() {
+        let all: Vec<String> = (0..1_500).map(|number| format!("tokens/t{number}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let audience =
+            Audience { servers: names(&["servers/dev"]), principals: names(&all), teams: BTreeMap::new() };
+        let many: Vec<String> = (0..250).map(|number| format!("tool{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let answer = told(&audience, vec![moved(&all, "servers/dev", &many)]);
+        assert!(answer.access_changes_cut);
+        assert_eq!(answer.access_changes.len(), 1_000);
+        let first = &answer.access_changes[0];
+        assert_eq!((first.lost.len(), first.lost_count, first.gained_count), (100, 250, 0));
+    }
+}

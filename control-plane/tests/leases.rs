@@ -21,9 +21,9 @@ use trunkline::identity::v1::token_service_client::TokenServiceClient;
 use trunkline::identity::v1::{Conditions, CreateTokenRequest, RevokeTokenRequest, Scope, Token};
 use trunkline::policy::v1::limit_service_client::LimitServiceClient;
 use trunkline::policy::v1::{LeaseLimitsRequest, LeaseLimitsResponse, LimitDemand, LimitLease};
-use trunkline::telemetry::v1::{ReportUsageRequest, UsageOutcome, UsageRecord};
+use trunkline::telemetry::v1::{LastUse, ReportUsageRequest, UsageOutcome, UsageRecord};
 use trunkline_control_plane::store::quotas::{QuotaDemand, Quotas};
-use trunkline_control_plane::store::usage::{TokenUse, UsageTable};
+use trunkline_control_plane::store::usage::{LastUsesQuery, UsageTable};
 
 suite! {
     a_token_is_last_used_when_and_where_the_newest_report_says,
@@ -72,42 +72,46 @@ async fn a_token_is_last_used_when_and_where_the_newest_report_says(database: Da
         UsageRecord { target: "other".to_owned(), ..from("tokens/t", "other", "") },
     ];
     usage.store("e1", &batch("run", 1, 600, first)).await.unwrap();
-    let last = |server: &str, target: &str, seconds: i64, address: &str| TokenUse {
-        token: "tokens/t".to_owned(),
+    let last = |server: &str, target: &str, seconds: i64| LastUse {
         server: server.to_owned(),
         target: target.to_owned(),
-        time_us: seconds * second,
-        address: address.to_owned(),
+        last_use_time: Some(Timestamp { seconds, nanos: 0 }),
     };
-    assert_eq!(
-        store.last_uses(&["tokens/t", "tokens/none"]).await.unwrap(),
-        [last("", "", 600, "192.0.2.1")]
-    );
-    let everywhere = [
-        last("servers/a", "", 600, "192.0.2.1"),
-        last("servers/a", echo, 600, "192.0.2.1"),
-        last("servers/b", "", 600, ""),
-        last("servers/b", echo, 600, ""),
-    ];
-    assert_eq!(store.last_uses_of("tokens/t", 10).await.unwrap(), everywhere);
+    let of = async |token: &str| {
+        let query = LastUsesQuery { token: token.to_owned(), limit: 10, ..LastUsesQuery::default() };
+        usage.last_uses(&query).await.unwrap()
+    };
+    let at = |servers: [i64; 2]| {
+        let [a, b] = servers;
+        [
+            last("servers/a", "", a),
+            last("servers/a", echo, a),
+            last("servers/b", "", b),
+            last("servers/b", echo, b),
+        ]
+    };
+    assert_eq!(of("tokens/t").await, at([600, 600]));
+    assert_eq!(of("tokens/other-one").await.len(), 2);
+    assert_eq!(of("tokens/none").await, []);
+    let token = async || {
+        let used = store.owners_and_uses().await.unwrap().last_uses.get("tokens/t").cloned().unwrap();
+        (used.time_us / second, used.address)
+    };
+    assert_eq!(token().await, (600, "192.0.2.1".to_owned()));
 
     // A late report of what was before changes nothing, and a newer one without an address keeps the one that is known.
     usage.store("e2", &batch("run", 1, 500, vec![from("tokens/t", "servers/a", "192.0.2.7")])).await.unwrap();
-    assert_eq!(store.last_uses(&["tokens/t"]).await.unwrap(), [last("", "", 600, "192.0.2.1")]);
+    assert_eq!(token().await, (600, "192.0.2.1".to_owned()));
     usage.store("e2", &batch("run", 2, 700, vec![from("tokens/t", "servers/b", "")])).await.unwrap();
-    assert_eq!(store.last_uses(&["tokens/t"]).await.unwrap(), [last("", "", 700, "192.0.2.1")]);
-    assert_eq!(store.last_uses_of("tokens/t", 1).await.unwrap(), [last("servers/b", "", 700, "")]);
-    let many: Vec<String> =
-        (0..600).map(|number| format!("tokens/t{number}")).chain(["tokens/t".to_owned()]).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert_eq!(store.last_uses(&many).await.unwrap().len(), 1);
+    assert_eq!(token().await, (700, "192.0.2.1".to_owned()));
+    assert_eq!(of("tokens/t").await, at([600, 700]));
+    // By anybody: the last use of all, and only of the server that is asked about.
+    let query = LastUsesQuery { server: "servers/b".to_owned(), limit: 10, ..LastUsesQuery::default() };
+    assert_eq!(usage.last_uses(&query).await.unwrap(), at([600, 700])[2..]);
 
     usage.forget(650 * second).await.unwrap();
-    assert_eq!(
-        store.last_uses(&["tokens/t", "tokens/other-one"]).await.unwrap(),
-        [last("", "", 700, "192.0.2.1")]
-    );
-    assert_eq!(store.last_uses_of("tokens/t", 10).await.unwrap().len(), 2);
+    assert_eq!(token().await, (700, "192.0.2.1".to_owned()));
+    assert_eq!(of("tokens/t").await, at([600, 700])[2..]);
 }
 
 fn demand(bucket: &str, wanted: i64, returned: i64) -> QuotaDemand {

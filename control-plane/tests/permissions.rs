@@ -124,7 +124,7 @@ fn rpcs() -> Vec<String> {
 
 /// Tells whether a viewer may call an rpc: it reads the registry, tokens or usage, or looks at each resource that it is about.
 fn is_for_viewers(rpc: &str) -> bool {
-    const READ: [&str; 17] = [
+    const READ: [&str; 18] = [
         "admin.v1.BulkService/ApplyResources",
         "admin.v1.BulkService/DeleteResources",
         "admin.v1.BulkService/ExportResources",
@@ -142,6 +142,7 @@ fn is_for_viewers(rpc: &str) -> bool {
         "policy.v1.PolicyService/ExplainAccess",
         "identity.v1.RoleService/ListPermissions",
         "telemetry.v1.UsageService/QueryUsage",
+        "telemetry.v1.UsageService/ListLastUses",
     ];
     let is_of_registry = rpc.starts_with("registry.v1.") && (rpc.contains("/Get") || rpc.contains("/List"));
     is_of_registry || READ.contains(&rpc)

@@ -116,6 +116,7 @@ async fn no_answer_names_what_does_not_exist_for_the_caller() {
         ("admin.v1.BulkService/ListApplySets", json!({}), "OK"),
         ("admin.v1.BulkService/ExportResources", json!({}), "OK"),
         ("telemetry.v1.UsageService/QueryUsage", json!({}), "OK"),
+        ("telemetry.v1.UsageService/ListLastUses", json!({}), "OK"),
         // States and entries of what is seen, which follow from what is not.
         (GET_SERVER, json!({"name": "servers/open"}), "OK"),
         ("registry.v1.ServerService/ListServerEntries", json!({"name": "servers/open"}), "OK"),
@@ -341,6 +342,15 @@ async fn pages_are_full_and_belong_to_who_asked() {
     }
 }
 
+/// Counts calls: of a server, by a token, of a target.
+async fn called(desk: &Desk, (server, token, target, calls): (&str, &str, &str, i32)) {
+    desk.run(&format!(
+        "insert into usage_sums (minute_us, server, token, method, target, outcome, calls, duration_us, request_bytes, response_bytes) \
+         values (60000000, '{server}', '{token}', 'tools/call', '{target}', 1, {calls}, 0, 0, 0)"
+    ))
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_told_of_servers_and_tokens_that_exist_for_the_caller() {
     let (desk, ann) = start().await;
@@ -354,12 +364,8 @@ async fn usage_is_told_of_servers_and_tokens_that_exist_for_the_caller() {
         ("servers/canary", "tokens/ann", "upstreams/mine/tools/x", 64),
         ("servers/ended", "tokens/ann", "", 128),
     ];
-    for (server, token, target, calls) in rows {
-        desk.run(&format!(
-            "insert into usage_sums (minute_us, server, token, method, target, outcome, calls, duration_us, request_bytes, response_bytes) \
-             values (60000000, '{server}', '{token}', 'tools/call', '{target}', 1, {calls}, 0, 0, 0)"
-        ))
-        .await;
+    for row in rows {
+        called(&desk, row).await;
     }
     let rpc = "telemetry.v1.UsageService/QueryUsage";
     let told = async |who: &Arc<Rights>, body: Value| -> Vec<(String, String, u32)> {
@@ -383,6 +389,48 @@ async fn usage_is_told_of_servers_and_tokens_that_exist_for_the_caller() {
     }
     let all = desk.ok(&Rights::administrator(), rpc, json!({})).await;
     assert_eq!(all["records"].as_array().unwrap().len(), rows.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_of_a_server_sees_that_others_call_it_and_not_who() {
+    let (desk, ann) = start().await;
+    let owned =
+        json!({"manifests": [server("anns", json!({"owner": "users/ann"}), json!([{"match": "mine/x"}]))]});
+    desk.ok(&Rights::administrator(), APPLY, owned).await;
+    let rows = [
+        ("servers/anns", "tokens/ann", "upstreams/mine/tools/x", 1),
+        ("servers/anns", "tokens/canary", "upstreams/mine/tools/x", 2),
+        ("servers/anns", "users/bob", "upstreams/mine/tools/x", 4),
+        ("servers/open", "tokens/canary", "upstreams/mine/tools/x", 8),
+    ];
+    for (server, token, target, calls) in rows {
+        called(&desk, (server, token, target, calls)).await;
+        for target in ["", target] {
+            desk.run(&format!(
+                "insert into last_uses (token, server, target, time_us, address) values ('{token}', '{server}', '{target}', {calls}000000, '')"
+            ))
+            .await;
+        }
+    }
+    let (query, last) = ("telemetry.v1.UsageService/QueryUsage", "telemetry.v1.UsageService/ListLastUses");
+    let (_, answer) = looked_at(&desk, &ann, query, json!({})).await;
+    let records = answer["records"].as_array().unwrap();
+    let told: Vec<_> =
+        records.iter().map(|record| (record["token"].clone(), record["calls"].clone())).collect();
+    assert_eq!(told, [(json!("somebody-else"), json!("6")), (json!("tokens/ann"), json!("1"))]);
+    // Who asks for one by name learns nothing of whether there is one.
+    for hidden in ["tokens/canary", "users/bob"] {
+        for rpc in [query, last] {
+            let (_, answer) = looked_at(&desk, &ann, rpc, json!({"token": hidden})).await;
+            assert!(answer["records"].is_null() && answer["lastUses"].is_null(), "{answer}");
+        }
+    }
+    let (_, answer) = looked_at(&desk, &ann, last, json!({})).await;
+    let uses = answer["lastUses"].as_array().unwrap();
+    let told: Vec<_> =
+        uses.iter().map(|used| (used["server"].clone(), used["lastUseTime"].clone())).collect();
+    let fourth = (json!("servers/anns"), json!("1970-01-01T00:00:04Z"));
+    assert_eq!(told, [fourth.clone(), fourth], "of the server, and of its tool");
 }
 
 #[tokio::test(flavor = "multi_thread")]

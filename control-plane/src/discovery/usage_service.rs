@@ -15,7 +15,8 @@ use tonic::{Request, Response, Status, Streaming};
 use trunkline::common::v1::Permission;
 use trunkline::telemetry::v1::usage_service_server::UsageService;
 use trunkline::telemetry::v1::{
-    QueryUsageRequest, QueryUsageResponse, ReportUsageRequest, ReportUsageResponse,
+    ListLastUsesRequest, ListLastUsesResponse, QueryUsageRequest, QueryUsageResponse, ReportUsageRequest,
+    ReportUsageResponse,
 };
 
 use super::authenticate::{edge, ended};
@@ -27,7 +28,7 @@ use crate::auth::credential::EdgeClaims;
 use crate::clock;
 use crate::error::Error;
 use crate::store::Viewer;
-use crate::store::usage::{UsageQuery, UsageTable};
+use crate::store::usage::{LastUsesQuery, UsageQuery, UsageTable};
 
 const MAX_SUMS: i64 = 10_000;
 
@@ -136,5 +137,17 @@ impl UsageService for Usage {
         };
         let records = self.table.query(&query).await.map_err(Error::from)?;
         Ok(Response::new(QueryUsageResponse { records }))
+    }
+
+    async fn list_last_uses(
+        &self,
+        request: Request<ListLastUsesRequest>,
+    ) -> Result<Response<ListLastUsesResponse>, Status> {
+        let viewer = Viewer::of(&Caller::rights(&request));
+        let ListLastUsesRequest { server, token } = request.into_inner();
+        let query = LastUsesQuery { server, token, limit: MAX_SUMS, viewer };
+        let last_uses = self.table.last_uses(&query).await.map_err(Error::from)?;
+        let since_us = clock::now_us().saturating_sub(clock::duration_us(self.retention));
+        Ok(Response::new(ListLastUsesResponse { last_uses, since_time: Some(clock::timestamp(since_us)) }))
     }
 }

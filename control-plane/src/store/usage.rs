@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Row as _};
 use tokio::sync::Mutex;
-use trunkline::telemetry::v1::{ReportUsageRequest, UsageRecord};
+use trunkline::telemetry::v1::{LastUse, ReportUsageRequest, UsageRecord};
 
 use super::values::{self, ROWS};
 use super::{Store, StoreError, Viewer};
@@ -36,23 +36,38 @@ pub struct UsageQuery {
     pub viewer: Viewer,
 }
 
-/// A last use of a token.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TokenUse {
-    /// `tokens/{token}`.
-    pub token: String,
-    /// `servers/{server}`; empty: any.
+/// A query of last uses.
+#[derive(Debug, Clone, Default)]
+pub struct LastUsesQuery {
+    /// Only this server; empty: all.
     pub server: String,
+    /// Only by this token; empty: by anybody.
+    pub token: String,
+    /// How many at most.
+    pub limit: i64,
+    /// Who looks.
+    pub viewer: Viewer,
+}
+
+/// A last use of a token, as it is written down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct TokenUse {
+    /// `tokens/{token}`.
+    token: String,
+    /// `servers/{server}`; empty: any.
+    server: String,
     /// The target; empty: any.
-    pub target: String,
+    target: String,
     /// When, at the latest.
-    pub time_us: i64,
+    time_us: i64,
     /// From where. Empty: not known.
-    pub address: String,
+    address: String,
 }
 
 /// The name in the place of those that edges had too many of.
 const FOLDED: &str = "other";
+/// The name in the place of callers who do not exist for who looks.
+const SOMEBODY_ELSE: &str = "somebody-else";
 
 /// The tables.
 #[derive(Debug, Clone)]
@@ -124,7 +139,8 @@ impl UsageTable {
              AND ($3 = '' OR server = $3) AND ($4 = '' OR token = $4){} \
              GROUP BY server, token, method, target, outcome \
              ORDER BY SUM(calls) DESC, server, token, method, target, outcome LIMIT $5",
-            query.viewer.usage_condition(5)
+            // Who asks for one by name must not learn in this way whether there is one.
+            query.viewer.usage_condition(5, query.token.is_empty())
         );
         let select = sqlx::query(AssertSqlSafe(sql))
             .bind(query.start_us.div_euclid(MINUTE_US) * MINUTE_US)
@@ -139,7 +155,46 @@ impl UsageTable {
             return Ok(records);
         }
         let upstreams = self.store.seen(Kind::Upstream, &query.viewer).await?;
+        let records = self.without_unseen_callers(records, &query.viewer).await?;
         Ok(without_unseen_targets(records, &upstreams))
+    }
+
+    /// Names nobody who does not exist for who looks.
+    async fn without_unseen_callers(
+        &self,
+        mut records: Vec<UsageRecord>,
+        viewer: &Viewer,
+    ) -> Result<Vec<UsageRecord>, StoreError> {
+        let tokens = self.store.seen(Kind::Token, viewer).await?;
+        let is_seen =
+            |name: &str| name.is_empty() || tokens.contains(name) || viewer.principal() == Some(name);
+        for record in records.iter_mut().filter(|record| !is_seen(&record.token)) {
+            SOMEBODY_ELSE.clone_into(&mut record.token);
+        }
+        Ok(records)
+    }
+
+    /// When each server, and each target of one, was last used, by name. Of those who do not exist for who looks, only the uses of their
+    /// own servers count.
+    pub async fn last_uses(&self, query: &LastUsesQuery) -> Result<Vec<LastUse>, StoreError> {
+        let sql = format!(
+            "SELECT server, target, CAST(MAX(time_us) AS BIGINT) AS time_us FROM last_uses WHERE server <> '' \
+             AND ($1 = '' OR server = $1) AND ($2 = '' OR token = $2){} \
+             GROUP BY server, target ORDER BY server, target LIMIT $3",
+            query.viewer.usage_condition(3, query.token.is_empty())
+        );
+        let select = sqlx::query(AssertSqlSafe(sql))
+            .bind(query.server.as_str())
+            .bind(query.token.as_str())
+            .bind(query.limit);
+        let select = query.viewer.values().fold(select, |select, value| select.bind(value));
+        let rows = select.fetch_all(self.store.pool()).await?;
+        let mut uses = rows.iter().map(read_use).collect::<sqlx::Result<Vec<_>>>()?;
+        if !query.viewer.sees_everything() {
+            let upstreams = self.store.seen(Kind::Upstream, &query.viewer).await?;
+            uses.retain(|used| used.target.is_empty() || leads_to(&used.target, &upstreams));
+        }
+        Ok(uses)
     }
 
     /// Forgets what is older than `before_us`, minute by minute, so that the tables do not grow for ever.
@@ -159,42 +214,17 @@ impl UsageTable {
 
 /// Says nowhere that calls led to what does not exist for who looks. Those with the most calls first.
 fn without_unseen_targets(mut records: Vec<UsageRecord>, upstreams: &HashSet<String>) -> Vec<UsageRecord> {
-    for record in &mut records {
-        let upstream = names::upstream_id(&record.target).map(names::upstream);
-        if !upstream.is_some_and(|upstream| upstreams.contains(&upstream)) {
-            record.target.clear();
-        }
+    for record in records.iter_mut().filter(|record| !leads_to(&record.target, upstreams)) {
+        record.target.clear();
     }
     let mut sums: Vec<_> = summed(&records).into_values().collect();
     sums.sort_by_key(|sum| std::cmp::Reverse(sum.calls));
     sums
 }
 
-impl Store {
-    /// When, and from where, each of these tokens (`tokens/{token}`) was last used, if it was within the retention of usage.
-    pub async fn last_uses(&self, tokens: &[&str]) -> Result<Vec<TokenUse>, StoreError> {
-        let mut uses = Vec::new();
-        for tokens in tokens.chunks(ROWS) {
-            let places = values::list(0, tokens.len());
-            let sql =
-                format!("SELECT * FROM last_uses WHERE target = '' AND server = '' AND token IN ({places})");
-            let mut query = sqlx::query(AssertSqlSafe(sql));
-            for token in tokens {
-                query = query.bind(*token);
-            }
-            for row in &query.fetch_all(self.pool()).await? {
-                uses.push(read_use(row)?);
-            }
-        }
-        Ok(uses)
-    }
-
-    /// When, and from where, a token was last used at each server and for each target, the last ones first.
-    pub async fn last_uses_of(&self, token: &str, limit: i64) -> Result<Vec<TokenUse>, StoreError> {
-        let sql = "SELECT * FROM last_uses WHERE token = $1 AND server <> '' ORDER BY time_us DESC, server, target LIMIT $2";
-        let rows = sqlx::query(sql).bind(token).bind(limit).fetch_all(self.pool()).await?;
-        Ok(rows.iter().map(read_use).collect::<sqlx::Result<_>>()?)
-    }
+/// Whether a target is of one of these upstreams.
+fn leads_to(target: &str, upstreams: &HashSet<String>) -> bool {
+    names::upstream_id(target).map(names::upstream).is_some_and(|upstream| upstreams.contains(&upstream))
 }
 
 /// When, and from where, each token of a batch was used: for anything, at each server, and for each target.
@@ -233,14 +263,9 @@ async fn note_uses(connection: &mut AnyConnection, uses: &[TokenUse]) -> sqlx::R
     query.execute(connection).await.map(drop)
 }
 
-fn read_use(row: &AnyRow) -> sqlx::Result<TokenUse> {
-    Ok(TokenUse {
-        token: row.try_get("token")?,
-        server: row.try_get("server")?,
-        target: row.try_get("target")?,
-        time_us: row.try_get("time_us")?,
-        address: row.try_get("address")?,
-    })
+fn read_use(row: &AnyRow) -> sqlx::Result<LastUse> {
+    let last_use_time = Some(clock::timestamp(row.try_get("time_us")?));
+    Ok(LastUse { server: row.try_get("server")?, target: row.try_get("target")?, last_use_time })
 }
 
 /// One record for each key, so that a batch writes each row once.

@@ -57,8 +57,9 @@ impl Viewer {
         self.0.is_none()
     }
 
-    /// The condition for counted calls: those of servers that exist for them, by tokens that do, by themselves, or by nobody who is known.
-    pub(super) fn usage_condition(&self, before: usize) -> String {
+    /// The condition for counted calls: those of servers that exist for them, by tokens that do, by themselves, or by nobody who is
+    /// known; `others`: also those by others at servers of their own, or of their teams.
+    pub(super) fn usage_condition(&self, before: usize, others: bool) -> String {
         let Some(names) = &self.0 else { return String::new() };
         let seen = |kind: Kind| {
             let condition = self.condition(kind, before);
@@ -67,7 +68,18 @@ impl Viewer {
         let own =
             names.principal.as_ref().map(|_| format!(" or token = ${}", before + 1)).unwrap_or_default();
         let (servers, tokens) = (seen(Kind::Server), seen(Kind::Token));
-        format!(" AND server in {servers} AND (token = '' or token in {tokens}{own})")
+        let held = names.holds("r", before).filter(|_| others);
+        let theirs = held.map(|held| {
+            let kind = Kind::Server;
+            format!(" or server in (select r.name from resources r where r.kind = '{kind}' and r.deleted = 0 and ({held}))")
+        });
+        let theirs = theirs.unwrap_or_default();
+        format!(" AND server in {servers} AND (token = '' or token in {tokens}{own}{theirs})")
+    }
+
+    /// Their own name, unless they see everything or have none.
+    pub(super) fn principal(&self) -> Option<&str> {
+        self.0.as_ref()?.principal.as_deref()
     }
 
     /// The values that a condition needs.
@@ -79,16 +91,22 @@ impl Viewer {
 impl Names {
     /// What [`Rights::reads`] says, for rows of a table.
     fn sees(&self, table: &str, before: usize) -> String {
-        let (public, shared) = (Visibility::Public as i32, Visibility::Team as i32);
-        let mut seen = vec![format!("{table}.visibility = {public}")];
-        if self.principal.is_some() {
-            seen.push(format!("{table}.owner = ${}", before + 1));
+        let public = format!("{table}.visibility = {}", Visibility::Public as i32);
+        match self.holds(table, before) {
+            Some(held) => format!("({public} or {held})"),
+            None => format!("({public})"),
         }
-        if !self.teams.is_empty() {
-            let teams = values::list(before + usize::from(self.principal.is_some()), self.teams.len());
-            seen.push(format!("({table}.visibility = {shared} and {table}.team in ({teams}))"));
-        }
-        format!("({})", seen.join(" or "))
+    }
+
+    /// Whether a row is their own, or is shared in a team of theirs. `None`: there is no such row.
+    fn holds(&self, table: &str, before: usize) -> Option<String> {
+        let shared = Visibility::Team as i32;
+        let own = self.principal.as_ref().map(|_| format!("{table}.owner = ${}", before + 1));
+        let teams = values::list(before + usize::from(self.principal.is_some()), self.teams.len());
+        let of_teams = (!self.teams.is_empty())
+            .then(|| format!("({table}.visibility = {shared} and {table}.team in ({teams}))"));
+        let held: Vec<_> = own.into_iter().chain(of_teams).collect();
+        (!held.is_empty()).then(|| held.join(" or "))
     }
 }
 

@@ -233,7 +233,9 @@ mod tests {
     use tonic::{Request, Response, Status};
     use tonic_types::ErrorDetails;
     use trunkline::telemetry::v1::usage_service_server::{UsageService, UsageServiceServer};
-    use trunkline::telemetry::v1::{QueryUsageRequest, QueryUsageResponse};
+    use trunkline::telemetry::v1::{
+        ListLastUsesRequest, ListLastUsesResponse, QueryUsageRequest, QueryUsageResponse,
+    };
 
     use super::*;
     use crate::enrollment::EdgeCredential;
@@ -276,6 +278,13 @@ mod tests {
             &self,
             _: Request<QueryUsageRequest>,
         ) -> Result<Response<QueryUsageResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn list_last_uses(
+            &self,
+            _: Request<ListLastUsesRequest>,
+        ) -> Result<Response<ListLastUsesResponse>, Status> {
             Err(Status::unimplemented(""))
         }
     }

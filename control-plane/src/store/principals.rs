@@ -273,29 +273,25 @@ impl Tx {
 
     /// Tells whether somebody else than `uid` can sign in who has everything.
     pub async fn has_other_administrator(&mut self, uid: &str) -> Result<bool, StoreError> {
-        let row = sqlx::query(
-            "SELECT p.uid FROM principals p JOIN bindings b ON b.uid = p.uid \
-             WHERE b.role = $1 AND b.team = '' AND p.state = $2 AND p.email IS NOT NULL AND p.uid <> $3 LIMIT 1",
-        )
-        .bind(ADMINISTRATOR)
-        .bind(i64::from(i32::from(UserState::Active)))
-        .bind(uid)
-        .fetch_optional(self.connection())
-        .await?;
-        Ok(row.is_some())
+        self.has_administrator("<>", uid).await
     }
 
     /// Tells whether `uid` can sign in and has everything.
     pub async fn is_active_administrator(&mut self, uid: &str) -> Result<bool, StoreError> {
-        let row = sqlx::query(
-            "SELECT p.uid FROM principals p JOIN bindings b ON b.uid = p.uid \
-             WHERE b.role = $1 AND b.team = '' AND p.state = $2 AND p.email IS NOT NULL AND p.uid = $3",
-        )
-        .bind(ADMINISTRATOR)
-        .bind(i64::from(i32::from(UserState::Active)))
-        .bind(uid)
-        .fetch_optional(self.connection())
-        .await?;
+        self.has_administrator("=", uid).await
+    }
+
+    async fn has_administrator(&mut self, comparison: &'static str, uid: &str) -> Result<bool, StoreError> {
+        let sql = format!(
+            "SELECT p.uid FROM principals p JOIN bindings b ON b.uid = p.uid WHERE b.role = $1 AND b.team = '' \
+             AND p.state = $2 AND p.email IS NOT NULL AND p.uid {comparison} $3 LIMIT 1"
+        );
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(ADMINISTRATOR)
+            .bind(i64::from(i32::from(UserState::Active)))
+            .bind(uid)
+            .fetch_optional(self.connection())
+            .await?;
         Ok(row.is_some())
     }
 }

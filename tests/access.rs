@@ -132,9 +132,110 @@ async fn who_can_lists_tokens_with_what_must_hold() {
     let trimmed = |text: &str| text.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>();
     let (printed, _, code) = ctl(&gateway, &["access", "who-can", "call", "dev/fake_echo"]).await;
     assert_eq!((trimmed(&printed), code), (trimmed(expected), 0));
+    // A whole server: who may use anything of it, and who sees what it has.
+    let whole = async |words: &[&str]| {
+        let words = [&["access", "who-can"], words, &["-o", "json"]].concat();
+        let (printed, said, code) = ctl(&gateway, &words).await;
+        assert_eq!(code, 0, "{said}");
+        let answer: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let holders = answer["holders"].as_array().unwrap().iter();
+        holders.map(|holder| holder["principal"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(whole(&["call", "dev"]).await, "tokens/all tokens/ci");
+    assert_eq!(whole(&["call", "dev", "--from", "192.0.2.1"]).await, "tokens/all");
+    assert_eq!(whole(&["call", "dev", "--from", "10.1.2.3", "--at", "2h"]).await, "tokens/all tokens/ci");
+    assert_eq!(whole(&["list", "dev"]).await, "tokens/all tokens/ci tokens/other");
+    let (printed, said, code) = ctl(&gateway, &["access", "who-can", "get", "dev"]).await;
+    assert_eq!((printed.as_str(), said.as_str(), code), ("", "nobody can\n", 0));
     let (printed, said, code) = ctl(&gateway, &["access", "who-can", "call", "dev/nope"]).await;
     assert_eq!((printed.as_str(), code), ("", 3), "{said}");
     assert!(said.starts_with("error: servers/dev exposes no nope"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_says_who_gains_and_who_loses_which_tool_on_sqlite() {
+    an_apply_says_who_gains_and_who_loses_which_tool(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_says_who_gains_and_who_loses_which_tool_on_postgres() {
+    an_apply_says_who_gains_and_who_loses_which_tool(Store::Postgres).await;
+}
+
+async fn an_apply_says_who_gains_and_who_loses_which_tool(store: Store) {
+    let (gateway, _upstream) = start(store).await;
+    for line in [
+        "create token laptop --server dev --no-save --no-wait",
+        "update upstream fake --visibility public",
+        "create team core",
+        "create user ann@example.org --team core",
+        "create user bob@example.org --team core",
+        "update server dev --team core --visibility team",
+    ] {
+        let (_, said, code) = ctl(&gateway, &line.split(' ').collect::<Vec<_>>()).await;
+        assert_eq!(code, 0, "{line}: {said}");
+    }
+    let server = |tools: &str| {
+        format!(
+            "kind: Server\nname: dev\nmeta: {{team: teams/core, visibility: VISIBILITY_TEAM}}\ntools: [{tools}]\n"
+        )
+    };
+    let write = |name: &str, text: &str| std::fs::write(gateway.folder().join(name), text).unwrap();
+    write("less.yaml", &server("{match: fake/echo}"));
+    write("same.yaml", &server("{match: 'fake/*'}"));
+    let loses = "access: teams/core (2 people) loses fake_plus on dev; tokens/laptop loses fake_plus\n";
+    let (_, said, code) = ctl(&gateway, &["apply", "-f", "less.yaml", "--dry-run"]).await;
+    assert!(code == 0 && said.contains(loses), "{said}");
+    let (_, said, code) = ctl(&gateway, &["diff", "-f", "less.yaml"]).await;
+    assert_eq!((said.as_str(), code), (loses, 1));
+    let update = ["update", "server", "dev", "--tool", "fake/echo", "--dry-run"];
+    let (_, said, code) = ctl(&gateway, &update).await;
+    assert!(code == 0 && said.contains(loses), "{said}");
+    let (_, said, _) = ctl(&gateway, &["apply", "-f", "same.yaml", "--dry-run"]).await;
+    assert!(!said.contains("access:"), "{said}");
+    let (printed, _, _) = ctl(&gateway, &["apply", "-f", "less.yaml", "--dry-run", "-o", "json"]).await;
+    let answer: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(answer["accessChanges"][0]["principal"], "teams/core");
+    assert_eq!(
+        answer["accessChanges"][1]["lost"],
+        serde_json::json!([{"kind": "tool", "name": "fake_plus"}])
+    );
+
+    // What is taken away is said without being asked for; what is given is not.
+    let (_, said, code) = ctl(&gateway, &["apply", "-f", "less.yaml"]).await;
+    assert!(code == 0 && said.contains(loses), "{said}");
+    let (_, said, code) = ctl(&gateway, &["apply", "-f", "same.yaml"]).await;
+    assert!(code == 0 && !said.contains("access:"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_last_used_when_is_told_of_servers_and_tools() {
+    let (gateway, _upstream) = start(Store::Sqlite).await;
+    assert_eq!(ctl(&gateway, &["create", "token", "laptop", "--server", "dev"]).await.2, 0);
+    eventually("the edge lets it in", PATIENCE, || async {
+        let (printed, said, _) = ctl(&gateway, &["call", "dev", "fake_echo"]).await;
+        if printed == "done\n" { Ok(()) } else { Err(said) }
+    })
+    .await;
+    let names = ["usage", "--unused", "--server", "dev"];
+    let unused = eventually("the use is reported", PATIENCE, || async {
+        let (printed, said, _) = ctl(&gateway, &names).await;
+        if printed.contains("fake_echo") { Err(printed + &said) } else { Ok(printed) }
+    })
+    .await;
+    let row: Vec<_> = unused.lines().nth(1).unwrap_or_default().split_whitespace().take(5).collect();
+    assert_eq!(row, ["dev", "tools", "fake_plus", "never", "since"], "{unused}");
+    let (printed, _, _) = ctl(&gateway, &["usage", "--last"]).await;
+    let lines: Vec<_> = printed.lines().collect();
+    assert!(lines[0].starts_with("SERVER") && lines[0].ends_with("LAST USED"), "{printed}");
+    assert!(
+        lines.iter().any(|line| line.contains("fake/tools/echo") || line.contains("fake/echo")),
+        "{printed}"
+    );
+    let (printed, _, _) = ctl(&gateway, &["describe", "server", "dev"]).await;
+    assert!(printed.contains("(last used: never since 20") && printed.contains(" ago)"), "{printed}");
+    let (printed, _, _) = ctl(&gateway, &["get", "servers", "-o", "wide"]).await;
+    assert!(printed.lines().next().unwrap().ends_with("LAST USED"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

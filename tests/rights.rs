@@ -36,6 +36,8 @@ fn write(gateway: &Gateway, name: &str, text: &str) {
 const LAB: &str = "kind: Server\nname: lab\ntools:\n- {match: mine/plus, alias: total}\n- {match: mine/add}\n- {match: mine/adds}\n";
 const LOST: &str = "warning: tokens/ci: tools `sum` matches nothing on its servers any more\n\
                     warning: tokens/ci2: tools `sum` matches nothing on its servers any more\n";
+const ACCESS: &str =
+    "access: tokens/all loses sum on lab, gains total; tokens/ci loses sum; tokens/ci2 loses sum\n";
 const UNRESOLVED: &str = "warning: servers/lab: mine/adds matches nothing in the catalogue\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,13 +57,13 @@ async fn an_apply_says_what_it_changes_and_whom_that_costs_something(store: Stor
     let fields =
         "    title: Lab (removed)\n    tools[0].alias: sum -> total\n    tools[2].match: mine/adds (new)\n";
     let dry = ctl(&gateway, "apply -f lab.yaml --dry-run").await;
-    let said = format!("{fields}{UNRESOLVED}nothing was stored (dry run)\n");
+    let said = format!("{fields}{ACCESS}{UNRESOLVED}nothing was stored (dry run)\n");
     assert_eq!(dry, ("~ servers/lab updated\n".into(), said, 0));
     let (_, said, code) = ctl(&gateway, "diff -f lab.yaml").await;
-    assert_eq!((said.as_str(), code), (UNRESOLVED, 1));
+    assert_eq!((said, code), (format!("{ACCESS}{UNRESOLVED}"), 1));
     let (printed, said, code) = ctl(&gateway, "apply -f lab.yaml").await;
     assert_eq!((printed.as_str(), code), ("~ servers/lab updated\n", 0));
-    assert!(said.starts_with(&format!("{fields}{UNRESOLVED}{LOST}revision ")), "{said}");
+    assert!(said.starts_with(&format!("{fields}{ACCESS}{UNRESOLVED}{LOST}revision ")), "{said}");
 
     // What is so already takes nothing from anybody; what selects nothing still does not.
     let (printed, said, _) = ctl(&gateway, "apply -f lab.yaml").await;

@@ -145,7 +145,8 @@ async fn a_description_is_for_people() {
         &[
             &format!("URL:       http://{}/servers/dev/mcp\n", gateway.edge_address(0)),
             "\nMembers\n  Tools:  fake/*\n",
-            "\nTools (2)\n  fake_now(zone: string, [count: integer = 1])\n      fake/now\n      Tells the time,",
+            "\nTools (2)\n  fake_now(zone: string, [count: integer = 1])\n      fake/now  (last used: ",
+            ")\n      Tells the time,",
         ],
     );
     has_in_order(

@@ -256,7 +256,13 @@ const EXAMPLES: &[Examples] = &[
             ("Tokens, again and again", "mcpctl top tokens -w"),
         ],
     ),
-    ("usage", &[("The calls of a week", "mcpctl usage --since 7d")]),
+    (
+        "usage",
+        &[
+            ("The calls of a week", "mcpctl usage --since 7d"),
+            ("What nobody has used for a month", "mcpctl usage --unused --since 30d"),
+        ],
+    ),
     (
         "call",
         &[

@@ -246,9 +246,15 @@ pub fn label(item: &DynamicMessage, key: &str) -> String {
     to_json(item)["meta"]["labels"][key].as_str().unwrap_or_default().to_owned()
 }
 
-/// Returns an `int64` field; 0 if absent.
+/// Returns an integer field; 0 if absent.
 pub fn number(message: &DynamicMessage, field: &str) -> i64 {
-    message.get_field_by_name(field).and_then(|v| v.as_i64()).unwrap_or_default()
+    let value = message.get_field_by_name(field);
+    value.and_then(|v| v.as_i64().or_else(|| v.as_i32().map(i64::from))).unwrap_or_default()
+}
+
+/// Tells whether a `bool` field is set.
+pub fn flag(message: &DynamicMessage, field: &str) -> bool {
+    message.get_field_by_name(field).is_some_and(|value| value.as_bool() == Some(true))
 }
 
 /// Returns the value of an enum field as a word.

@@ -5,8 +5,9 @@ use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
 use crate::commands::Invocation;
+use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
-use crate::output::{self, table};
+use crate::output::{self, Format, table};
 use crate::parse::{self, Expiry};
 use crate::reflection;
 
@@ -70,9 +71,15 @@ struct WhoCanArgs {
     /// What is done
     #[arg(value_enum)]
     verb: Verb,
-    /// What it is done to, by exposed name or URI
-    #[arg(value_name = "SERVER/NAME")]
+    /// What it is done to, by exposed name or URI; a server alone: to anything of it
+    #[arg(value_name = "SERVER[/NAME]")]
     target: String,
+    /// Only who may do it from this address [default: wherever tokens may be used]
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<String>,
+    /// Only who may do it at this time: such as 2027-01-31T12:00:00Z, 2027-01-31, or 2h from now [default: whenever tokens may be used]
+    #[arg(long, value_name = "WHEN", value_parser = parse::moment)]
+    at: Option<Expiry>,
 }
 
 /// What is done to a target.
@@ -84,6 +91,8 @@ enum Verb {
     Read,
     /// Get a prompt
     Get,
+    /// See which tools a server has
+    List,
 }
 
 impl Verb {
@@ -92,6 +101,7 @@ impl Verb {
             Self::Call => "tools/call",
             Self::Read => "resources/read",
             Self::Get => "prompts/get",
+            Self::List => "tools/list",
         }
     }
 }
@@ -195,37 +205,66 @@ fn in_words(decision: &Value) -> String {
 }
 
 async fn who_can(invocation: &Invocation, args: WhoCanArgs) -> Result {
-    let target = args.target.strip_prefix("servers/").unwrap_or(&args.target);
-    let Some((server, target)) =
-        target.split_once('/').filter(|(server, target)| !server.is_empty() && !target.is_empty())
-    else {
-        return Err(Error::usage(format!(
-            "invalid target {:?}; use SERVER/NAME, such as dev/get_current_time",
-            args.target
-        )));
-    };
+    let request = args.request()?;
     let client = invocation.client().await?;
-    let mut request = json!({
-        "server": qualified("servers", server), "method": args.verb.method(), "target": target, "pageSize": PAGE,
-    });
-    let mut holders: Vec<DynamicMessage> = Vec::new();
+    let (holders, unseen) = all_holders(&client, request).await?;
+    let rows: Vec<Value> = holders.iter().map(reflection::to_json).collect();
+    let answer = reflection::message("trunkline.policy.v1.WhoCanResponse");
+    let answer = reflection::from_json(answer, json!({ "holders": rows, "unseenCount": unseen }))?;
+    let is_for_people = invocation.format.as_ref().is_none_or(Format::is_for_people);
+    if !rows.is_empty() || !is_for_people {
+        output::print(&output::message(&answer, invocation.format(), || holders_table(&rows))?)?;
+    }
+    if is_for_people {
+        match (rows.is_empty(), unseen) {
+            (true, 0) => output::eprint("nobody can"),
+            (true, unseen) => output::eprint(format!("{unseen} can whom you may not see")),
+            (false, 0) => {}
+            (false, unseen) => output::eprint(format!("and {unseen} whom you may not see")),
+        }
+    }
+    Ok(())
+}
+
+impl WhoCanArgs {
+    fn request(&self) -> Result<Value> {
+        let place = self.target.strip_prefix("servers/").unwrap_or(&self.target);
+        let (server, target) =
+            place.split_once('/').map_or((place, None), |(server, target)| (server, Some(target)));
+        if server.is_empty() || target == Some("") {
+            return Err(Error::usage(format!(
+                "invalid target {:?}; use SERVER or SERVER/NAME, such as dev/get_current_time",
+                self.target
+            )));
+        }
+        if matches!(self.verb, Verb::List) && target.is_some() {
+            return Err(Error::usage(format!("`list` is of a whole server; use `list {server}`")));
+        }
+        let at = self.at.and_then(|at| at.timestamp(time::OffsetDateTime::now_utc()));
+        let mut request = json!({
+            "server": qualified("servers", server), "method": self.verb.method(),
+            "target": target.unwrap_or_default(), "from": self.from.as_deref().unwrap_or_default(), "pageSize": PAGE,
+        });
+        if let Some(at) = at {
+            request["time"] = at.into();
+        }
+        Ok(request)
+    }
+}
+
+/// Everybody who can, page by page, and how many there are who are not told.
+async fn all_holders(client: &ControlClient, mut request: Value) -> Result<(Vec<DynamicMessage>, i64)> {
+    let (mut holders, mut unseen) = (Vec::new(), 0);
     loop {
         let page =
             client.call(&format!("{SERVICE}/WhoCan"), request.clone()).await.map_err(Error::in_options)?;
         holders.extend(reflection::submessages(&page, "holders"));
+        unseen += reflection::number(&page, "unseen_count");
         match reflection::text(&page, "next_page_token") {
-            next if next.is_empty() => break,
+            next if next.is_empty() => return Ok((holders, unseen)),
             next => request["pageToken"] = next.into(),
         }
     }
-    let rows: Vec<Value> = holders.iter().map(reflection::to_json).collect();
-    let answer = reflection::message("trunkline.policy.v1.WhoCanResponse");
-    let answer = reflection::from_json(answer, json!({ "holders": rows }))?;
-    if rows.is_empty() && invocation.format.is_none() {
-        output::eprint("nobody can");
-        return Ok(());
-    }
-    output::print(&output::message(&answer, invocation.format(), || holders_table(&rows))?)
 }
 
 fn holders_table(holders: &[Value]) -> String {
@@ -286,6 +325,29 @@ tokens/ci  scope.tools[0]  *     yes
 as long as these are not used up: 5/s
 ";
         assert_eq!(in_words(&allowed), told);
+    }
+
+    #[test]
+    fn who_can_is_asked_of_a_server_or_of_something_of_it() {
+        let asked = |verb: Verb, target: &str| {
+            let args =
+                WhoCanArgs { verb, target: target.to_owned(), from: Some("10.1.2.3".to_owned()), at: None };
+            args.request().map(|request| {
+                (request["method"].clone(), request["server"].clone(), request["target"].clone())
+            })
+        };
+        let (dev, none) = (json!("servers/dev"), json!(""));
+        assert_eq!(asked(Verb::Call, "dev").unwrap(), (json!("tools/call"), dev.clone(), none.clone()));
+        assert_eq!(
+            asked(Verb::Read, "servers/dev/docs://a/b").unwrap(),
+            (json!("resources/read"), dev.clone(), json!("docs://a/b"))
+        );
+        assert_eq!(asked(Verb::List, "dev").unwrap(), (json!("tools/list"), dev, none));
+        for (verb, target) in
+            [(Verb::Call, ""), (Verb::Call, "dev/"), (Verb::Get, "/x"), (Verb::List, "dev/x")]
+        {
+            assert!(asked(verb, target).is_err(), "{target}");
+        }
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
 
 use crate::commands::api_keys::Belonging;
+use crate::commands::last_uses::LastUses;
 use crate::commands::watching::{self, Absence};
 use crate::commands::{Invocation, people, sets, teams};
 use crate::control_client::ControlClient;
@@ -14,6 +16,7 @@ use crate::error::{Error, Exit, Result};
 use crate::kinds::{Kind, short_name};
 use crate::output::path::FieldPath;
 use crate::output::{self, Format, Found, Printer};
+use crate::parse;
 use crate::reflection;
 use crate::selection::{Selected, Selection, is_upstream, with_lists};
 use crate::selector::Selector;
@@ -131,6 +134,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     if args.watch {
         return listing.watch(invocation).await;
     }
+    listing.add_last_uses(format).await;
     listing.show(format).await
 }
 
@@ -165,6 +169,20 @@ impl Listing {
             ));
         }
         Ok(())
+    }
+
+    /// Adds when servers were last used to a wide table of them.
+    async fn add_last_uses(&mut self, format: &Format) {
+        let is_of_servers = self.selection.groups().iter().all(|group| group.kind.name == "Server");
+        if !is_of_servers || !matches!(format, Format::Wide) {
+            return;
+        }
+        if let Some(uses) = LastUses::hint(&self.client, None).await {
+            let now = OffsetDateTime::now_utc();
+            let whole = uses.all().filter(|(_, target, _)| target.is_empty());
+            let cells = whole.map(|(server, _, time)| (server.to_owned(), parse::short_duration(now - time)));
+            self.printer.add_beside("LAST USED", cells.collect());
+        }
     }
 
     /// Prints what is there, and tells what is not.

@@ -25,6 +25,7 @@ pub mod expose;
 pub mod fields;
 pub mod get;
 pub mod import;
+pub mod last_uses;
 pub mod lint;
 pub mod login;
 pub mod man;

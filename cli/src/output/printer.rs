@@ -1,5 +1,6 @@
 //! Prints resources in the format that was asked for: all at once, or one change after the other.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 
 use prost_reflect::DynamicMessage;
@@ -36,6 +37,8 @@ pub struct Printer {
     with_labels: bool,
     /// The labels that have a column of their own.
     labels: Vec<String>,
+    /// A column of what is known beside resources, by their names.
+    beside: Option<(&'static str, BTreeMap<String, String>)>,
 }
 
 /// The column of all labels.
@@ -45,12 +48,17 @@ impl Printer {
     /// Makes a printer to stdout. `headers`: tables have titles.
     pub fn new(format: Format, headers: bool) -> Self {
         let width = terminal_width();
-        Self { format, headers, width, layout: None, with_labels: false, labels: Vec::new() }
+        Self { format, headers, width, layout: None, with_labels: false, labels: Vec::new(), beside: None }
     }
 
     /// The same, with labels in tables: all in one column, and some in columns of their own.
     pub fn with_labels(self, all: bool, labels: Vec<String>) -> Self {
         Self { with_labels: all, labels, ..self }
+    }
+
+    /// Adds a column of what is known beside resources, by their names.
+    pub fn add_beside(&mut self, title: &'static str, cells: BTreeMap<String, String>) {
+        self.beside = Some((title, cells));
     }
 
     /// Renders resources of one kind or several. `single`: exactly one was requested by name.
@@ -87,6 +95,10 @@ impl Printer {
         let mut grid = table::grid(&columns, &group.items, full_names, now);
         for key in &self.labels {
             grid.add(key.to_uppercase(), group.items.iter().map(|item| reflection::label(item, key)));
+        }
+        if let Some((title, cells)) = &self.beside {
+            let cell = |item| cells.get(&reflection::text(item, "name")).cloned().unwrap_or_default();
+            grid.add((*title).to_owned(), group.items.iter().map(cell));
         }
         grid
     }

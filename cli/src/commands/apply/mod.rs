@@ -1,5 +1,6 @@
 //! `mcpctl apply` and `mcpctl diff`: compare files with the registry, and apply them.
 
+mod gains;
 mod plan;
 mod refused;
 
@@ -94,6 +95,10 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let printed = print_changes(invocation.format.as_ref(), &answer, &changes, args.dry_run);
     NewToken::show_all(invocation, &new, printed.is_ok());
     printed.map_err(|error| if args.dry_run { error } else { stored(revision, &error) })?;
+    let is_for_people = invocation.format.as_ref().is_none_or(Format::is_for_people);
+    if is_for_people && (args.dry_run || gains::takes_away(&answer)) {
+        gains::lines(&answer).iter().for_each(output::eprint);
+    }
     warn(&client, &changes, &rights, if args.dry_run { When::Then } else { When::Now }).await;
     if args.dry_run {
         output::eprint("nothing was stored (dry run)");
@@ -194,6 +199,7 @@ pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
     let changes = reflection::submessages(&answer, "changes");
     let text = plan::unified_diff(&changes).map_err(trouble)?;
     output::print(&text).map_err(trouble)?;
+    gains::lines(&answer).iter().for_each(output::eprint);
     warn(&client, &changes, &Rights::default(), When::Then).await;
     if let Some(error) = refused {
         return Err(trouble(Error::usage(format!("`mcpctl apply` would refuse this: {error}"))));
@@ -215,6 +221,23 @@ async fn try_out(
             Err(error) if relax(&mut request, &error) => drop(refused.get_or_insert(error)),
             answer => return Ok((answer?, refused)),
         }
+    }
+}
+
+/// Says who would gain and who would lose something if resources of a kind were as these. It is a hint: what cannot be asked is not said.
+pub async fn say_gains(client: &ControlClient, kind: &Kind, resources: &[DynamicMessage]) {
+    let Some(field) = kind.manifest else { return };
+    let manifests = resources.iter().map(|resource| {
+        let mut manifest = reflection::to_json(resource);
+        // That of what is not stored is none that there is.
+        manifest["meta"]["etag"] = Value::Null;
+        json!({ field: manifest })
+    });
+    let manifests: Vec<Value> = manifests.collect();
+    let request =
+        json!({ "manifests": manifests, "validateOnly": true, "takeOver": true, "withAccessChanges": true });
+    if let Ok(answer) = client.call("trunkline.admin.v1.BulkService/ApplyResources", request).await {
+        gains::lines(&answer).iter().for_each(output::eprint);
     }
 }
 
@@ -249,7 +272,12 @@ fn request(source: &ManifestArgs, resources: &[Resource], validate_only: bool) -
     let manifests: Vec<Value> = resources.iter().map(manifest_json).collect();
     let set = source.set.as_deref().unwrap_or_default();
     let fields = [("manifests", manifests.into()), ("applySet", set.into()), ("prune", source.prune.into())];
-    let flags = [("validateOnly", validate_only), ("force", source.force), ("takeOver", source.take_over)];
+    let flags = [
+        ("validateOnly", validate_only),
+        ("force", source.force),
+        ("takeOver", source.take_over),
+        ("withAccessChanges", true),
+    ];
     let flags = flags.map(|(flag, given)| (flag, Value::Bool(given)));
     fields.into_iter().chain(flags).map(|(field, value)| (field.to_owned(), value)).collect()
 }
@@ -273,6 +301,7 @@ async fn agree_to_prune(
 ) -> Result {
     let mut trial = request.clone();
     trial.insert("validateOnly".into(), true.into());
+    trial.remove("withAccessChanges");
     let plan = reflection::submessages(&send(client, resources, trial).await?, "changes");
     let leaving: Vec<String> = plan
         .iter()

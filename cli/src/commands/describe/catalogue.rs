@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, json};
+use time::OffsetDateTime;
 
 use super::facts::Facts;
 use crate::client::signature;
 use crate::commands::get;
+use crate::commands::last_uses::LastUses;
 use crate::control_client::ControlClient;
 use crate::error::Result;
 use crate::kinds::{Kind, short_name};
@@ -35,7 +37,13 @@ pub(super) async fn of_upstream(client: &ControlClient, facts: &Facts) -> Result
 
 /// What a server exposes, under the names that clients see.
 pub(super) async fn of_server(client: &ControlClient, facts: &Facts) -> Result<Vec<Section>> {
-    let exposed = exposed(client, &facts.text("name")).await?;
+    let server = facts.text("name");
+    let exposed = exposed(client, &server).await?;
+    let uses = LastUses::hint(client, Some(&server)).await;
+    let used = |target: &str| {
+        let told = uses.as_ref().map(|uses| uses.told(&server, target, OffsetDateTime::now_utc()));
+        told.map(|told| format!("  (last used: {told})")).unwrap_or_default()
+    };
     let mut sections = Vec::new();
     for (word, title) in KINDS {
         let kind = Kind::from_word(word);
@@ -52,7 +60,8 @@ pub(super) async fn of_server(client: &ControlClient, facts: &Facts) -> Result<V
                 Some(definition) => written(kind, definition, Some(&entry.name)),
                 None => (entry.name.clone(), String::new()),
             };
-            section.item(line, format!("{}\n{description}", short_name(&entry.target)));
+            let (target, used) = (short_name(&entry.target), used(&entry.target));
+            section.item(line, format!("{target}{used}\n{description}"));
         }
         sections.push(section);
     }
@@ -60,13 +69,13 @@ pub(super) async fn of_server(client: &ControlClient, facts: &Facts) -> Result<V
 }
 
 /// One thing that a server exposes.
-pub(super) struct Exposed {
+pub(in crate::commands) struct Exposed {
     /// `tools`, `resources` or `prompts`.
-    pub(super) list: &'static str,
+    pub(in crate::commands) list: &'static str,
     /// The name or URI that clients see.
-    pub(super) name: String,
+    pub(in crate::commands) name: String,
     /// The entry of the catalogue.
-    target: String,
+    pub(in crate::commands) target: String,
 }
 
 impl Exposed {
@@ -76,7 +85,7 @@ impl Exposed {
 }
 
 /// Everything that a server exposes.
-pub(super) async fn exposed(client: &ControlClient, server: &str) -> Result<Vec<Exposed>> {
+pub(in crate::commands) async fn exposed(client: &ControlClient, server: &str) -> Result<Vec<Exposed>> {
     let method = "trunkline.registry.v1.ServerService/ListServerEntries";
     let answer = client.call(method, json!({ "name": server })).await?;
     let exposed = |entry: &DynamicMessage| Exposed {

@@ -1,6 +1,6 @@
 //! `mcpctl describe KIND NAME`: shows a resource to people, and what belongs to it.
 
-mod catalogue;
+pub(super) mod catalogue;
 mod edge;
 mod entry;
 mod facts;

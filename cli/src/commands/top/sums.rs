@@ -98,8 +98,8 @@ fn name(kind: &Kind, record: &Value) -> String {
     let name = record[field].as_str().unwrap_or_default();
     match name.split('/').collect::<Vec<_>>().as_slice() {
         [collection, id, ..] => format!("{collection}/{id}"),
-        // An edge that counts too many different ones says `other`.
-        [other] if !other.is_empty() => format!("({other})"),
+        // An edge that counts too many different ones says `other`, and a control plane of those who are not told `somebody-else`.
+        [other] if !other.is_empty() => format!("({})", other.replace('-', " ")),
         _ => String::new(),
     }
 }

@@ -17,12 +17,12 @@ use crate::commands::team_fields::{RoleFlags, TeamFlags};
 use crate::commands::token_fields::TokenFlags;
 use crate::commands::users::{self, ServiceAccountChanges, UserChanges};
 use crate::commands::warnings::{self, Rights, When};
-use crate::commands::{Invocation, create, revoked};
+use crate::commands::{Invocation, apply, create, revoked};
 use crate::confirm::confirm;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
-use crate::output;
+use crate::output::{self, Format};
 use crate::parse;
 use crate::reflection;
 use crate::selection::{self, Selection};
@@ -185,6 +185,10 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
     if args.dry_run {
         warnings::of_protection(kind, &in_pairs(&states), When::Then);
+        if invocation.format.as_ref().is_none_or(Format::is_for_people) {
+            let after: Vec<_> = states.iter().map(|[_, after]| after.clone()).collect();
+            apply::say_gains(&client, kind, &after).await;
+        }
     }
     warn(&client, kind, &states, &rights).await;
     Ok(())

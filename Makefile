@@ -44,7 +44,7 @@ bench: ## One table: direct, one nginx hop, one Trunkline edge (4-6 minutes; BEN
 	$(CARGO) build --locked --release --workspace --bins --benches
 	$(CARGO) bench --locked --bench hop -- $(BENCH)
 
-bench-capacity: ## 10,000 tools at one edge, and 1,000 edges at one control plane: times, CPU, memory (a minute)
+bench-capacity: ## 10,000 tools at one edge, 1,000 edges at one control plane, 10,000 people: times, CPU, memory (some minutes)
 	tests/setup.sh build
 	$(CARGO) build --locked --release --workspace --bins --benches
 	$(CARGO) bench --locked --bench capacity -- $(BENCH)

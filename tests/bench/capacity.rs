@@ -1,4 +1,4 @@
-//! What a large gateway takes: a catalogue of many tools, and a fleet of many edges. How long one edit takes until every
+//! What a large gateway takes: a catalogue of many tools, a fleet of many edges, and an organisation of many people. How long one edit takes until every
 //! edge has it, and how much CPU and memory. It reports, and asserts nothing.
 //!
 //! `make bench-capacity`; `make bench-capacity BENCH='--tools 1000 --edges 100'` for a look.
@@ -13,6 +13,7 @@ mod line;
 #[expect(dead_code, reason = "the other benchmark reports more of it")]
 mod load;
 mod memory;
+mod organisation;
 #[expect(dead_code, reason = "the other benchmark times another apply")]
 mod times;
 #[expect(dead_code, reason = "the other benchmark speaks more transports to it, and counts its CPU")]
@@ -30,6 +31,8 @@ struct Plan {
     edges: usize,
     /// Tools that all of them hold.
     edge_tools: usize,
+    /// People in teams.
+    people: usize,
     /// How often each edit is made.
     repeats: usize,
 }
@@ -39,7 +42,7 @@ const CONTROL_PLANE: &str = "trunkline-control-plane";
 
 impl Plan {
     fn from_arguments() -> Self {
-        let mut plan = Self { tools: 10_000, edges: 1_000, edge_tools: 1_000, repeats: 5 };
+        let mut plan = Self { tools: 10_000, edges: 1_000, edge_tools: 1_000, people: 10_000, repeats: 5 };
         let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
         while let Some(argument) = arguments.next() {
             let mut number = || arguments.next().and_then(|n| n.parse().ok()).unwrap_or_else(|| usage());
@@ -47,6 +50,7 @@ impl Plan {
                 "--tools" => plan.tools = number(),
                 "--edges" => plan.edges = number(),
                 "--edge-tools" => plan.edge_tools = number(),
+                "--people" => plan.people = number(),
                 "--repeats" => plan.repeats = number(),
                 _ => usage(),
             }
@@ -57,7 +61,7 @@ impl Plan {
 
 fn usage() -> ! {
     eprintln!(
-        "capacity [--tools N (default 10000)] [--edges N (default 1000)] [--repeats N (default 5)]; 0 leaves a part out"
+        "capacity [--tools N (default 10000)] [--edges N (default 1000)] [--people N (default 10000)] [--repeats N (default 5)]; 0 leaves a part out"
     );
     std::process::exit(2)
 }
@@ -75,6 +79,9 @@ fn main() {
         }
         if plan.edges > 0 {
             crowd::run(plan.edges, plan.edge_tools, plan.repeats).await;
+        }
+        if plan.people > 0 {
+            organisation::run(plan.people, plan.repeats).await;
         }
     });
 }

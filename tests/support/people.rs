@@ -10,8 +10,9 @@ use trunkline::identity::v1::user_service_client::UserServiceClient;
 use trunkline::identity::v1::{
     AddMemberRequest, BindRoleRequest, Binding, CreateAccessBearerRequest, CreateApiKeyRequest,
     CreateRoleRequest, CreateServiceAccountRequest, CreateTeamRequest, CreateTokenRequest, CreateUserRequest,
-    DisableUserRequest, EnableUserRequest, Member, RedeemLinkRequest, RemoveMemberRequest, Role, Scope,
-    SignInRequest, Team, Token, UnbindRoleRequest, UpdateRoleRequest, UpdateTeamRequest, User,
+    CreateUserResponse, DisableUserRequest, EnableUserRequest, Member, RedeemLinkRequest,
+    RemoveMemberRequest, Role, Scope, SignInRequest, Team, Token, UnbindRoleRequest, UpdateRoleRequest,
+    UpdateTeamRequest, User,
 };
 use trunkline::registry::v1::server_service_client::ServerServiceClient;
 use trunkline::registry::v1::{CreateServerRequest, Member as ServerMember, NameStyle, Server};
@@ -71,14 +72,18 @@ fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
 }
 
 impl Admin {
-    /// A user who has chosen a password and is signed in, with these roles and the teams they have them in.
-    pub(crate) async fn sign_up(&self, id: &str, roles: &[(&str, &str)]) -> Person {
+    /// A user who has not come yet, with these roles and the teams they have them in.
+    pub(crate) async fn invite(&self, id: &str, roles: &[(&str, &str)]) -> CreateUserResponse {
         let email = format!("{id}@example.org");
         let bindings = roles.iter().map(|(role, team)| binding(role, team)).collect();
         let user = User { email, bindings, ..User::default() };
         let request = CreateUserRequest { user: Some(user), ..Default::default() };
-        let created =
-            UserServiceClient::new(self.authorized()).create_user(request).await.unwrap().into_inner();
+        UserServiceClient::new(self.authorized()).create_user(request).await.unwrap().into_inner()
+    }
+
+    /// The same who has chosen a password and is signed in.
+    pub(crate) async fn sign_up(&self, id: &str, roles: &[(&str, &str)]) -> Person {
+        let created = self.invite(id, roles).await;
         let request = RedeemLinkRequest {
             secret: created.link.unwrap().secret,
             password: PASSWORD.to_owned(),

@@ -1,6 +1,6 @@
 //! The checks that every listener makes, whatever it serves: the names that it answers to, the connections that it keeps
 //! open for strangers, where their requests come from, the memory that request bodies may take, how long the rest of one is read, the shares that callers have of what is bounded, and the
-//! log lines that strangers cause.
+//! log lines that strangers cause, and what is told of events that are ever the same.
 //!
 //! It must not know what is served, nor how callers prove who they are.
 
@@ -9,6 +9,7 @@ mod body;
 mod body_budget;
 mod client_address;
 mod client_io;
+mod coalescer;
 mod connections;
 pub mod cors;
 mod guarded;
@@ -28,6 +29,7 @@ pub use body::{BodyError, BodyLimits, BoundedBody, Framing};
 pub use body_budget::{BodyBudget, OverBudget, Reservation};
 pub use client_address::{ClientAddressSource, ClientAddresses};
 pub use client_io::{ClientIo, client_io, into_stream};
+pub use coalescer::{Coalescer, Repeated};
 pub use connections::{
     CloseReason, Connection, ConnectionHandle, ConnectionHolder, Connections, PublicRequest,
     RequestInProgress, TooManyConnections,

@@ -24,13 +24,16 @@ use tunnel::Tunnels;
 use crate::api::Registry;
 use crate::api::bodies::RequestBodies;
 use crate::api::proofs::TransportRule;
+use crate::audit::{AuditKeeper, AuditRecorder, AuditRetention};
 use crate::auth::admin::AdminToken;
+use crate::auth::audit_seal::AuditSeals;
 use crate::auth::credential::EdgeCredentials;
 use crate::auth::keys::Signer;
 use crate::auth::master::MasterKey;
 use crate::auth::vault::Vault;
 use crate::certificate::Certificate;
 use crate::config::{Config, days, hours};
+use crate::discovery::audit_service::AuditApi;
 use crate::discovery::authenticate::EdgeAuthenticator;
 use crate::discovery::enrollment::Enrollment;
 use crate::discovery::fleet::Fleet;
@@ -71,6 +74,7 @@ pub struct Running {
     store: Store,
     fleet: Arc<Fleet>,
     leases: Leases,
+    audit: (AuditRecorder, AuditKeeper),
     drain: CancellationToken,
     stop: CancellationToken,
     server: tokio::task::JoinHandle<()>,
@@ -96,6 +100,8 @@ struct Parts {
     admission: Arc<StreamAdmission>,
     usage: UsageTable,
     usage_service: Usage,
+    audit: AuditRecorder,
+    audit_service: AuditApi,
     tunnels: Arc<Tunnels>,
     /// Where replicas agree on what is shared, if they do.
     redis: Option<redis::Client>,
@@ -155,8 +161,19 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let connections = parts.connections.clone();
     let server = tokio::spawn(listener::serve(listener, connections, tls, router, stop.clone()));
     let leases = Leases::new(&parts.store, parts.replica.clone());
+    if config.audit.fail_closed {
+        parts.store.audit_health().fail_closed();
+    }
+    let keeper = AuditKeeper {
+        store: parts.store.clone(),
+        seals: AuditSeals::new(parts.signer.clone()),
+        leases: leases.clone(),
+        retention: AuditRetention { age: days(config.audit.retention), records: config.audit.max_records },
+    };
     let mut tasks = background(&config, &parts, publisher, leases.clone(), addr)?;
     tasks.spawn(roster.run(parts.fleet.siblings_changed()));
+    tasks.spawn(parts.audit.clone().run());
+    tasks.spawn(keeper.clone().run());
     let renew = certificate.map(|certificate| {
         let renew = Arc::new(Notify::new());
         tasks.spawn(certificate.keep_renewed(renew.clone()));
@@ -171,6 +188,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
         replica: parts.replica,
         store: parts.store,
         fleet: parts.fleet,
+        audit: (parts.audit, keeper),
         leases,
         drain: parts.drain,
         stop,
@@ -217,6 +235,8 @@ impl Running {
                 tracing::debug!(%error, name, "cannot revoke a join token");
             }
         }
+        self.audit.0.write(true).await;
+        self.audit.1.close().await;
         // Otherwise other replicas would believe for a while that its edges are still here.
         if let Err(error) = self.fleet.flush().await {
             tracing::debug!(%error, "cannot record that edges disconnected");
@@ -263,6 +283,13 @@ async fn parts(config: &Config, addr: SocketAddr) -> anyhow::Result<Parts> {
         enrollment: Enrollment::new(&store, credentials, fleet.clone(), vault.clone()),
         admin: AdminToken::load(config.keys.admin_token.as_ref(), &data_dir)?,
         usage_service: Usage::new(usage.clone(), fleet.clone(), days(config.usage_retention)),
+        audit: AuditRecorder::new(store.clone()),
+        audit_service: AuditApi::new(
+            store.clone(),
+            fleet.clone(),
+            AuditSeals::new(signer.clone()),
+            vault.clone(),
+        ),
         fleet,
         admission: Arc::new(StreamAdmission::new(usize::from(config.stream_concurrency))),
         usage,

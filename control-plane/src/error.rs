@@ -172,6 +172,13 @@ impl From<StoreError> for Error {
                 let message = format!("the control plane cannot use its database: {}", cause.message());
                 Self::new(Code::Unavailable, "STORE_UNAVAILABLE", message)
             }
+            StoreError::AuditUnavailable(cause) => {
+                if let Some(times) = FAILURES.count(cause.clone()) {
+                    tracing::error!(error = cause, times, "refused a change that cannot be recorded");
+                }
+                let text = "nothing was changed, because the audit log cannot be written; see the log of the control plane";
+                Self::new(Code::Unavailable, "AUDIT_UNAVAILABLE", text)
+            }
             error => Self::internal(error),
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! In reading order: `api` speaks, `domain` decides, `store` remembers; `snapshot` projects what is stored
 //! for edges, `discovery` publishes it; `sync` asks upstreams for their catalogues,
-//! through `tunnels` those that cannot be dialled; `rights` is what somebody may do, `auth` is proof.
+//! through `tunnels` those that cannot be dialled; `rights` is what somebody may do, `auth` is proof, `audit` is what is known of it later.
 //! `app` wires them, and nobody imports `app`.
 
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod auth;
 mod certificate;
 pub mod clock;

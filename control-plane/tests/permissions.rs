@@ -12,7 +12,8 @@ use tonic_types::StatusExt as _;
 
 /// Rpcs that take an edge's credential, those that read a secret from their request, and those about the caller. They are listed here
 /// and not read from the contract, so that a wrong declaration fails. All others take a permission.
-const EDGE: [&str; 4] = [
+const EDGE: [&str; 5] = [
+    "admin.v1.AuditService/ReportAudit",
     "discovery.v1.DiscoveryService/StreamResources",
     "discovery.v1.EnrollmentService/RenewEdgeCredential",
     "policy.v1.LimitService/LeaseLimits",

@@ -52,10 +52,12 @@ impl Rpc for CreateApiKeyRequest {
             expire_us: lifetime.map_or(0, |lifetime| now_us + clock::duration_us(lifetime)),
             ..ApiKeyRow::default()
         };
-        if !store.add_api_key(&row, api_key::MOST).await? {
+        let mut tx = store.write().await?;
+        if !tx.add_api_key(&row, api_key::MOST).await? {
             let text = format!("{} has {} API keys; revoke one first", parent.name, api_key::MOST);
             return Err(Error::new(Code::FailedPrecondition, "TOO_MANY_KEYS", text));
         }
+        tx.commit().await?;
         let api_key = message(&parent.name, &row, now_us, false);
         tracing::info!(key = api_key.name, by = call.caller.name, "made an API key");
         Ok(CreateApiKeyResponse { api_key: Some(api_key), secret: new.key })

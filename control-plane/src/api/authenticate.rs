@@ -15,11 +15,13 @@ use http::header::AUTHORIZATION;
 use inbound::{ConnectionHandle, ConnectionHolder, Framing, Guarded, PublicRequest};
 use tonic::Code;
 
+use super::audited::refused;
 use super::bodies::{RequestBodies, too_many_connections, too_many_public_requests};
 use super::credentials::Credentials;
 use super::json;
 use super::permissions::{Needs, Permissions, Undeclared};
 use super::proofs::{TransportRule, denied};
+use crate::audit::AuditRecorder;
 use crate::auth::api_key;
 use crate::auth::caller::Caller;
 use crate::discovery::authenticate::EdgeAuthenticator;
@@ -42,6 +44,7 @@ pub struct Authenticator {
     edges: EdgeAuthenticator,
     bodies: RequestBodies,
     basic: Option<TransportRule>,
+    audit: AuditRecorder,
 }
 
 impl Authenticator {
@@ -52,8 +55,10 @@ impl Authenticator {
         edges: EdgeAuthenticator,
         bodies: RequestBodies,
         basic: Option<TransportRule>,
+        audit: AuditRecorder,
     ) -> Result<Self, Undeclared> {
-        Ok(Self { permissions: Permissions::read(reflect::pool())?, credentials, edges, bodies, basic })
+        let permissions = Permissions::read(reflect::pool())?;
+        Ok(Self { permissions, credentials, edges, bodies, basic, audit })
     }
 
     fn framing(&self, path: &str) -> Framing {
@@ -67,7 +72,9 @@ impl Authenticator {
             needs => {
                 let key = head.basic(self.basic.as_ref())?;
                 let rights = self.credentials.rights(key.as_deref().or(head.bearer()), head.address).await?;
-                check(&head.path, needs, &rights)?;
+                check(&head.path, needs, &rights).inspect_err(|error| {
+                    refused(&self.audit, &rights, (&head.path, head.address, &head.headers), error.reason());
+                })?;
                 Ok(Caller::Principal(rights))
             }
         }

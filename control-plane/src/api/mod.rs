@@ -5,6 +5,7 @@
 
 mod access_changes;
 mod api_keys;
+pub mod audited;
 pub mod authenticate;
 mod belongings;
 pub mod bodies;
@@ -48,6 +49,7 @@ use tokio::sync::watch;
 use tonic::service::RoutesBuilder;
 use trunkline::admin::v1::bulk_service_server::BulkServiceServer;
 
+use crate::audit::AuditRecorder;
 use crate::auth::keys::Signer;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::auth::vault::Vault;
@@ -79,6 +81,7 @@ struct Inner {
     people: surroundings::SeenPeople,
     run: ReplicaRun,
     proofs: proofs::Proofs,
+    audit: AuditRecorder,
 }
 
 /// This run of this process.
@@ -98,6 +101,7 @@ impl Registry {
         sync: CatalogueSync,
         replica: String,
         proofs: proofs::Proofs,
+        audit: AuditRecorder,
     ) -> Self {
         let tunnels = TunnelCredentials::new(signer.clone());
         let inner = Inner {
@@ -111,6 +115,7 @@ impl Registry {
             people: surroundings::SeenPeople::default(),
             run: ReplicaRun { replica, start_us: clock::now_us() },
             proofs,
+            audit,
         };
         Self { inner: Arc::new(inner), snapshots: watch::channel(Arc::default()).1 }
     }
@@ -128,6 +133,10 @@ impl Registry {
 
     fn egress_rule(&self) -> &Rule {
         self.inner.sync.egress_rule()
+    }
+
+    fn audit(&self) -> &AuditRecorder {
+        &self.inner.audit
     }
 
     fn store(&self) -> &Store {

@@ -134,7 +134,7 @@ mod tests {
         let count = |wanted| permissions.needs.values().filter(|needs| **needs == wanted).count();
         assert_eq!(
             (count(Needs::Edge), count(Needs::Nothing), count(Needs::Principal)),
-            (4, OPEN.len() + 3, 7)
+            (5, OPEN.len() + 3, 7)
         );
     }
 
@@ -173,7 +173,8 @@ mod tests {
         let resources = "/trunkline.discovery.v1.DiscoveryService/StreamResources";
         let usage = "/trunkline.telemetry.v1.UsageService/ReportUsage";
         let limits = "/trunkline.policy.v1.LimitService/LeaseLimits";
-        assert_eq!(streaming, [REFLECTION[0], REFLECTION[1], resources, limits, usage]);
+        let audit = "/trunkline.admin.v1.AuditService/ReportAudit";
+        assert_eq!(streaming, [REFLECTION[0], REFLECTION[1], audit, resources, limits, usage]);
     }
 
     #[test]

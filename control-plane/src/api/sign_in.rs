@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use inbound::LineLimit;
 use tonic::Code;
+use trunkline::admin::v1::AuditKind;
 use trunkline::identity::v1::{
     RedeemLinkRequest, RedeemLinkResponse, Session, SignInMethod, SignInRequest, SignInResponse, UserState,
 };
@@ -16,6 +17,7 @@ use super::people::{new_principal, revoke_all};
 use super::proofs::unverified;
 use super::rpc::{Call, Rpc};
 use super::sessions::message;
+use crate::audit::Incident;
 use crate::auth::admin::token_hash;
 use crate::auth::password::{self, Verified};
 use crate::auth::session;
@@ -24,12 +26,15 @@ use crate::clock;
 use crate::domain::principal::{self, EMAIL, USERS};
 use crate::error::Error;
 use crate::rights::roles;
+use crate::store::audit::{Author, Deed};
 use crate::store::bindings::BindingRow;
 use crate::store::links::{LinkPurpose, LinkRow};
 use crate::store::principals::{PasswordRow, Principal};
 use crate::store::sessions::SessionRow;
 use crate::store::{Store, Tx};
 
+/// Why somebody is not looked at who tries again too soon.
+const THROTTLED: &str = "TOO_MANY_SIGN_INS";
 /// The longest text about what somebody signs in with, in characters.
 const MAX_AGENT: usize = 128;
 
@@ -53,6 +58,7 @@ impl Rpc for SignInRequest {
         let seat = seat.map_err(unverified)?;
         let attempt = SignInAttempt::new(&email, call.counted_address(), is_known.then_some(device.as_str()));
         if let Some(wait) = attempt.begin(store).await? {
+            call.note_sign_in(&email, THROTTLED);
             return Err(too_often(wait));
         }
         let stored = store.password(uid).await?;
@@ -62,7 +68,7 @@ impl Rpc for SignInRequest {
             call.proofs().passwords.verify(&seat, &self.password, phc).await.map_err(unverified)?;
         let Some(person) = found.filter(|_| verified != Verified::No) else {
             attempt.failed(store).await?;
-            return Err(refused(call));
+            return Err(refused(call, &email));
         };
         attempt.succeeded(store).await?;
         let device = if is_known { self.device } else { session::new_device() };
@@ -72,9 +78,10 @@ impl Rpc for SignInRequest {
         let is_still = tx.password(&person.uid).await?.phc == stored.phc
             && tx.principal_by_uid(&person.uid).await?.is_some_and(|now| now.state == UserState::Active);
         if !is_still {
-            return Err(refused(call));
+            return Err(refused(call, &email));
         }
         tx.add_session(&row, session::MOST).await?;
+        tx.record(signed_in(&person, &row));
         tx.commit().await?;
         if verified == Verified::Outdated {
             let new = call.proofs().passwords.hash(&seat, &self.password).await.map_err(unverified)?;
@@ -106,16 +113,21 @@ impl Rpc for RedeemLinkRequest {
             return Err(link_refused(call));
         }
         let person = match link.purpose {
-            LinkPurpose::Setup => first_administrator(&mut tx, &email).await?,
+            LinkPurpose::Setup => {
+                tx.acts_as(&format!("{USERS}{email}"), "");
+                first_administrator(&mut tx, &email).await?
+            }
             _ => tx.principal_by_uid(&link.uid).await?.filter(is_allowed),
         };
         let person = person.ok_or_else(|| link_refused(call))?;
+        tx.acts_as(&person.name, &person.uid);
         if let Some(phc) = phc {
             set_password(&mut tx, &person, phc, link.purpose).await?;
         }
         let device = session::new_device();
         let (row, secret) = session::begin(&person.uid, SignInMethod::Link.into(), call.place(), &agent);
         tx.add_session(&row, session::MOST).await?;
+        tx.record(signed_in(&person, &row));
         tx.commit().await?;
         call.proofs().credentials.forget();
         note(call, store, &person, &row, &device).await?;
@@ -200,6 +212,17 @@ async fn note(
     Ok(())
 }
 
+/// What is recorded of who signed in.
+fn signed_in(person: &Principal, row: &SessionRow) -> Deed {
+    Deed {
+        kind: Some(AuditKind::SignIn),
+        actor: Some((person.name.clone(), person.uid.clone())),
+        through: format!("{}/sessions/{}", person.name, row.id),
+        resource: person.name.clone(),
+        ..Deed::default()
+    }
+}
+
 fn current(person: &Principal, row: &SessionRow) -> Session {
     Session { current: true, ..message(&person.name, row, "") }
 }
@@ -216,13 +239,15 @@ fn agent(text: &str) -> Result<String, Error> {
     Ok(printable::line(text).into_owned())
 }
 
-fn refused(call: &Call<'_>) -> Error {
+fn refused(call: &Call<'_>, email: &str) -> Error {
     log_refusal(call, "a sign-in");
+    call.note_sign_in(email, "SIGN_IN_REFUSED");
     Error::new(Code::Unauthenticated, "SIGN_IN_REFUSED", "the email address or the password is wrong")
 }
 
 fn link_refused(call: &Call<'_>) -> Error {
     log_refusal(call, "a one-time link");
+    call.note_sign_in("", "LINK_INVALID");
     let text = "the link is unknown, used up or expired; ask an administrator for another one";
     Error::new(Code::Unauthenticated, "LINK_INVALID", text)
 }
@@ -230,6 +255,15 @@ fn link_refused(call: &Call<'_>) -> Error {
 fn log_refusal(call: &Call<'_>, what: &str) {
     if let Some(times) = REFUSALS.count(call.counted_address()) {
         tracing::warn!(address = call.place(), times, "refused {what}");
+    }
+}
+
+impl Call<'_> {
+    /// Records that somebody did not get in. What they say who they are is nobody's name, unless it is an address.
+    fn note_sign_in(&self, email: &str, reason: &str) {
+        let Some(author) = Author::current() else { return };
+        let who = if email.is_empty() { String::new() } else { format!("{USERS}{email}") };
+        self.registry.audit().note(Incident::sign_in(&author, &who, reason));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The rpcs that show and rotate the keys with which bearers are signed.
 
+use serde_json::json;
 use trunkline::identity::v1::{
     ListSigningKeysRequest, ListSigningKeysResponse, RotateSigningKeyRequest, RotateSigningKeyResponse,
     SigningKey,
@@ -10,6 +11,7 @@ use super::rpc::{Call, Rpc};
 use crate::auth::keys::ALGORITHM;
 use crate::clock;
 use crate::error::Error;
+use crate::store::audit::Deed;
 
 impl Rpc for ListSigningKeysRequest {
     type Response = ListSigningKeysResponse;
@@ -26,6 +28,12 @@ impl Rpc for RotateSigningKeyRequest {
         call.registry.inner.signer.rotate_signing().await.map_err(Error::internal)?;
         let mut tx = call.registry.store().write().await?;
         tx.touch();
+        let key_id = call.registry.signing_keys().first().map(|key| key.key_id.clone()).unwrap_or_default();
+        tx.record(Deed {
+            resource: format!("signingKeys/{key_id}"),
+            after: Some(json!({ "keyId": key_id })),
+            ..Deed::default()
+        });
         let revision = tx.commit().await?;
         Ok(RotateSigningKeyResponse {
             signing_key: call.registry.signing_keys().into_iter().next(),

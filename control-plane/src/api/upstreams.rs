@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use egress::Rule;
+use serde_json::json;
 use tonic::Code;
 use trunkline::registry::v1::probe_upstream_request::Target;
 use trunkline::registry::v1::{
@@ -19,6 +20,7 @@ use crate::clock;
 use crate::domain::upstream::dials_in;
 use crate::domain::{Kind, KindRules as _, Violations, credential};
 use crate::error::Error;
+use crate::store::audit::Deed;
 use crate::sync::RefreshError;
 
 /// The time that a create waits for the first probe and import.
@@ -109,6 +111,13 @@ impl Rpc for CreateTunnelCredentialRequest {
         }
         let uid = upstream.meta.map(|meta| meta.uid).unwrap_or_default();
         let (credential, end) = call.registry.inner.tunnels.issue(&uid).map_err(Error::internal)?;
+        let mut tx = call.registry.store().write().await?;
+        tx.record(Deed {
+            resource: name,
+            after: Some(json!({ "tunnelCredentialEndUs": end })),
+            ..Deed::default()
+        });
+        tx.commit().await?;
         let expire_time = Some(clock::timestamp(end));
         Ok(CreateTunnelCredentialResponse { credential, expire_time })
     }

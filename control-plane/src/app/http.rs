@@ -23,6 +23,7 @@ use trunkline::edge::v1::StreamType;
 
 use super::Parts;
 use crate::api::json::{is_grpc, refuse};
+use crate::discovery::audit_service::AuditApi;
 use crate::discovery::enrollment_counters::EnrollmentCounters;
 use crate::discovery::fleet::Fleet;
 use crate::discovery::stream_admission::StreamAdmission;
@@ -48,6 +49,7 @@ struct HttpState {
     bodies: Arc<BodyBudget>,
     enrollments: Arc<EnrollmentCounters>,
     usage: Usage,
+    audit: AuditApi,
     drain: CancellationToken,
 }
 
@@ -67,6 +69,7 @@ pub(super) fn router(
         bodies: parts.bodies.budget.clone(),
         enrollments: parts.enrollment.counters(),
         usage: parts.usage_service.clone(),
+        audit: parts.audit_service.clone(),
         drain: parts.drain.clone(),
     };
     Router::new()
@@ -274,6 +277,16 @@ fn counters(state: &HttpState) -> Vec<Counter> {
             name: "trunkline_control_usage_records_set_aside_total",
             help: "Usage records of edges that cannot be counted.",
             values: vec![(None, state.usage.set_aside())],
+        },
+        Counter {
+            name: "trunkline_control_audit_dropped_total",
+            help: "Audit records that could not be written.",
+            values: vec![(None, state.store.audit_health().dropped())],
+        },
+        Counter {
+            name: "trunkline_control_audit_records_set_aside_total",
+            help: "Audit records of edges that cannot be right.",
+            values: vec![(None, state.audit.set_aside())],
         },
     ]
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use tonic::service::Routes;
+use trunkline::admin::v1::audit_service_server::AuditServiceServer;
 use trunkline::discovery::v1::enrollment_service_server::EnrollmentServiceServer;
 use trunkline::discovery::v1::fleet_service_server::FleetServiceServer;
 use trunkline::policy::v1::limit_service_server::LimitServiceServer;
@@ -12,6 +13,7 @@ use trunkline::telemetry::v1::usage_service_server::UsageServiceServer;
 
 use super::{Parts, http};
 use crate::api::Registry;
+use crate::api::audited::audited;
 use crate::api::authenticate::{Authenticator, admit};
 use crate::api::bodies::MAX_EDGE_MESSAGE_BYTES;
 use crate::api::credentials::Credentials;
@@ -54,6 +56,10 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
             LimitServiceServer::new(LimitLeases::new(&parts.store, parts.fleet.clone(), parts.redis.clone()))
                 .max_decoding_message_size(MAX_EDGE_MESSAGE_BYTES),
         )
+        .add_service(
+            AuditServiceServer::new(parts.audit_service.clone())
+                .max_decoding_message_size(MAX_EDGE_MESSAGE_BYTES),
+        )
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
@@ -64,7 +70,8 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         transport: parts.sign_in.transport.clone(),
         credentials: credentials.clone(),
     };
-    Registry::new(store, vault, signer, parts.sync.clone(), parts.replica.clone(), proofs)
+    let audit = parts.audit.clone();
+    Registry::new(store, vault, signer, parts.sync.clone(), parts.replica.clone(), proofs, audit)
         .with_snapshots(snapshots.clone())
         .add_to(&mut routes);
     let basic = parts.sign_in.takes_basic.then(|| TransportRule {
@@ -73,12 +80,14 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         ..parts.sign_in.transport.clone()
     });
     let edges = parts.edge_authenticator.clone();
-    let authenticator = Authenticator::new(credentials, edges, parts.bodies.clone(), basic)?;
+    let authenticator =
+        Authenticator::new(credentials, edges, parts.bodies.clone(), basic, parts.audit.clone())?;
     // The authenticator is outermost: nothing of a stranger's body is kept.
     let api = routes
         .routes()
         .prepare()
         .into_axum_router()
+        .layer(from_fn_with_state(parts.audit.clone(), audited))
         .layer(from_fn(transcode))
         .layer(from_fn_with_state(parts.store.clone(), give_up_without_database))
         .layer(from_fn_with_state(Arc::new(authenticator), admit));

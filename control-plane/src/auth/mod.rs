@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod aead;
 pub mod api_key;
+pub mod audit_seal;
 pub mod caller;
 pub mod credential;
 pub mod keys;

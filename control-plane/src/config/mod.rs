@@ -54,6 +54,9 @@ pub struct Config {
     /// Retention of usage records [days].
     #[arg(long, env = "TRUNKLINE_USAGE_RETENTION", value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..))]
     pub usage_retention: u16,
+    /// What is kept of the audit log.
+    #[command(flatten)]
+    pub audit: AuditOptions,
     /// Format of log lines on stderr.
     #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -146,6 +149,20 @@ pub struct SignInOptions {
     pub makes_setup_link: bool,
 }
 
+/// What is kept of the audit log.
+#[derive(Debug, Clone, Args)]
+pub struct AuditOptions {
+    /// Retention of audit records [days].
+    #[arg(long = "audit-retention", env = "TRUNKLINE_AUDIT_RETENTION", value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..))]
+    pub retention: u16,
+    /// Maximum number of audit records [number, at least 1000]. The oldest are removed.
+    #[arg(long = "audit-max-records", env = "TRUNKLINE_AUDIT_MAX_RECORDS", value_name = "RECORDS", default_value_t = 2_000_000, value_parser = clap::value_parser!(i64).range(1_000..))]
+    pub max_records: i64,
+    /// Refuses changes that cannot be recorded in the audit log.
+    #[arg(long = "audit-fail-closed", env = "TRUNKLINE_AUDIT_FAIL_CLOSED")]
+    pub fail_closed: bool,
+}
+
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -185,6 +202,7 @@ impl Config {
             sync_concurrency: 16,
             stream_concurrency: 32,
             usage_retention: 90,
+            audit: AuditOptions { retention: 365, max_records: 2_000_000, fail_closed: false },
             log_format: LogFormat::Text,
             log: "info".to_owned(),
         }

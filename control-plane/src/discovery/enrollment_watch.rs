@@ -28,6 +28,8 @@ pub(super) enum StreamPurpose {
     Usage,
     /// Carries shares of limits to the edge.
     Limits,
+    /// Carries what is recorded from the edge.
+    Audit,
 }
 
 /// The reason that a stream has to end.

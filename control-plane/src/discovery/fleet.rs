@@ -18,6 +18,7 @@ use super::join_tokens::name_of;
 use crate::auth::credential::EdgeClaims;
 use crate::clock;
 use crate::error::Error;
+use crate::store::StoreError;
 use crate::store::edges::{DepartureRow, EdgeRow, EdgeStatements, Edges, EnrollmentRow};
 
 /// Without a sign of life for so long, an edge's replica is gone, and the edge with it.
@@ -144,7 +145,7 @@ impl Fleet {
     }
 
     /// Forgets an edge and ends its streams here at once; on other replicas that follows within a second.
-    pub async fn delete(&self, id: &str) -> sqlx::Result<bool> {
+    pub async fn delete(&self, id: &str) -> Result<bool, StoreError> {
         let was_there = self.edges.delete(id).await?;
         self.end_enrollments(id, None);
         Ok(was_there)

@@ -3,6 +3,8 @@
 //! It must not know how the snapshot is made.
 
 mod announcement;
+mod audit_bounds;
+pub mod audit_service;
 pub mod authenticate;
 mod edge_counts;
 mod edge_stream;

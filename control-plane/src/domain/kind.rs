@@ -143,6 +143,13 @@ macro_rules! define {
                 }
             }
 
+            /// The full name of its message, for reflection.
+            pub const fn message_name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => concat!("trunkline.", stringify!($package), ".v1.", stringify!($kind)),)*
+                }
+            }
+
             /// The word for many of it, as in names.
             pub const fn collection(self) -> &'static str {
                 match self {

@@ -37,27 +37,6 @@ impl Store {
         row.await?.as_ref().map(read).transpose()
     }
 
-    /// Stores a new API key, unless its principal has `most` of them. Returns whether it is stored.
-    pub async fn add_api_key(&self, key: &ApiKeyRow, most: i64) -> Result<bool, StoreError> {
-        let _turn = self.turn().await;
-        let done = sqlx::query(
-            "INSERT INTO api_keys (id, hash, uid, title, role, created, expires, seen, address) \
-             SELECT $1, $2, $3, $4, $5, $6, $7, 0, '' \
-             WHERE (SELECT count(*) FROM api_keys WHERE uid = $3) < $8",
-        )
-        .bind(key.id.as_str())
-        .bind(key.hash.as_str())
-        .bind(key.uid.as_str())
-        .bind(key.title.as_str())
-        .bind(key.role.as_str())
-        .bind(key.create_us)
-        .bind(key.expire_us)
-        .bind(most)
-        .execute(self.pool())
-        .await?;
-        Ok(done.rows_affected() > 0)
-    }
-
     /// Lists API keys of somebody, the newest first: those after a key that was created then.
     pub async fn api_keys_of(
         &self,
@@ -97,6 +76,7 @@ impl Store {
 impl Tx {
     /// Ends all API keys of somebody. Returns how many there were.
     pub async fn delete_api_keys_of(&mut self, uid: &str) -> Result<u64, StoreError> {
+        self.note_person(uid).await?;
         let done = sqlx::query("DELETE FROM api_keys WHERE uid = $1").bind(uid);
         let count = done.execute(self.connection()).await?.rows_affected();
         self.aside = true;
@@ -109,8 +89,31 @@ impl Tx {
         Ok(row.fetch_one(self.connection()).await?.try_get("count")?)
     }
 
+    /// Stores a new API key, unless its principal has `most` of them. Returns whether it is stored.
+    pub async fn add_api_key(&mut self, key: &ApiKeyRow, most: i64) -> Result<bool, StoreError> {
+        self.note_person(&key.uid).await?;
+        let done = sqlx::query(
+            "INSERT INTO api_keys (id, hash, uid, title, role, created, expires, seen, address) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, 0, '' \
+             WHERE (SELECT count(*) FROM api_keys WHERE uid = $3) < $8",
+        )
+        .bind(key.id.as_str())
+        .bind(key.hash.as_str())
+        .bind(key.uid.as_str())
+        .bind(key.title.as_str())
+        .bind(key.role.as_str())
+        .bind(key.create_us)
+        .bind(key.expire_us)
+        .bind(most)
+        .execute(self.connection())
+        .await?;
+        self.aside = true;
+        Ok(done.rows_affected() > 0)
+    }
+
     /// Ends an API key of somebody. Returns whether it was there.
     pub async fn delete_api_key(&mut self, uid: &str, id: &str) -> Result<bool, StoreError> {
+        self.note_person(uid).await?;
         let done = sqlx::query("DELETE FROM api_keys WHERE uid = $1 AND id = $2")
             .bind(uid)
             .bind(id)

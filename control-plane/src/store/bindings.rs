@@ -54,6 +54,7 @@ impl Tx {
         added_by: &str,
     ) -> Result<bool, StoreError> {
         let now_us = self.now_us();
+        self.note_person(uid).await?;
         let done = sqlx::query(
             "insert into bindings (uid, role, team, created, added_by) values ($1, $2, $3, $4, $5) \
              on conflict (uid, role, team) do nothing",
@@ -70,6 +71,7 @@ impl Tx {
 
     /// Takes a role from somebody. Follow it with `note_rights`. Answers whether they had it.
     pub async fn unbind(&mut self, uid: &str, binding: &BindingRow) -> Result<bool, StoreError> {
+        self.note_person(uid).await?;
         let done = sqlx::query("delete from bindings where uid = $1 and role = $2 and team = $3")
             .bind(uid)
             .bind(binding.role.as_str())
@@ -100,6 +102,7 @@ impl Tx {
 
     /// Takes a role from all who have it. Members who have no other in their team leave it: they would be more in it, or nothing.
     pub async fn forget_role(&mut self, role: &str) -> Result<(), StoreError> {
+        self.note_holders_of(role).await?;
         for sql in [
             "delete from bindings where role = $1",
             "delete from memberships where role = $1 and is_owner = 0",
@@ -112,6 +115,7 @@ impl Tx {
 
     /// Takes all roles in a team from all who were given them, and everybody out of it.
     pub async fn empty_team(&mut self, team: &str) -> Result<(), StoreError> {
+        self.note_holders_of(team).await?;
         for sql in ["delete from bindings where team = $1", "delete from memberships where team = $1"] {
             sqlx::query(sql).bind(team).execute(self.connection()).await?;
         }

@@ -6,11 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::Store;
+use super::audit::Deed;
 use super::values::{self, ROWS};
+use super::{Store, StoreError};
 
 /// An edge as it is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,10 +153,16 @@ impl Edges {
     }
 
     /// Forgets an edge. Answers whether it was there.
-    pub async fn delete(&self, id: &str) -> sqlx::Result<bool> {
-        let _turn = self.store.turn().await;
-        let done = sqlx::query("DELETE FROM edges WHERE id = $1").bind(id).execute(self.store.pool()).await?;
-        Ok(done.rows_affected() > 0)
+    pub async fn delete(&self, id: &str) -> Result<bool, StoreError> {
+        let mut tx = self.store.write().await?;
+        let delete = sqlx::query("DELETE FROM edges WHERE id = $1").bind(id);
+        if delete.execute(tx.connection()).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let before = Some(json!({ "edge": id }));
+        tx.record_aside(Deed { resource: format!("edges/{id}"), before, ..Deed::default() });
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Forgets the edges that enrolled before `before_us` and were never connected since. Returns their ids.

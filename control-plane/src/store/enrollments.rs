@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use sqlx::{AnyConnection, Connection as _, Row as _};
 use tokio::sync::Mutex;
+use trunkline::admin::v1::{AuditKind, AuditRecord};
 
-use super::Store;
+use super::audit::{Author, GapClaim, append_to};
 use super::join_tokens::{JoinTokenRow, id_of, read as read_join_token};
+use super::{Store, StoreError};
 use crate::clock;
 
 /// A request to enrol.
@@ -68,19 +71,47 @@ impl Enrollments {
     }
 
     /// Enrols an edge: uses the join token and stores the enrolment, or changes nothing.
-    pub async fn enroll(&self, request: EnrollmentRequest<'_>) -> sqlx::Result<Outcome> {
+    pub async fn enroll(&self, request: EnrollmentRequest<'_>) -> Result<Outcome, StoreError> {
         let _line = self.line.lock().await;
         let _turn = self.store.inner.writer.lock().await;
         let mut connection = self.store.pool().acquire().await?;
         let mut transaction = connection.begin().await?;
         let outcome = enroll(&mut transaction, request).await?;
         match outcome {
-            Outcome::Enrolled(_) | Outcome::Replaced(_) => transaction.commit().await?,
+            Outcome::Enrolled(_) | Outcome::Replaced(_) => {
+                let gap = self.record(&mut transaction, request).await?;
+                transaction.commit().await?;
+                if let Some(gap) = gap {
+                    gap.said();
+                }
+            }
             Outcome::Repeated(_) | Outcome::Taken | Outcome::TokenRefused(_) => {
                 transaction.rollback().await?
             }
         }
         Ok(outcome)
+    }
+
+    /// Records an enrolment: the join token has made it.
+    async fn record(
+        &self,
+        transaction: &mut AnyConnection,
+        request: EnrollmentRequest<'_>,
+    ) -> Result<Option<GapClaim>, StoreError> {
+        let Some(author) = Author::current() else { return Ok(None) };
+        let record = AuditRecord {
+            time: Some(clock::timestamp(clock::now_us())),
+            kind: AuditKind::Change.into(),
+            actor: format!("joinTokens/{}", id_of(request.token_hash)),
+            address: author.address.clone(),
+            action: author.action.clone(),
+            resource: format!("edges/{}", request.edge),
+            after_json: json!({ "edge": request.edge }).to_string(),
+            request_id: author.request_id.clone(),
+            count: 1,
+            ..AuditRecord::default()
+        };
+        append_to(transaction, vec![record], self.store.audit_health()).await
     }
 
     /// Counts an attempt to enrol under the id of an edge that is enrolled.

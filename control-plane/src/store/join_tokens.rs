@@ -2,11 +2,12 @@
 //!
 //! It must not know how edges enrol with them.
 
+use serde_json::json;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::Store;
-use crate::clock;
+use super::audit::Deed;
+use super::{Store, StoreError};
 
 /// Ended join tokens are listed for so long: a week.
 const KEPT_US: i64 = 7 * 86_400_000_000;
@@ -71,12 +72,12 @@ impl JoinTokens {
     }
 
     /// Stores a join token, and forgets those that ended a week ago.
-    pub async fn add(&self, new: &NewJoinToken<'_>) -> sqlx::Result<()> {
-        let now = clock::now_us();
-        let _turn = self.store.turn().await;
+    pub async fn add(&self, new: &NewJoinToken<'_>) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        let now = tx.now_us();
         sqlx::query("DELETE FROM join_tokens WHERE expire_us < $1")
             .bind(now - KEPT_US)
-            .execute(self.store.pool())
+            .execute(tx.connection())
             .await?;
         sqlx::query(
             "INSERT INTO join_tokens (id, hash, create_us, expire_us, max_uses, uses, edge) \
@@ -88,8 +89,15 @@ impl JoinTokens {
         .bind(new.expire_us)
         .bind(new.max_uses)
         .bind(new.edge)
-        .execute(self.store.pool())
+        .execute(tx.connection())
         .await?;
+        let after = json!({ "expireUs": new.expire_us, "maxUses": new.max_uses, "edge": new.edge });
+        tx.record_aside(Deed {
+            resource: format!("joinTokens/{}", id_of(new.hash)),
+            after: Some(after),
+            ..Deed::default()
+        });
+        tx.commit().await?;
         Ok(())
     }
 
@@ -128,11 +136,20 @@ impl JoinTokens {
     }
 
     /// Forgets a join token. Answers whether it was there.
-    pub async fn delete(&self, id: &str) -> sqlx::Result<bool> {
-        let _turn = self.store.turn().await;
-        let done =
-            sqlx::query("DELETE FROM join_tokens WHERE id = $1").bind(id).execute(self.store.pool()).await?;
-        Ok(done.rows_affected() > 0)
+    pub async fn delete(&self, id: &str) -> Result<bool, StoreError> {
+        let mut tx = self.store.write().await?;
+        let row = sqlx::query("DELETE FROM join_tokens WHERE id = $1 RETURNING *").bind(id);
+        let Some(row) = row.fetch_optional(tx.connection()).await?.as_ref().map(read).transpose()? else {
+            return Ok(false);
+        };
+        let before = json!({ "expireUs": row.expire_us, "maxUses": row.max_uses, "edge": row.edge });
+        tx.record_aside(Deed {
+            resource: format!("joinTokens/{id}"),
+            before: Some(before),
+            ..Deed::default()
+        });
+        tx.commit().await?;
+        Ok(true)
     }
 }
 

@@ -84,6 +84,7 @@ impl Store {
 impl Tx {
     /// Stores a link, in the place of others for the same that were not used.
     pub async fn add_link(&mut self, link: &LinkRow) -> Result<(), StoreError> {
+        self.note_person(&link.uid).await?;
         sqlx::query("DELETE FROM one_time_links WHERE uid = $1 AND purpose = $2 AND used = 0")
             .bind(link.uid.as_str())
             .bind(link.purpose.as_str())

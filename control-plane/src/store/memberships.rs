@@ -82,6 +82,7 @@ impl Tx {
     /// Puts somebody into a team, or changes what they are in it. Follow it with `note_rights`.
     pub async fn put_member(&mut self, member: &MemberRow) -> Result<(), StoreError> {
         let now_us = self.now_us();
+        self.note_person(&member.uid).await?;
         sqlx::query(
             "insert into memberships (team, uid, is_owner, role, created, added_by) values ($1, $2, $3, $4, $5, $6) \
              on conflict (team, uid) do update set is_owner = excluded.is_owner, role = excluded.role",
@@ -100,6 +101,7 @@ impl Tx {
 
     /// Takes somebody out of a team. Follow it with `note_rights`. Answers whether they were in it.
     pub async fn remove_member(&mut self, team: &str, uid: &str) -> Result<bool, StoreError> {
+        self.note_person(uid).await?;
         let done = sqlx::query("delete from memberships where team = $1 and uid = $2").bind(team).bind(uid);
         Ok(done.execute(self.connection()).await?.rows_affected() > 0)
     }

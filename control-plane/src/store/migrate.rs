@@ -23,6 +23,7 @@ const MIGRATIONS: &[(i64, Migration)] = &[
     (10, Migration::Sql(include_str!("../../migrations/0010_replicas.sql"))),
     (11, Migration::Sql(include_str!("../../migrations/0011_identity.sql"))),
     (12, Migration::Sql(include_str!("../../migrations/0012_invited_by.sql"))),
+    (13, Migration::Sql(include_str!("../../migrations/0013_audit.sql"))),
 ];
 
 enum Migration {

@@ -3,6 +3,7 @@
 
 pub mod api_keys;
 mod apply_sets;
+pub mod audit;
 pub mod bindings;
 mod catalogue;
 pub mod edges;
@@ -40,6 +41,8 @@ use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 
+use audit::AuditHealth;
+
 pub use apply_sets::{ApplySetRow, Membership};
 pub use open::{DatabaseError, is_unusable, open, sqlite_path};
 pub use resources::Page;
@@ -73,6 +76,9 @@ pub enum StoreError {
         /// The newest that is known here.
         known: i64,
     },
+    /// A change was not made, because it cannot be recorded.
+    #[error("the audit log cannot be written: {0}")]
+    AuditUnavailable(String),
     /// A row that the store did not write.
     #[error("the database contains a row of the unknown kind `{0}`")]
     UnknownKind(String),
@@ -96,6 +102,7 @@ struct Inner {
     recheck: Notify,
     /// The database that does not respond, and why.
     lost: watch::Sender<Option<String>>,
+    audit: Arc<AuditHealth>,
 }
 
 impl Store {
@@ -125,6 +132,7 @@ impl Store {
             committed: watch::Sender::new(revision),
             recheck: Notify::new(),
             lost: watch::Sender::new(None),
+            audit: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -133,6 +141,11 @@ impl Store {
     /// leaves no trace.
     pub async fn write(&self) -> Result<Tx, StoreError> {
         Tx::begin(self.clone()).await
+    }
+
+    /// How well the audit log can be written.
+    pub fn audit_health(&self) -> &Arc<AuditHealth> {
+        &self.inner.audit
     }
 
     /// Tells whether the database is SQLite. Otherwise it is PostgreSQL.

@@ -1,17 +1,8 @@
-//! Revisions without a resource: for what edges must learn of from other tables, such as keys.
-//!
-//! It must not know what changed.
+//! What replicas that share a PostgreSQL tell each other: that there is a new revision, and not what changed.
 
 use super::{Store, StoreError};
 
 impl Store {
-    /// Takes the next revision, so that what changed beside the resource log is published.
-    pub async fn announce_change(&self) -> Result<i64, StoreError> {
-        let mut tx = self.write().await?;
-        tx.touch();
-        tx.commit().await
-    }
-
     /// Tells the other replicas that share a PostgreSQL of a revision.
     pub async fn notify_postgres(&self, revision: i64) -> Result<(), StoreError> {
         sqlx::query("SELECT pg_notify($1, $2)")

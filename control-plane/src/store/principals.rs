@@ -204,6 +204,7 @@ impl Tx {
 
     /// Creates a user or service account, or writes over the one that has its uid. All replicas learn of it.
     pub async fn put_principal(&mut self, principal: &Principal) -> Result<(), StoreError> {
+        self.note_person(&principal.uid).await?;
         sqlx::query(
             "INSERT INTO principals (uid, name, email, title, owner, team, state, epoch, revision, created, \
              updated, signed_in, invited_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
@@ -241,6 +242,7 @@ impl Tx {
             "memberships",
             "bindings",
         ];
+        self.note_person(uid).await?;
         for table in TABLES {
             let sql = format!("DELETE FROM {table} WHERE uid = $1");
             sqlx::query(AssertSqlSafe(sql)).bind(uid).execute(self.connection()).await?;
@@ -256,6 +258,7 @@ impl Tx {
 
     /// Sets a password.
     pub async fn put_password(&mut self, uid: &str, password: &PasswordRow) -> Result<(), StoreError> {
+        self.note_person(uid).await?;
         let now = self.now_us();
         sqlx::query(
             "INSERT INTO passwords (uid, phc, changed, must_change) VALUES ($1, $2, $3, $4) \

@@ -92,6 +92,7 @@ impl Tx {
 
     /// Ends all sessions of somebody but one. Empty: all.
     pub async fn delete_sessions(&mut self, uid: &str, but: &str) -> Result<(), StoreError> {
+        self.note_person(uid).await?;
         sqlx::query("DELETE FROM sessions WHERE uid = $1 AND id <> $2")
             .bind(uid)
             .bind(but)
@@ -103,6 +104,7 @@ impl Tx {
 
     /// Ends a session of somebody. Returns whether it was there.
     pub async fn delete_session(&mut self, uid: &str, id: &str) -> Result<bool, StoreError> {
+        self.note_person(uid).await?;
         let done = sqlx::query("DELETE FROM sessions WHERE uid = $1 AND id = $2")
             .bind(uid)
             .bind(id)

@@ -7,6 +7,7 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
 use super::apply_sets::Membership;
+use super::audit::{Changes, GapClaim};
 use super::row::{COLUMNS, Row};
 use super::viewer::{self, Viewer};
 use super::{Store, StoreError, announce, resources};
@@ -24,6 +25,10 @@ pub struct Tx {
     dirty: bool,
     /// Something changed that is not part of the log.
     pub(super) aside: bool,
+    /// What is to be recorded of it.
+    pub(super) changes: Changes,
+    /// What was said of records that are missing, until it is stored.
+    pub(super) gap: Option<GapClaim>,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -42,6 +47,8 @@ impl Tx {
             now_us: clock::now_us(),
             dirty: false,
             aside: false,
+            changes: Changes::begin(),
+            gap: None,
             _turn: turn,
         })
     }
@@ -56,6 +63,10 @@ impl Tx {
         self.now_us
     }
 
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The connection, for tables beside the resource log. Follow a change that edges must learn of with `touch`.
     pub(crate) fn connection(&mut self) -> &mut AnyConnection {
         &mut self.transaction
@@ -67,11 +78,16 @@ impl Tx {
     }
 
     /// Ends the write. Where nothing changed, no revision is taken. Returns the newest revision.
-    pub async fn commit(self) -> Result<i64, StoreError> {
+    pub async fn commit(mut self) -> Result<i64, StoreError> {
+        let revision = if self.dirty { self.revision } else { 0 };
+        self.aside |= self.write_audit(revision).await?;
         if !self.dirty {
             return self.give_back().await;
         }
         self.transaction.commit().await?;
+        if let Some(gap) = self.gap {
+            gap.said();
+        }
         announce(&self.store.inner.committed, self.revision);
         announce(&self.store.inner.revisions, self.revision);
         Ok(self.revision)
@@ -86,6 +102,9 @@ impl Tx {
                 .execute(self.connection())
                 .await?;
             self.transaction.commit().await?;
+            if let Some(gap) = self.gap {
+                gap.said();
+            }
         } else {
             self.transaction.rollback().await?;
         }
@@ -174,6 +193,7 @@ impl Tx {
             };
         }
         self.upsert(&[&row]).await?;
+        self.changes.note_row(old, Some(&row));
         if old.is_none_or(|old| old.body != row.body) {
             self.index(&row, message, old.is_some()).await?;
         }
@@ -207,6 +227,7 @@ impl Tx {
         }
         let row = Row { revision: self.revision, update_us: self.now_us, status, ..old.clone() };
         self.upsert(&[&row]).await?;
+        self.changes.note_row(Some(old), Some(&row));
         self.dirty = true;
         Ok(row)
     }
@@ -218,6 +239,7 @@ impl Tx {
             self.delete_children(&row.name).await?;
         }
         self.delete_secret(&row.name).await?;
+        self.changes.note_row(Some(row), None);
         self.mark_deleted(row).await
     }
 

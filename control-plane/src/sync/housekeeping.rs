@@ -15,6 +15,7 @@ use crate::auth::{session, throttle};
 use crate::clock;
 use crate::domain::Kind;
 use crate::domain::page::Order;
+use crate::store::audit::Deed;
 use crate::store::edges::Edges;
 use crate::store::leases::Leases;
 use crate::store::quotas::Quotas;
@@ -33,6 +34,8 @@ const KEPT: Duration = LIFETIME.saturating_add(Duration::from_secs(3_600));
 
 /// A link that is over is kept for a day.
 const LINKS_KEPT: Duration = Duration::from_secs(86_400);
+/// What is recorded that was done.
+const ROTATE: &str = "rotate";
 /// What was leased of a quota is kept beyond the longest period, a month.
 const QUOTAS: Duration = Duration::from_secs(33 * 86_400);
 
@@ -90,14 +93,15 @@ impl Housekeeping {
         if self.leases.take("housekeeping", LEASE).await?.is_none() {
             return Ok(());
         }
-        let mut changed = self.rotate().await?;
+        let rotated = self.rotate().await?;
+        let mut changed = !rotated.is_empty();
         changed |= self.signer.activate_sealing().await?;
         let kept = clock::now_us() - clock::duration_us(KEPT);
         if self.signer.ring().signing.len() > 1 {
             changed |= self.signer.retire(&self.needed().await?, kept).await?;
         }
         if changed {
-            self.store.announce_change().await?;
+            self.announce(&rotated).await?;
         }
         self.forget_withdrawals().await?;
         for edge in self.edges.forget_unused(clock::now_us() - clock::duration_us(UNUSED)).await? {
@@ -128,20 +132,36 @@ impl Housekeeping {
             .await
     }
 
-    async fn rotate(&self) -> Result<bool, KeyError> {
+    /// Takes the next revision, so that edges learn of keys, and records those that are new.
+    async fn announce(&self, rotated: &[String]) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        for resource in rotated {
+            tx.record(Deed { action: ROTATE.to_owned(), resource: resource.clone(), ..Deed::default() });
+        }
+        tx.touch();
+        tx.commit().await.map(drop)
+    }
+
+    /// Replaces keys that are too old. Returns the names of the new ones.
+    async fn rotate(&self) -> Result<Vec<String>, KeyError> {
         let ring = self.signer.ring();
         let old = |made: Option<i64>, age: Duration| {
             made.is_some_and(|made| made < clock::now_us() - clock::duration_us(age))
         };
         let signing = old(ring.signing.last().map(|key| key.create_us), self.signing);
         let sealing = old(ring.sealing.iter().map(|key| key.create_us).max(), self.sealing);
+        let mut rotated = Vec::new();
         if signing {
             self.signer.rotate_signing().await?;
+            let ring = self.signer.ring();
+            rotated.extend(ring.signing.last().map(|key| format!("signingKeys/{}", key.key_id)));
         }
         if sealing {
             self.signer.rotate_sealing().await?;
+            let ring = self.signer.ring();
+            rotated.extend(ring.sealing.iter().map(|key| key.id).max().map(|id| format!("sealingKeys/{id}")));
         }
-        Ok(signing || sealing)
+        Ok(rotated)
     }
 
     /// The keys that signed bearers which are still good.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use serde_json::{Value, json};
 use trunkline::registry::v1::{ListStatus, Prompt, Resource, Tool, Upstream, UpstreamStatus};
 
 use super::catalogue_sync::RefreshError;
@@ -15,8 +16,12 @@ use super::unfit;
 use crate::clock;
 use crate::domain::{Kind, names};
 use crate::importers::{Failure, ListSelection, PROMPTS, TOOLS};
+use crate::store::audit::Deed;
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, Tx};
+
+/// What is recorded that was done.
+const IMPORT: &str = "import";
 
 /// The entries that are stored of an upstream.
 struct Stored {
@@ -42,6 +47,7 @@ pub(super) async fn store_import(
     let whole = whole.then(|| finding.import(id, MAX_NAMES_BYTES));
     let unfit = unfit::look(&finding.lists).await;
     let mut tx = store.write().await?;
+    tx.by_itself();
     let current = current(&mut tx, row, lease).await?;
     let before: Upstream = current.message()?;
     let old = before.status.clone().unwrap_or_default();
@@ -54,6 +60,15 @@ pub(super) async fn store_import(
     let status = UpstreamStatus { tool_count, resource_count, prompt_count, ..found };
     let after = Upstream { status: Some(status.clone()), ..before.clone() };
     if written.changed || edges_see_a_difference(&before, &after) {
+        if written.changed {
+            tx.record(Deed {
+                action: IMPORT.to_owned(),
+                resource: row.name.clone(),
+                before: Some(counts(&old)),
+                after: Some(counts(&status)),
+                ..Deed::default()
+            });
+        }
         tx.put_status(&current, &after).await?;
         tx.commit().await?;
     } else {
@@ -61,6 +76,11 @@ pub(super) async fn store_import(
         store.observe(&row.name, &row.uid, &after).await?;
     }
     Ok(status)
+}
+
+/// What an upstream has: of an import, the numbers are recorded, and not each entry.
+fn counts(status: &UpstreamStatus) -> Value {
+    json!({ "tools": status.tool_count, "resources": status.resource_count, "prompts": status.prompt_count })
 }
 
 /// Stores that an upstream cannot be used now. Its catalogue and what is known of it stay.

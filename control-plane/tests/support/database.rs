@@ -98,6 +98,12 @@ impl Database {
 
     /// Takes the migrations after `version` back, where they change no table or are later than 7.
     pub(crate) async fn undo_after(&self, version: i64) {
+        if version < 13 {
+            self.run(
+                "drop table audit; drop table audit_head; drop table audit_seals; drop table audit_runs",
+            )
+            .await;
+        }
         if (11..12).contains(&version) {
             self.run("alter table principals drop column invited_by").await;
         }

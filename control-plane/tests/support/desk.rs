@@ -30,6 +30,7 @@ use trunkline_control_plane::api::credentials::Credentials;
 use trunkline_control_plane::api::json::transcode;
 use trunkline_control_plane::api::permissions::{Needs, Permissions};
 use trunkline_control_plane::api::proofs::{Proofs, TransportRule};
+use trunkline_control_plane::audit::AuditRecorder;
 use trunkline_control_plane::auth::admin::AdminToken;
 use trunkline_control_plane::auth::caller::Caller;
 use trunkline_control_plane::auth::keys::Signer;
@@ -118,7 +119,9 @@ impl Desk {
             transport: TransportRule::default(),
             credentials: Arc::new(Credentials::new(&store, admin)),
         };
-        Registry::new(store.clone(), vault, signer, sync, "replica".to_owned(), proofs).add_to(&mut routes);
+        let audit = AuditRecorder::new(store.clone());
+        Registry::new(store.clone(), vault, signer, sync, "replica".to_owned(), proofs, audit)
+            .add_to(&mut routes);
         let router = routes.routes().prepare().into_axum_router().layer(from_fn(transcode));
         let permissions = Permissions::read(reflect::pool()).unwrap();
         Self { router, permissions, store, url, _folder: folder }

@@ -17,7 +17,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline::discovery::v1::Edge;
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, ConfigError, ControlPlanes};
+use crate::audit::AuditReporter;
+use crate::config::{AuditedCalls, Config, ConfigError, ControlPlanes};
 use crate::context::EdgeState;
 use crate::enrollment::{AdvertisedAddress, Enrollment, edge_id};
 use crate::fleet::{Certificate, Fleet, Waiters};
@@ -172,6 +173,13 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     };
     let keeper = LeaseKeeper::new(&shared.limits, publication.link.subscribe());
     let reporter = Reporter::new(publication.link.subscribe(), Arc::clone(&metrics), folder.join("usage"));
+    if config.audit_calls == AuditedCalls::Digest {
+        shared.audit.record_calls();
+    }
+    if config.audit_fail_closed {
+        shared.audit.fail_closed();
+    }
+    let audit = AuditReporter::new(Arc::clone(&shared.audit), publication.link.subscribe());
     let subscriber = start_from_disk(config, &disk, &publication);
 
     let shared = Arc::new(shared);
@@ -207,6 +215,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         terminated,
         reporter,
         keeper,
+        audit,
     };
     tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge listens");
     if !*current.complete().borrow() {
@@ -364,6 +373,7 @@ struct Background {
     terminated: TerminatedFile,
     reporter: Reporter,
     keeper: Option<LeaseKeeper>,
+    audit: AuditReporter,
 }
 
 impl Background {
@@ -374,6 +384,7 @@ impl Background {
         tokio::spawn(announce_ready(self.current));
         let calls_ended = CancellationToken::new();
         let keeper = self.keeper.map(|keeper| tokio::spawn(keeper.run(calls_ended.clone())));
+        let audit = tokio::spawn(self.audit.run(calls_ended.clone()));
         tokio::select! {
             () = self.reporter.run() => {}
             never = self.terminated.run() => match never {},
@@ -383,6 +394,7 @@ impl Background {
         if let Some(keeper) = keeper {
             let _ = keeper.await;
         }
+        let _ = audit.await;
         // Aborting the client drops the images, which ends the saver after the last one is written.
         client.abort();
         let _ = client.await;

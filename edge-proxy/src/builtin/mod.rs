@@ -180,8 +180,9 @@ async fn subscribe(
     if named.exposed.len() > MAX_URI_BYTES {
         return Err(Failure::params(format!("the URI is too long; the maximum is {MAX_URI_BYTES} bytes")));
     }
-    let permit = policy::check(&context.caller, Method::ResourcesSubscribe, &named, Arguments::Of(None))
-        .map_err(|denied| denied.of_target(&named))?;
+    let method = Method::ResourcesSubscribe;
+    let permit = policy::check(&context.caller, method, &named, Arguments::Of(None))
+        .map_err(|denied| context.refused(method.as_str(), &named.exposed, denied).of_target(&named))?;
     if capabilities::update_era(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("the upstream does not announce changes of this resource"));
     }

@@ -96,6 +96,13 @@ pub struct Config {
     /// data directory.
     #[arg(long, env = "TRUNKLINE_EDGE_SNAPSHOT_KEY", value_name = "KEY", hide_env_values = true)]
     pub snapshot_key: Option<Secret>,
+    /// What is recorded of calls that are let in: `off`, or `digest` for who called what, with the SHA-256 of the arguments. Refusals are
+    /// always recorded.
+    #[arg(long, env = "TRUNKLINE_EDGE_AUDIT_CALLS", value_name = "WHAT", value_enum, default_value_t)]
+    pub audit_calls: AuditedCalls,
+    /// Refuses calls while there is no room for what is recorded, because no control plane takes it.
+    #[arg(long, env = "TRUNKLINE_EDGE_AUDIT_FAIL_CLOSED")]
+    pub audit_fail_closed: bool,
     /// Format of log lines on stderr.
     #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -111,6 +118,25 @@ pub struct Config {
     /// The names this edge answers to.
     #[command(flatten)]
     pub published: PublishedNames,
+}
+
+/// What is recorded of calls that are let in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AuditedCalls {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Who called what, with the digest of the arguments.
+    Digest,
+}
+
+impl AuditedCalls {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Digest => "digest",
+        }
+    }
 }
 
 /// Longest egress rule that control planes take, in bytes.
@@ -229,6 +255,8 @@ impl Config {
             "drainTimeoutSeconds": self.drain_timeout,
             "pageSize": self.page_size,
             "listCacheBytes": self.list_cache_bytes,
+            "auditCalls": self.audit_calls.as_str(),
+            "auditFailClosed": self.audit_fail_closed,
             "snapshotKey": self.snapshot_key.is_some(),
             "log": self.log,
             "logFormat": self.log_format.as_str(),

@@ -156,7 +156,7 @@ impl ClientConnection {
 
     /// Admits the principal again, to the server that the connection was opened to.
     pub fn admit<'a>(&self, authenticated: &'a Authenticated) -> Result<Caller<'a>, Failure> {
-        authenticated.admit_again([&self.server, &self.uid])
+        authenticated.admit_again(&self.worker, [&self.server, &self.uid])
     }
 
     /// Works out what the principal may see of the server, which `admit` said takes a while.

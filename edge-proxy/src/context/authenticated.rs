@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::worker::WorkerState;
+use crate::audit::Asked;
 use crate::error::Failure;
 use crate::identity::Principal;
 use crate::policy::{self, Caller, Denied, Facts};
@@ -45,8 +46,9 @@ impl Authenticated {
     ///
     /// # Errors
     /// If its rights are not in force, or do not allow the server.
-    pub fn admit(&self, server: &str) -> Result<Caller<'_>, Failure> {
-        policy::admit(&self.snapshot, &self.principal, server, self.facts).map_err(Denied::of_server)
+    pub fn admit(&self, worker: &WorkerState, server: &str) -> Result<Caller<'_>, Failure> {
+        policy::admit(&self.snapshot, &self.principal, server, self.facts)
+            .map_err(|denied| self.refused(worker, server, denied).of_server())
     }
 
     /// Works out what it may see of the server with this id, which `admit` said takes a while.
@@ -58,8 +60,25 @@ impl Authenticated {
     ///
     /// # Errors
     /// If its rights are no longer in force, or do not allow the same server.
-    pub fn admit_again(&self, server: [&str; 2]) -> Result<Caller<'_>, Failure> {
-        policy::admit_again(&self.snapshot, &self.principal, server, self.facts).map_err(Denied::of_server)
+    pub fn admit_again(&self, worker: &WorkerState, server: [&str; 2]) -> Result<Caller<'_>, Failure> {
+        policy::admit_again(&self.snapshot, &self.principal, server, self.facts)
+            .map_err(|denied| self.refused(worker, server[0], denied).of_server())
+    }
+
+    /// Records that it was not admitted.
+    fn refused(&self, worker: &WorkerState, server: &str, denied: Denied) -> Denied {
+        if let Some(reason) = denied.recorded_as() {
+            let asked = Asked {
+                principal: (&self.principal.name, &self.principal.uid),
+                address: self.facts.address,
+                server,
+                method: "",
+                target: "",
+                revision: self.snapshot.revision,
+            };
+            worker.shared.audit.refuse(&asked, reason);
+        }
+        denied
     }
 
     /// The time that its rights have left, if they expire.

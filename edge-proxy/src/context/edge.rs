@@ -9,6 +9,7 @@ use rustls::ClientConfig;
 use tokio::sync::mpsc;
 
 use super::permits::{InFlightPermit, StreamCounts};
+use crate::audit::AuditLog;
 use crate::collections::NoRoom;
 use crate::config::limits::Limits;
 use crate::config::published::PublishedNames;
@@ -47,6 +48,8 @@ pub struct EdgeState {
     pub streams: Arc<StreamCounts>,
     /// What is left of the limits of tokens.
     pub limits: Arc<LimitTable>,
+    /// What is recorded of calls.
+    pub audit: Arc<AuditLog>,
     /// Open client connections.
     pub connections: Connections,
     /// Where their requests come from.
@@ -98,6 +101,7 @@ impl EdgeState {
             in_flight: Shares::default(),
             streams: Arc::default(),
             limits: Arc::new(LimitTable::new(Arc::clone(&environment.metrics))),
+            audit: Arc::new(AuditLog::new(Arc::clone(&environment.metrics))),
             connections,
             client_addresses,
             workers: Mutex::default(),

@@ -11,10 +11,11 @@ use mcp::json;
 use super::authenticated::Authenticated;
 use super::permits::StreamPermit;
 use super::worker::WorkerState;
+use crate::audit::Asked;
 use crate::error::Failure;
 use crate::identity::Principal;
 use crate::limits::{Charge, Counted, LimitsLeft};
-use crate::policy::{Caller, Permit};
+use crate::policy::{Caller, Denied, Permit};
 use crate::session::{ConnectionSession, HandleOwner};
 use crate::snapshot::{Server, Snapshot, View};
 use crate::usage::Account;
@@ -67,7 +68,7 @@ impl<'a> RequestContext<'a> {
         Ok(RequestContext {
             worker: self.worker,
             snapshot: &again.snapshot,
-            caller: again.admit_again([&server.id, &server.uid])?,
+            caller: again.admit_again(self.worker, [&server.id, &server.uid])?,
             bearer: self.bearer,
             arrival: self.arrival,
             started: self.started,
@@ -128,6 +129,44 @@ impl<'a> RequestContext<'a> {
         self.worker.stream_permit(&self.principal().uid).ok_or(Failure::TooManyStreams)
     }
 
+    /// Records that policy refuses something of the server. Returns the refusal.
+    pub fn refused(&self, method: &str, target: &str, denied: Denied) -> Denied {
+        if let Some(reason) = denied.recorded_as() {
+            self.worker.shared.audit.refuse(&self.asked(method, target), reason);
+        }
+        denied
+    }
+
+    /// Returns whether a call that is let in is recorded.
+    ///
+    /// # Errors
+    /// If there is no room for what is recorded, and no call is to be let in without.
+    pub fn is_audited(&self) -> Result<bool, Failure> {
+        let audit = &self.worker.shared.audit;
+        if !audit.looks_at_calls() {
+            return Ok(false);
+        }
+        if audit.is_closed() { Err(Failure::AuditUnavailable) } else { Ok(audit.is_recording_calls()) }
+    }
+
+    /// Records a call that is let in.
+    #[cold]
+    pub fn record_call(&self, method: &str, permit: &Permit, arguments: Option<&str>) {
+        self.worker.shared.audit.call(&self.asked(method, permit.exposed()), arguments);
+    }
+
+    fn asked<'b>(&'b self, method: &'b str, target: &'b str) -> Asked<'b> {
+        let principal = self.principal();
+        Asked {
+            principal: (&principal.name, &principal.uid),
+            address: self.caller.facts().address,
+            server: &self.server().id,
+            method,
+            target,
+            revision: self.snapshot.revision,
+        }
+    }
+
     /// Takes one call from the limits of the principal, if it has any.
     ///
     /// # Errors
@@ -138,7 +177,13 @@ impl<'a> RequestContext<'a> {
             return Ok(None);
         }
         let (token, server, target) = (&*self.principal().uid, &*self.server().id, &*permit.entry().exposed);
-        let charge = self.worker.limits.charge(Counted { token, server, target }, limits)?;
+        let charge = self.worker.limits.charge(Counted { token, server, target }, limits);
+        let charge = charge.inspect_err(|failure| {
+            if let Failure::Limit { what, .. } = failure {
+                let asked = self.asked(permit.method().as_str(), target);
+                self.worker.shared.audit.refuse(&asked, what.as_str());
+            }
+        })?;
         *self.limits_left.borrow_mut() = charge.left();
         Ok(Some(charge))
     }

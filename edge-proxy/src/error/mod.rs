@@ -90,6 +90,9 @@ pub enum Failure {
     /// No contact with a control plane for too long.
     #[error("this edge has had no contact with its control plane for longer than bearers may be trusted")]
     TrustStale,
+    /// There is no room for what would be recorded of it.
+    #[error("this edge cannot record calls at the moment, and lets none in without; try again later")]
+    AuditUnavailable,
     /// A body that is not JSON: its content type, safe to print; empty where there is none.
     #[error("the content type must be application/json, and is {}", if .0.is_empty() { "missing" } else { &**.0 })]
     ContentType(Box<str>),
@@ -277,6 +280,7 @@ impl Failure {
             Self::Overloaded | Self::TooManyStreams | Self::TooManyRequests | Self::Draining => -31009,
             Self::Pending => -31009,
             Self::TooManyTunnels | Self::TooManyConnections(_) | Self::BodyMemory => -31009,
+            Self::AuditUnavailable => -31009,
             Self::TooMany { .. } => -31009,
             Self::Limit { .. } => -31012,
             Self::SessionMissing | Self::StreamWithoutSession | Self::SessionUnknown => -31010,
@@ -307,9 +311,12 @@ impl Failure {
             Self::Verb(_) | Self::StreamWithoutSession => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upgrade => StatusCode::UPGRADE_REQUIRED,
             Self::Bearer { .. } | Self::Ticket => StatusCode::UNAUTHORIZED,
-            Self::TrustStale | Self::Overloaded | Self::Pending | Self::BodyMemory | Self::Draining => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::TrustStale
+            | Self::Overloaded
+            | Self::Pending
+            | Self::BodyMemory
+            | Self::Draining
+            | Self::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyStreams
             | Self::TooManyRequests
             | Self::TooManyTunnels
@@ -351,6 +358,7 @@ impl Failure {
             Self::Rule { undecided: false, .. } => reason("denied_by_rule"),
             Self::Rule { undecided: true, .. } => reason("policy_error"),
             Self::TrustStale => reason("trust_stale"),
+            Self::AuditUnavailable => reason("audit_unavailable"),
             Self::Host => reason("host_not_allowed"),
             Self::Origin => reason("origin_not_allowed"),
             Self::RepeatedHeader(_) => reason("repeated_header"),

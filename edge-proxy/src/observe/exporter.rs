@@ -234,6 +234,9 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
     let read = Arc::clone(metrics);
     let lost = "Usage records that the control plane does not take; they are not sent again";
     counter(meter, "usage_records_lost", lost, move |observer| observer.observe(read.usage_lost.get(), &[]));
+    let read = Arc::clone(metrics);
+    let dropped = "Audit records that could not be kept until a control plane took them";
+    counter(meter, "audit_dropped", dropped, move |observer| observer.observe(read.audit_dropped.get(), &[]));
 }
 
 fn fleet(meter: &Meter, metrics: &Arc<Metrics>) {
@@ -395,6 +398,7 @@ mod tests {
             "trunkline_edge_usage_backlog_records 0",
             "trunkline_edge_usage_overflow_total 0",
             "trunkline_edge_usage_records_lost_total 0",
+            "trunkline_edge_audit_dropped_total 0",
             "trunkline_edge_upstream_sessions_replaced_total 0",
             "trunkline_edge_upstream_sessions_shared_total 0",
             "trunkline_edge_refused_resources 0",

@@ -258,6 +258,8 @@ pub struct Metrics {
     pub usage_overflow: Counter,
     /// Usage records that no control plane takes.
     pub usage_lost: Counter,
+    /// Audit records that could not be kept until a control plane took them.
+    pub audit_dropped: Counter,
     client_sessions: [Gauge; ConnectionTransport::ALL.len()],
     client_sessions_ended: [[Counter; CloseReason::ALL.len()]; ConnectionTransport::ALL.len()],
     /// Siblings in the snapshot.

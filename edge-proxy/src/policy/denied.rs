@@ -128,6 +128,23 @@ impl Denied {
         self.failure(|| named.unknown())
     }
 
+    /// The word by which it is recorded. `None`: nothing was refused, there is no such thing.
+    pub fn recorded_as(self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotFound => return None,
+            Self::OutOfScope => "out_of_scope",
+            Self::NotCanonical(_) => "uri_not_canonical",
+            Self::Method => "method_not_allowed",
+            Self::Condition(Reason::NoToken) => "token_unknown",
+            Self::Condition(Reason::Revoked) => "token_revoked",
+            Self::Condition(Reason::Suspended) => "owner_disabled",
+            Self::Condition(Reason::Withdrawn) => "bearer_withdrawn",
+            Self::Condition(Reason::TokenExpired) => "token_expired",
+            Self::Condition(Reason::CredentialExpired) => "credential_expired",
+            Self::Condition(Reason::Unmet(unmet)) => unmet.reason(),
+        })
+    }
+
     /// Logs the refusal of a server, or of a target at it, for whoever asks why a call was refused.
     pub(super) fn log(&self, principal: &Principal, facts: &Facts, server: &str, target: Option<&str>) {
         let [server, target] = [server, target.unwrap_or_default()].map(shorten);

@@ -4,22 +4,23 @@
 use std::cell::OnceCell;
 
 use crate::connection::ClientConnection;
-use crate::context::{Authenticated, InFlightPermit};
+use crate::context::{Authenticated, InFlightPermit, WorkerState};
 use crate::error::Failure;
 use crate::policy::Caller;
 
 /// Admits a principal to the server with this id, and counts the request as its own. What takes a while to be found out it waits
 /// for: returns whether it did.
 pub(super) async fn of_request<'a>(
+    worker: &WorkerState,
     principal: &'a Authenticated,
     server: &str,
     in_flight: &mut InFlightPermit<'_>,
 ) -> Result<(Caller<'a>, bool), Failure> {
-    match principal.admit(server) {
+    match principal.admit(worker, server) {
         Err(Failure::Pending) => {
             in_flight.charge(principal.principal().holder)?;
             principal.prepare(server).await;
-            Ok((principal.admit(server)?, true))
+            Ok((principal.admit(worker, server)?, true))
         }
         admitted => {
             let caller = admitted?;

@@ -109,7 +109,8 @@ async fn handle(
     }
     let address = http_connection.client_address(&http_request.headers);
     let first = Authenticated::now(worker, http_request.bearer(), address)?;
-    let (caller, has_waited) = admission::of_request(&first, http_request.server(), &mut in_flight).await?;
+    let server = http_request.server();
+    let (caller, has_waited) = admission::of_request(worker, &first, server, &mut in_flight).await?;
     http_connection.set_authenticated(HolderIdentity::Token(&first.principal().uid))?;
     let has_body = http_request.verb == Verb::Post && http_request.endpoint != Endpoint::Ticket;
     let body = if has_body {
@@ -186,7 +187,7 @@ async fn websocket_request(
     let address = http_connection.client_address(&http_request.headers);
     let first = Authenticated::now(worker, bearer, address)?;
     // Whether its rights ended meanwhile the connection looks after itself.
-    let (caller, _) = admission::of_request(&first, http_request.server(), &mut in_flight).await?;
+    let (caller, _) = admission::of_request(worker, &first, http_request.server(), &mut in_flight).await?;
     let (bearer, arrival) = (bearer.unwrap_or_default(), Arrival::Request(&http_request.headers));
     let (snapshot, limits_left) = (&first.snapshot, &RefCell::default());
     let context = RequestContext { worker, snapshot, caller, bearer, arrival, started, limits_left };
@@ -366,7 +367,8 @@ async fn request(
     message: &Message<'_>,
 ) -> Result<Reply, Failure> {
     let method = message.method.filter(|method| method.is_in_era(session.era())).ok_or(Failure::Method)?;
-    policy::check_method(&context.caller, method).map_err(policy::Denied::of_server)?;
+    policy::check_method(&context.caller, method)
+        .map_err(|denied| context.refused(method.as_str(), "", denied).of_server())?;
     match method {
         Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::CompletionComplete => {
             call(context, session, message, method).await
@@ -394,7 +396,7 @@ async fn call(
     let named = route::named(method, message)?;
     let arguments = Arguments::Of(message.params.arguments);
     let permit = policy::check(&context.caller, method, &named, arguments)
-        .map_err(|denied| denied.of_target(&named))?;
+        .map_err(|denied| context.refused(method.as_str(), &named.exposed, denied).of_target(&named))?;
     if let (Era::Modern, Some(headers)) = (session.era(), context.headers()) {
         session::modern::check_arguments(headers, message, &permit.entry().tool)?;
     }
@@ -444,8 +446,12 @@ async fn send(
 ) -> Result<Reply, Failure> {
     let reserved = stream::reserve(context, message)?;
     account.leads_to(route_to.permit.entry());
+    let is_audited = is_counted(method) && context.is_audited()?;
     // Last of all that may refuse it: what is refused costs nothing.
     let charge = if is_counted(method) { context.charge(&route_to.permit)? } else { None };
+    if is_audited {
+        context.record_call(method.as_str(), &route_to.permit, message.params.arguments);
+    }
     account.outcome = Outcome::Cancelled;
     let error_context =
         ErrorContext { id: message.envelope.id.map(|id| message.slice(id)), era: session.era() };

@@ -41,6 +41,7 @@ pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body
         | Failure::TooManyConnections(_)
         | Failure::TooMany { .. }
         | Failure::TrustStale
+        | Failure::AuditUnavailable
         | Failure::Draining => {
             drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")));
         }

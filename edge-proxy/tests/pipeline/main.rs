@@ -3,6 +3,7 @@
 
 mod access;
 mod affinity;
+mod audit;
 mod calls;
 mod channels;
 mod conditions;

@@ -155,6 +155,8 @@ pub enum Command {
     Export(commands::export::Args),
     /// Ask whether a request is allowed and why, who may make one, and which permissions there are
     Access(commands::access::Args),
+    /// Show who changed what, who was refused what, and who signed in
+    Audit(Box<commands::audit::Args>),
     /// Show who is called how often, and how that ends
     Top(commands::top::Args),
     /// Show call counts

@@ -133,4 +133,16 @@ pub(super) const PEOPLE: &[Examples] = &[
         ],
     ),
     ("access permissions", &[("What roles can hold", "mcpctl access permissions")]),
+    (
+        "audit",
+        &[
+            ("The last changes and refusals", "mcpctl audit"),
+            ("What somebody changed today", "mcpctl audit --actor ann@example.org --kind change --since 1d"),
+            ("What happened to a server", "mcpctl audit --resource servers/dev"),
+            ("As it comes", "mcpctl audit --follow"),
+        ],
+    ),
+    ("audit show", &[("What one change was", "mcpctl audit show 42")]),
+    ("audit verify", &[("Whether it is what was written", "mcpctl audit verify")]),
+    ("audit export", &[("Into a file", "mcpctl audit export --since 30d > audit.jsonl")]),
 ];

@@ -5,6 +5,7 @@
 mod access;
 mod access_matrix;
 mod attacks;
+mod audit;
 mod callers;
 mod calling;
 mod completion;

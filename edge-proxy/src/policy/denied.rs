@@ -129,12 +129,14 @@ impl Denied {
     }
 
     /// The word by which it is recorded. `None`: nothing was refused, there is no such thing.
-    pub fn recorded_as(self) -> Option<&'static str> {
+    pub fn recorded_as(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NotFound => return None,
+            Self::NotFound | Self::Pending => return None,
             Self::OutOfScope => "out_of_scope",
             Self::NotCanonical(_) => "uri_not_canonical",
             Self::Method => "method_not_allowed",
+            Self::Rule(denial) if denial.is_error() => "policy_error",
+            Self::Rule(_) => "denied_by_rule",
             Self::Condition(Reason::NoToken) => "token_unknown",
             Self::Condition(Reason::Revoked) => "token_revoked",
             Self::Condition(Reason::Suspended) => "owner_disabled",

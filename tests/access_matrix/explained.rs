@@ -62,6 +62,7 @@ async fn differs(
         target: target.to_owned(),
         from: ADDRESS.to_owned(),
         time: None,
+        ..ExplainAccessRequest::default()
     };
     let mut client = PolicyServiceClient::new(admin.authorized());
     let found = client.explain_access(request).await.map(|answer| answer.into_inner().decision);

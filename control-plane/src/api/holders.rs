@@ -24,6 +24,8 @@ const MAX_DECISIONS: usize = 200_000;
 /// Principals that are read at a time.
 const CHUNK: i64 = 500;
 const TOKENS: &str = "tokens/";
+/// What is said in the place of a rule whose team does not exist for the caller.
+const HIDDEN_RULE: &str = "a rule of a team that does not exist for you";
 /// The principals beside tokens, in the order of their names.
 const PEOPLE: [&str; 2] = ["serviceAccounts/", "users/"];
 
@@ -87,7 +89,8 @@ fn read(asked: &WhoCanRequest, call: &Call<'_>) -> Result<(Request, usize, Vec<u
         return Err(Error::invalid(violations));
     };
     let server = asked.server.clone();
-    let request = Request { server, method, target, address, now_s, ..Request::default() };
+    let at_any_time = at.is_none();
+    let request = Request { server, method, target, address, now_s, at_any_time, ..Request::default() };
     Ok((request, size, query_hash, after.map(|(_, name)| name).unwrap_or_default()))
 }
 
@@ -147,10 +150,11 @@ impl HolderPage {
             if self.is_full() {
                 return Ok(true);
             }
-            let conditions = token.described();
+            let mut conditions = token.described();
             self.world.tokens.insert(name.to_owned(), self.as_asked(token));
-            if let Some(through) = self.look_at(name) {
+            if let Some((through, rules)) = self.look_at(name) {
                 let is_seen = call.caller.sees_all() || call.exists(Kind::Token, name).await?;
+                conditions.extend(rules);
                 self.add(is_seen, Holder { principal: name.to_owned(), through, conditions });
             }
             self.world.tokens.clear();
@@ -178,8 +182,8 @@ impl HolderPage {
                     }
                     let name = &standing.rights.name;
                     self.world.people.insert(name.clone(), held(&standing.rights));
-                    if let Some(through) = self.look_at(name) {
-                        let (principal, conditions) = (name.clone(), Vec::new());
+                    if let Some((through, conditions)) = self.look_at(name) {
+                        let principal = name.clone();
                         let person = people.iter().find(|person| person.name == *name);
                         let is_seen =
                             person.is_some_and(|person| call.sees_principal(person, &standing.rights));
@@ -221,13 +225,18 @@ impl HolderPage {
         }
     }
 
-    /// What lets somebody make the request. `None`: nothing.
-    fn look_at(&mut self, name: &str) -> Option<String> {
+    /// What lets somebody make the request, and the rules on which that depends. `None`: nothing.
+    fn look_at(&mut self, name: &str) -> Option<(String, Vec<String>)> {
         self.looked_at += 1;
         name.clone_into(&mut self.last);
         name.clone_into(&mut self.request.principal);
         let decision = self.decision();
-        decision.allowed().then(|| decision.through.join(", "))
+        let rule = |id: &String| match id.split_once("/rules/") {
+            Some((of, rule)) => format!("rule {rule} of {of}"),
+            None => format!("rule {id}"),
+        };
+        let rules = decision.open.iter().map(rule).collect();
+        decision.allowed().then(|| (decision.through.join(", "), rules))
     }
 
     /// The decision about the request; where nothing is named, the first one that allows something of the server.
@@ -282,8 +291,14 @@ impl Call<'_> {
         if self.caller.sees_all() {
             return Ok(holders);
         }
-        let texts: Vec<&str> = holders.iter().map(|holder| holder.through.as_str()).collect();
+        let conditions = holders.iter().flat_map(|holder| &holder.conditions);
+        let texts = holders.iter().map(|holder| &holder.through).chain(conditions);
+        let texts: Vec<&str> = texts.map(String::as_str).collect();
         let hidden = self.hidden(&texts).await?;
+        let conditions = holders.iter_mut().flat_map(|holder| &mut holder.conditions);
+        for condition in conditions.filter(|condition| names(condition, &hidden)) {
+            HIDDEN_RULE.clone_into(condition);
+        }
         for holder in holders.iter_mut().filter(|holder| names(&holder.through, &hidden)) {
             HIDDEN.clone_into(&mut holder.through);
         }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use access::decide::{Reason, Request};
 use access::explain::{Explanation, explain};
 use access::method::Methods;
+use access::rule::Fact;
 use access::world::{Held, Pair, World};
 use prost_types::Timestamp;
+use serde::de::IgnoredAny;
 use tonic::Code;
 use trunkline::common::v1::Permission;
 use trunkline::policy::v1::{Decision, ExplainAccessRequest, ExplainAccessResponse, Ground, Remedy};
@@ -27,6 +29,8 @@ use crate::snapshot::content::Snapshot;
 
 /// The method that is meant where none is named.
 const METHOD: &str = "tools/call";
+/// Bytes of the arguments of a request that is asked about.
+const MAX_ARGUMENTS: usize = 64 * 1024;
 /// Methods that name a tool, a prompt or a URI.
 pub(super) const WITH_TARGET: [&str; 6] = [
     METHOD,
@@ -88,10 +92,20 @@ fn read(asked: &ExplainAccessRequest, caller: &Rights) -> Result<Request, Error>
     let (method, target) = read_target(&asked.method, &asked.target, &mut violations);
     let is_named = target.is_some() || !WITH_TARGET.contains(&method.as_str());
     violations.require(is_named, "target", format!("is required: {method} names a tool, a prompt or a URI"));
+    let arguments = read_arguments(asked, &mut violations);
     if violations.is_empty() {
         check_name(Kind::Server, &asked.server)?;
         let server = asked.server.clone();
-        return Ok(Request { principal, server, method, target, templates: Vec::new(), address, now_s });
+        return Ok(Request {
+            principal,
+            server,
+            method,
+            target,
+            address,
+            now_s,
+            arguments,
+            ..Request::default()
+        });
     }
     Err(Error::invalid(violations))
 }
@@ -113,6 +127,28 @@ pub(super) fn read_time(time: Option<&Timestamp>, violations: &mut Violations) -
             0
         }
         None => clock::now_us() / 1_000_000,
+    }
+}
+
+/// Reads the arguments, which a call may do without.
+fn read_arguments(asked: &ExplainAccessRequest, violations: &mut Violations) -> Fact<Vec<u8>> {
+    let text = asked.arguments_json.as_str();
+    match (asked.has_arguments, text) {
+        (true, "") => Fact::Absent,
+        (true, text) if text.len() > MAX_ARGUMENTS => {
+            violations.add("arguments_json", "must be at most 64 KiB");
+            Fact::Later
+        }
+        (true, text) if serde_json::from_str::<IgnoredAny>(text).is_err() => {
+            violations.add("arguments_json", "must be a JSON object, such as {\"path\": \"/srv\"}");
+            Fact::Later
+        }
+        (true, text) => Fact::Is(text.as_bytes().to_vec()),
+        (false, "") => Fact::Later,
+        (false, _) => {
+            violations.add("has_arguments", "must be true where arguments_json is given");
+            Fact::Later
+        }
     }
 }
 
@@ -265,6 +301,7 @@ pub(super) fn names(text: &str, hidden: &BTreeSet<String>) -> bool {
 /// The decision as the contract has it.
 fn told(found: Explanation, request: &Request, revision: i64) -> Decision {
     let Explanation { decision, remedies, limits } = found;
+    let text = sentence(&decision, request);
     let remedies = remedies.into_iter().map(|remedy| Remedy {
         resource: remedy.resource().to_owned(),
         field: remedy.field(),
@@ -281,19 +318,22 @@ fn told(found: Explanation, request: &Request, revision: i64) -> Decision {
     Decision {
         allowed: decision.refused.is_none(),
         reason: decision.refused.map_or_else(String::new, |reason| reason.as_str().to_owned()),
-        text: sentence(decision.refused, request),
+        text,
         grounds: grounds.collect(),
         remedies: remedies.collect(),
         revision,
         limits,
-        depends_on_arguments: false,
+        depends_on_arguments: !decision.open.is_empty(),
     }
 }
 
-fn sentence(refused: Option<Reason>, request: &Request) -> String {
+fn sentence(decision: &access::decide::Decision, request: &Request) -> String {
     let Request { principal, server, method, target, .. } = request;
     let what = target.as_deref().unwrap_or(method);
-    match refused {
+    match decision.refused {
+        None if !decision.open.is_empty() => {
+            format!("{principal} may use {what} at {server}, depending on the arguments")
+        }
         None => format!("{principal} may use {what} at {server}"),
         Some(Reason::UnknownPrincipal) => format!("{principal} does not exist, or is disabled"),
         Some(Reason::Revoked) => format!("{principal} is revoked"),
@@ -311,5 +351,7 @@ fn sentence(refused: Option<Reason>, request: &Request) -> String {
         Some(Reason::ServerNotGranted) => format!("nothing lets {principal} use {server}"),
         Some(Reason::UnknownTarget) => format!("{server} exposes no {what}"),
         Some(Reason::TargetNotGranted) => format!("nothing lets {principal} use {what} at {server}"),
+        Some(Reason::DeniedByRule) => format!("a rule refuses {what} at {server} to {principal}"),
+        Some(Reason::UndecidableRule) => format!("a rule about {what} at {server} cannot be decided"),
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! It must not know what a rule says, nor which calls it is about.
 
+use access::rule::{Effect, Rule as Ready, Rules, Target};
+use serde::Deserialize;
 use trunkline::edge::v1 as edge;
 use trunkline::policy::v1::{Rule, RuleEffect};
 
@@ -42,4 +44,42 @@ pub(super) fn ruled(server: edge::Server, rules: Vec<edge::CompiledRule>) -> edg
         prompts: none(),
         ..server
     }
+}
+
+/// The rules that edges were sent, ready to decide.
+pub(super) fn ready(rules: Vec<edge::CompiledRule>) -> Rules {
+    let ready = rules.into_iter().map(|rule| Ready {
+        effect: match rule.effect() {
+            edge::CompiledEffect::Unspecified => Effect::Unknown,
+            edge::CompiledEffect::Allow => Effect::Allow,
+            edge::CompiledEffect::Deny => Effect::Deny,
+        },
+        id: rule.id,
+        tools: rule.tools,
+        methods: rule.methods,
+        when: rule.when,
+        reason: rule.reason,
+    });
+    Rules::compile(&ready.collect::<Vec<_>>())
+}
+
+/// What a tool says it does, as rules see it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Hints {
+    read_only_hint: Option<bool>,
+    destructive_hint: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Annotated {
+    annotations: Option<Hints>,
+}
+
+/// Whether a tool only reads, and whether it destroys: as what replaces its annotations says, or else as they say.
+pub(super) fn hints(definition: &str, overrides: &str) -> (bool, bool) {
+    let read = |text: &str| serde_json::from_str::<Annotated>(text).unwrap_or_default().annotations;
+    let hints = read(overrides).or_else(|| read(definition)).unwrap_or_default();
+    Target::hints(hints.read_only_hint, hints.destructive_hint)
 }

@@ -11,6 +11,8 @@ use trunkline::edge::v1 as edge;
 use trunkline::edge::v1::StreamType;
 
 use super::content::Snapshot;
+use super::rules;
+use crate::domain::names;
 
 /// A snapshot, whose grants were read.
 #[derive(Debug)]
@@ -63,7 +65,7 @@ impl<'a> Published<'a> {
 
     /// A server, if edges have it.
     pub fn server(&self, name: &str, target: Option<&str>) -> Option<Meant> {
-        let mut server: edge::Server = self.message(StreamType::Server, name)?;
+        let mut server = unruled(self.message(StreamType::Server, name)?);
         let renewed = target.and_then(naming::renewed);
         let is_meant = |entry: &edge::Entry| {
             let exposed = Some(entry.exposed_name.as_str());
@@ -81,7 +83,7 @@ impl<'a> Published<'a> {
 
     /// A server with all that it exposes, if edges have it.
     pub fn whole_server(&self, name: &str) -> Option<Server> {
-        self.message(StreamType::Server, name).map(|server| self.read_server(server))
+        self.message(StreamType::Server, name).map(|server| self.read_server(unruled(server)))
     }
 
     /// A token, if edges have it.
@@ -112,7 +114,12 @@ impl<'a> Published<'a> {
         let own = own.map(|own| if own.uri.is_empty() { own.uri_template } else { own.uri });
         let former = own.as_deref().and_then(|own| naming::former(&entry.uri_prefix, own));
         let leads_out = own.is_some() && resolves_elsewhere(&entry.exposed_name);
-        Entry { name: entry.exposed_name, former, leads_out }
+        let upstream = names::upstream_id(&entry.target).unwrap_or_default().to_owned();
+        let tool = self.message::<edge::Tool>(StreamType::Tool, &entry.target);
+        // What is no tool is only read.
+        let (read_only, destructive) =
+            tool.map_or((true, false), |tool| rules::hints(&tool.definition_json, &entry.overrides_json));
+        Entry { name: entry.exposed_name, former, leads_out, upstream, read_only, destructive }
     }
 
     fn read_server(&self, server: edge::Server) -> Server {
@@ -125,6 +132,7 @@ impl<'a> Published<'a> {
             resources: read(server.resources),
             templates: read(server.resource_templates),
             prompts: read(server.prompts),
+            rules: rules::ready(server.rules),
         }
     }
 
@@ -160,6 +168,14 @@ impl<'a> Published<'a> {
         let name = |gid: &str| if gid.is_empty() { String::new() } else { self.name(gid) };
         Pair { role: name(&pair.role), team: name(&pair.team) }
     }
+}
+
+/// A server with all that it exposes in the place of what one without rules exposes.
+fn unruled(mut server: edge::Server) -> edge::Server {
+    if let Some(edge::RuledEntries { tools, resources, resource_templates, prompts }) = server.ruled.take() {
+        server = edge::Server { tools, resources, resource_templates, prompts, ..server };
+    }
+    server
 }
 
 /// Whether a template produces a URI, in a form that edges take.

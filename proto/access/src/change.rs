@@ -8,7 +8,7 @@ use crate::world::{Family, Pair, Scope, World};
 /// A change of one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The resource: `tokens/{token}` or `teams/{team}`.
+    /// The resource: `tokens/{token}`, `teams/{team}`, or `servers/{server}` for its rules.
     pub resource: String,
     /// What is done to it.
     pub edit: Edit,
@@ -27,6 +27,13 @@ pub enum Edit {
     Expiry(i64),
     /// One more member: `users/{user}` or `serviceAccounts/{service_account}`.
     Member(String),
+    /// A rule less.
+    Rule {
+        /// Its id among all rules.
+        id: String,
+        /// Where it stands: `rules[2]`.
+        field: String,
+    },
 }
 
 /// A list of a token or a team.
@@ -60,6 +67,7 @@ impl Change {
             Edit::NotBefore(_) => "conditions.notBefore".to_owned(),
             Edit::Expiry(_) => "expireTime".to_owned(),
             Edit::Member(_) => "members".to_owned(),
+            Edit::Rule { field, .. } => field.clone(),
         }
     }
 
@@ -69,6 +77,9 @@ impl Change {
         match &self.edit {
             Edit::Add(_, value) | Edit::Member(value) => format!("add {value}"),
             Edit::Window(_, window) => format!("replace it with {window}"),
+            Edit::Rule { id, .. } => {
+                format!("change or remove the rule {}", id.rsplit('/').next().unwrap_or_default())
+            }
             Edit::NotBefore(seconds) | Edit::Expiry(seconds) => format!("set it to {}", time(*seconds)),
         }
     }
@@ -77,6 +88,9 @@ impl Change {
     pub fn apply(&self, world: &mut World) {
         if let Edit::Member(principal) = &self.edit {
             return self.join(world, principal);
+        }
+        if let Edit::Rule { id, .. } = &self.edit {
+            return world.servers.values_mut().for_each(|server| server.rules = server.rules.without(id));
         }
         if let Some(scope) = world.teams.get_mut(&self.resource) {
             return self.apply_to(scope);
@@ -92,7 +106,7 @@ impl Change {
             }
             Edit::NotBefore(seconds) => token.conditions.not_before_s = Some(*seconds),
             Edit::Expiry(seconds) => token.expires_s = Some(*seconds),
-            Edit::Add(..) | Edit::Member(_) => self.apply_to(&mut token.scope),
+            Edit::Add(..) | Edit::Member(_) | Edit::Rule { .. } => self.apply_to(&mut token.scope),
         }
     }
 
@@ -126,6 +140,10 @@ impl Change {
             let who = principal.strip_prefix("users/").unwrap_or(principal);
             return format!("mcpctl add member {} {}", shell(id), shell(who));
         }
+        if let Edit::Rule { .. } = &first.edit {
+            let kind = if first.resource.starts_with("teams/") { "team" } else { "server" };
+            return format!("mcpctl edit {kind} {}", shell(id));
+        }
         let flags = match (world.tokens.get(&first.resource), world.teams.get(&first.resource)) {
             (Some(token), _) => {
                 let mut flags = Vec::new();
@@ -140,7 +158,7 @@ impl Change {
                         Edit::Window(..) => list(&mut flags, "--window", &token.conditions.windows),
                         Edit::NotBefore(at) => flags.push(("--not-before", time(*at))),
                         Edit::Expiry(at) => flags.push(("--expires", time(*at))),
-                        Edit::Member(_) => {}
+                        Edit::Member(_) | Edit::Rule { .. } => {}
                     }
                 }
                 flags

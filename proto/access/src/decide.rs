@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use crate::address::AddressRange;
 use crate::limit::Limit;
 use crate::method::Methods;
+use crate::rule::Fact;
+use crate::ruled;
 use crate::targets::{Exposed, exposed, family, fits};
 use crate::text::time;
 use crate::window::Window;
@@ -30,6 +32,10 @@ pub struct Request {
     pub address: Option<IpAddr>,
     /// When, in seconds since 1970.
     pub now_s: i64,
+    /// The bytes of its arguments. `Later`: any.
+    pub arguments: Fact<Vec<u8>>,
+    /// Whether rules may look at neither the address nor the time: it is about all of them.
+    pub at_any_time: bool,
 }
 
 /// Why a request is refused.
@@ -61,6 +67,10 @@ pub enum Reason {
     UnknownTarget,
     /// Nothing grants the target.
     TargetNotGranted,
+    /// A rule refuses it, or none allows it that must.
+    DeniedByRule,
+    /// A rule cannot be decided.
+    UndecidableRule,
 }
 
 /// Whether a request is allowed, and why.
@@ -72,6 +82,8 @@ pub struct Decision {
     pub grounds: Vec<Ground>,
     /// What lets them at the server, in words: `teams/core as developer`.
     pub through: Vec<String>,
+    /// Rules that refuse it or not, depending on what is not known of it: `servers/{server}/rules/{rule}`. They have not refused it.
+    pub open: Vec<String>,
 }
 
 /// A grant or condition that was looked at.
@@ -107,6 +119,8 @@ impl Reason {
             Self::ServerNotGranted => "server_not_granted",
             Self::UnknownTarget => "unknown_target",
             Self::TargetNotGranted => "target_not_granted",
+            Self::DeniedByRule => "denied_by_rule",
+            Self::UndecidableRule => "policy_error",
         }
     }
 }
@@ -162,14 +176,30 @@ impl<'a> Look<'a> {
         let Some((family, exposed)) = self.target(server)? else { return Ok(()) };
         self.method(&token.conditions, family.used_by(), Reason::TargetNotGranted)?;
         self.granted(&[own], family, &exposed)?;
-        ceiling.map_or(Ok(()), |grantors| self.granted(&grantors, family, &exposed))
+        ceiling.map_or(Ok(()), |grantors| self.granted(&grantors, family, &exposed))?;
+        self.ruled(server, token.ceiling.as_ref(), family, &exposed)
     }
 
     fn person(&mut self, held: &'a Held) -> Found {
         let server = self.server()?;
         let grantors = self.reach(held, server)?;
         let Some((family, exposed)) = self.target(server)? else { return Ok(()) };
-        self.granted(&grantors, family, &exposed)
+        self.granted(&grantors, family, &exposed)?;
+        self.ruled(server, Some(held), family, &exposed)
+    }
+
+    fn ruled(
+        &mut self,
+        server: &Server,
+        held: Option<&Held>,
+        family: Family,
+        exposed: &[Exposed<'_>],
+    ) -> Found {
+        let caller = ruled::caller(self.world, &self.request.principal, held);
+        let found = ruled::ruled(server, self.request, &caller, family, exposed);
+        self.decision.grounds.extend(found.grounds);
+        self.decision.open = found.open;
+        found.refused.map_or(Ok(()), Err)
     }
 
     fn note(&mut self, holds: bool, resource: &str, field: &str, text: &str, note: &str) {

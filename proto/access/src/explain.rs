@@ -2,6 +2,7 @@
 
 use crate::change::{Change, Edit, List};
 use crate::decide::{Decision, Reason, Request, decide};
+use crate::ruled::id_at;
 use crate::targets::family;
 use crate::window::Window;
 use crate::world::{Family, Held, Token, World};
@@ -122,6 +123,9 @@ fn candidates(world: &World, request: &Request) -> Vec<Change> {
             }
         }
         (Some(Reason::TargetNotGranted), _) => grants(world, request, &decision),
+        (Some(Reason::DeniedByRule | Reason::UndecidableRule), _) => {
+            without_rule(world, request, &decision).into_iter().collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -152,6 +156,16 @@ fn into_reach(world: &World, request: &Request, held: &Held) -> Vec<Change> {
         edit: Edit::Add(List::Servers, request.server.clone()),
     }));
     found
+}
+
+/// A rule less: the one that refuses.
+fn without_rule(world: &World, request: &Request, decision: &Decision) -> Option<Change> {
+    let (server, refusing) = (world.servers.get(&request.server)?, decision.grounds.last()?);
+    let id = id_at(&server.rules, &refusing.resource, &refusing.field)?.to_owned();
+    Some(Change {
+        resource: refusing.resource.clone(),
+        edit: Edit::Rule { id, field: refusing.field.clone() },
+    })
 }
 
 /// What grants the target: another name in the scope that refused it, or the method without which nothing is shown.

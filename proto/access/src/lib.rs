@@ -9,6 +9,7 @@ pub mod explain;
 pub mod limit;
 pub mod method;
 pub mod rule;
+mod ruled;
 mod targets;
 mod text;
 pub mod window;

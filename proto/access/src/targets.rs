@@ -1,6 +1,7 @@
 //! What a request names of a server, and whether a pattern of a scope fits it. It must not know who asks.
 
 use crate::decide::Request;
+use crate::rule::{Fact, Target};
 use crate::world::{Entry, Family, Server};
 
 /// Something of a server that a request may mean.
@@ -9,6 +10,29 @@ pub(crate) struct Exposed<'a> {
     entry: &'a Entry,
     /// The URI that the entry, a template, produces.
     produced: Option<String>,
+    is_template: bool,
+}
+
+impl Exposed<'_> {
+    /// What rules are about. Before there is a request it is not known what a template produces.
+    pub(crate) fn target(&self, is_requested: bool) -> Target<'_> {
+        let produced = match &self.produced {
+            Some(uri) if is_requested => Fact::Is(uri.as_str()),
+            None if is_requested => Fact::Absent,
+            _ if self.is_template => Fact::Later,
+            _ => Fact::Absent,
+        };
+        let Entry { name, former, leads_out, upstream, read_only, destructive } = self.entry;
+        Target {
+            name,
+            former: former.as_deref(),
+            leads_out: *leads_out,
+            produced,
+            upstream,
+            read_only: *read_only,
+            destructive: *destructive,
+        }
+    }
 }
 
 /// The family of what a request names. `None`: it names nothing.
@@ -34,14 +58,17 @@ pub(crate) fn exposed<'a>(
     templates: &[String],
 ) -> Vec<Exposed<'a>> {
     let named = |entries: &'a [Entry]| entries.iter().filter(move |entry| is_named(entry, target));
-    let listed = |entry| Exposed { entry, produced: None };
+    let listed = |entry| Exposed { entry, produced: None, is_template: false };
+    let template = |entry| Exposed { is_template: true, ..listed(entry) };
     match family {
         Family::Tools => named(&server.tools).map(listed).collect(),
         Family::Prompts => named(&server.prompts).map(listed).collect(),
         Family::Resources => {
             let producing = server.templates.iter().filter(|entry| templates.contains(&entry.name));
-            let produced = producing.map(|entry| Exposed { entry, produced: Some(target.to_owned()) });
-            named(&server.resources).chain(named(&server.templates)).map(listed).chain(produced).collect()
+            let produced =
+                producing.map(|entry| Exposed { produced: Some(target.to_owned()), ..template(entry) });
+            let templates = named(&server.templates).map(template);
+            named(&server.resources).map(listed).chain(templates).chain(produced).collect()
         }
     }
 }
@@ -52,7 +79,7 @@ fn is_named(entry: &Entry, target: &str) -> bool {
 
 /// Whether a pattern fits something: its name, or the URI that it produces.
 pub(crate) fn fits(pattern: &str, exposed: &Exposed<'_>) -> bool {
-    let Exposed { entry, produced } = exposed;
+    let Exposed { entry, produced, .. } = exposed;
     if pattern == "*" {
         return true;
     }

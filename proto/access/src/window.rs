@@ -230,7 +230,8 @@ fn read_time(text: &str) -> Option<i64> {
     (minutes < 60 && time <= DAY).then_some(time)
 }
 
-fn read_zone(text: &str) -> Result<TimeZone, WindowError> {
+/// The time zone of this name.
+pub(crate) fn read_zone(text: &str) -> Result<TimeZone, WindowError> {
     let found = ZONES.get(text).ok().filter(|zone| !zone.is_unknown());
     found.ok_or_else(|| WindowError::Zone { text: quoted(text), nearest: nearest_zone(text) })
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::rule::Rules;
 use crate::text::time;
 
 /// Everything that a decision looks at.
@@ -37,6 +38,8 @@ pub struct Server {
     pub templates: Vec<Entry>,
     /// Its prompts.
     pub prompts: Vec<Entry>,
+    /// Its rules, then those of its team, named `servers/{server}/rules/{rule}` and `teams/{team}/rules/{rule}`.
+    pub rules: Rules,
 }
 
 /// One thing that a server exposes.
@@ -48,6 +51,12 @@ pub struct Entry {
     pub former: Option<String>,
     /// Whether it is below no prefix, so that no pattern but `*` matches it.
     pub leads_out: bool,
+    /// The id of the upstream that it is of.
+    pub upstream: String,
+    /// Whether it only reads, as clients are shown it.
+    pub read_only: bool,
+    /// Whether it destroys, as clients are shown it.
+    pub destructive: bool,
 }
 
 /// A set of permissions. An empty list allows nothing; `*` stands for any characters.

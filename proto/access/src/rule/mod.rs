@@ -4,10 +4,21 @@
 //! the bytes of a request's arguments, within bounds of time and depth. This module must not know who may write rules, nor how an edge
 //! keeps what it found out.
 
+mod check;
+mod eval;
 mod facts;
+mod functions;
+mod json;
+mod lexer;
+mod numbers;
+mod parser;
 mod program;
 mod ruling;
+mod shape;
+mod syntax;
 
+pub use check::Issue;
 pub use facts::{Caller, Fact, Facts, Target};
 pub use program::{Needs, Program, ProgramError, Unevaluable};
-pub use ruling::{Effect, Refusal, Rule, Rules, Verdict};
+pub use ruling::{Effect, Outcome, Refusal, Rule, Rules, Verdict};
+pub use shape::{Constant, Kinds, Shape};

@@ -1,11 +1,18 @@
 //! A program: what was read of an expression, what it looks at, and what it comes to. It must not know rules.
 
+use super::check::{Issue, check};
+use super::eval::{Stop, truth};
 use super::facts::Facts;
+use super::parser::parse;
+use super::shape::Shape;
+use super::syntax::{Expr, Node, Variable};
 
 /// An expression that was read and is well typed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Program {
-    value: bool,
+    text: Box<str>,
+    root: Expr,
+    needs: Needs,
 }
 
 /// What the truth of a program depends on.
@@ -66,22 +73,65 @@ impl Program {
     /// # Errors
     /// With where and why, where it is no program of the subset.
     pub fn parse(text: &str) -> Result<Self, ProgramError> {
-        match text.trim() {
-            "true" => Ok(Self { value: true }),
-            "false" => Ok(Self { value: false }),
-            _ => Err(ProgramError { line: 1, column: 1, text: "this is not supported".to_owned() }),
+        let root = parse(text)?;
+        let program = Self { needs: needs(&root), text: text.into(), root };
+        match program.issues(&Shape::default()).first() {
+            Some(issue) => Err(program.error(issue, "")),
+            None => Ok(program),
         }
     }
 
     /// What its truth depends on.
     #[must_use]
-    pub fn needs(&self) -> Needs {
-        Needs::default()
+    pub const fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    /// What can never be meant, if arguments are of this shape.
+    #[must_use]
+    pub fn issues(&self, arguments: &Shape) -> Vec<Issue> {
+        check(&self.root, arguments)
+    }
+
+    /// An issue as people are told it, about `tool dev_read`.
+    #[must_use]
+    pub fn error(&self, issue: &Issue, tool: &str) -> ProgramError {
+        ProgramError::at(&self.text, issue.at, issue.text(tool))
     }
 
     /// What it comes to. `None`: that depends on a fact that is known later.
     #[must_use]
-    pub fn run(&self, _: &Facts<'_>) -> Option<Result<bool, Unevaluable>> {
-        Some(Ok(self.value))
+    pub fn run(&self, facts: &Facts<'_>) -> Option<Result<bool, Unevaluable>> {
+        match truth(&self.root, facts) {
+            Ok(value) => Some(Ok(value)),
+            Err(Stop::Later) => None,
+            Err(Stop::Error(why) | Stop::Spent(why)) => Some(Err(Unevaluable(why))),
+        }
     }
+}
+
+impl ProgramError {
+    /// About a byte of a text.
+    pub(super) fn at(text: &str, byte: usize, what: impl Into<String>) -> Self {
+        let before = text.get(..byte).unwrap_or(text);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Self { line: 1 + before.matches('\n').count(), column: 1 + line.chars().count(), text: what.into() }
+    }
+}
+
+fn needs(expression: &Expr) -> Needs {
+    let of_parts = expression.parts().into_iter().fold(Needs::default(), |all, part| all.or(needs(part)));
+    let none = Needs::default();
+    of_parts.or(match &expression.node {
+        Node::InRange(_) => Needs { source: true, ..none },
+        Node::Clock(..) => Needs { now: true, ..none },
+        Node::Variable(Variable::Arguments) => Needs { arguments: true, ..none },
+        Node::Variable(Variable::CallerName | Variable::CallerKind | Variable::CallerTeams) => {
+            Needs { caller: true, ..none }
+        }
+        Node::Variable(
+            Variable::ToolName | Variable::ToolUpstream | Variable::ToolReadOnly | Variable::ToolDestructive,
+        ) => Needs { tool: true, ..none },
+        _ => none,
+    })
 }

@@ -1,5 +1,7 @@
 //! What the rules of a server come to for a request. It must not know how an edge keeps what it found out.
 
+use std::sync::Arc;
+
 use super::facts::{Fact, Facts, Target};
 use super::program::{Needs, Program, Unevaluable};
 use crate::targets::without_ignored;
@@ -13,7 +15,7 @@ pub struct Rule {
     pub effect: Effect,
     /// What it covers: exposed names, URIs and URI templates. Empty: all.
     pub tools: Vec<String>,
-    /// The methods that it covers. Empty: all; of a rule that reads `args`, those that have arguments.
+    /// The methods that it covers. Empty: all; of a rule that reads `args`, `tools/call`.
     pub methods: Vec<String>,
     /// When it is true. Empty: always.
     pub when: String,
@@ -33,11 +35,11 @@ pub enum Effect {
     Deny,
 }
 
-/// Rules that are ready to decide.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Rules(Vec<Ready>);
+/// Rules that are ready to decide. Equal rules were written equally.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules(Arc<[Ready]>);
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 struct Ready {
     rule: Rule,
     /// `None`: always true. An error: it refuses what it covers.
@@ -77,11 +79,24 @@ enum Coverage {
     Fully,
 }
 
+/// What one rule comes to for a request that it covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It does not refuse the request.
+    Passes,
+    /// It refuses it, or does not allow it.
+    Refuses,
+    /// That depends on a fact that is known later.
+    Open,
+    /// It cannot be decided, and so refuses it.
+    Undecidable(Unevaluable),
+}
+
 /// What a rule that covers a request comes to.
 type Truth = Option<Result<bool, Unevaluable>>;
 
-/// Methods that have arguments.
-const WITH_ARGUMENTS: [&str; 2] = ["tools/call", "prompts/get"];
+/// What a rule is about that reads arguments and names no method.
+const WITH_ARGUMENTS: &str = "tools/call";
 
 impl Rules {
     /// Makes rules ready. One that cannot be read refuses what it covers.
@@ -92,8 +107,19 @@ impl Rules {
 
     /// Whether there are none.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// All of them, as they were written.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.0.iter().map(|ready| &ready.rule)
+    }
+
+    /// The others than the one of this id.
+    #[must_use]
+    pub fn without(&self, id: &str) -> Self {
+        Self(self.0.iter().filter(|ready| ready.rule.id != id).cloned().collect())
     }
 
     /// What they depend on, all together.
@@ -122,6 +148,22 @@ impl Rules {
             }
         }
         tally.verdict()
+    }
+
+    /// What each that covers a request comes to, by where it stands among all.
+    pub fn outcomes(&self, facts: &Facts<'_>) -> Vec<(usize, &Rule, Outcome)> {
+        let covering = self.0.iter().enumerate().filter_map(|(at, ready)| {
+            let outcome = match (ready.coverage(facts), ready.truth(facts), ready.refuses()) {
+                (Coverage::No, ..) => return None,
+                (Coverage::Later, ..) | (_, None, _) => Outcome::Open,
+                (_, Some(Err(why)), _) => Outcome::Undecidable(why),
+                (_, Some(Ok(true)), true) | (_, Some(Ok(false)), false) => Outcome::Refuses,
+                (Coverage::Loosely, _, false) => Outcome::Refuses,
+                _ => Outcome::Passes,
+            };
+            Some((at, &ready.rule, outcome))
+        });
+        covering.collect()
     }
 }
 
@@ -176,6 +218,14 @@ impl<'a> Tally<'a> {
     }
 }
 
+impl PartialEq for Ready {
+    fn eq(&self, other: &Self) -> bool {
+        self.rule == other.rule
+    }
+}
+
+impl Eq for Ready {}
+
 impl Ready {
     fn new(rule: Rule) -> Self {
         let when = match (rule.effect, rule.when.as_str()) {
@@ -212,7 +262,7 @@ impl Ready {
     fn covers(&self, method: &str) -> bool {
         let reads = matches!(&self.when, Some(Ok(program)) if program.needs().arguments);
         match self.rule.methods.as_slice() {
-            [] => !reads || WITH_ARGUMENTS.contains(&method),
+            [] => !reads || method == WITH_ARGUMENTS,
             patterns => patterns.iter().any(|pattern| glob::matches(pattern, method)),
         }
     }

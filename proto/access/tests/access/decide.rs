@@ -367,7 +367,7 @@ prop_compose! {
         Request {
             principal: principal.into(), server: server.into(), method: method.into(), target: target.map(str::to_owned),
             templates: if target == Some("memo://b") { names(&["memo://{id}"]) } else { vec![] },
-            address: address.map(|address| address.parse().unwrap()), now_s: FRIDAY + later,
+            address: address.map(|address| address.parse().unwrap()), now_s: FRIDAY + later, ..Request::default()
         }
     }
 }

@@ -4,4 +4,6 @@
 mod decide;
 mod explain;
 mod fuzz;
+mod programs;
+mod rules;
 mod windows;

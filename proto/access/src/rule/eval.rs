@@ -1,0 +1,443 @@
+//! What an expression comes to, within a number of steps. It must not know rules, nor how an expression was written.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::facts::{Fact, Facts};
+use super::json::{self, Json};
+use super::numbers;
+use super::parser::MAX_ITEMS;
+use super::syntax::{Clock, Expr, Node, Operator, TextTest, Variable};
+
+/// Steps that a program may take.
+const MAX_STEPS: usize = 10_000;
+const DAY: i64 = 86_400;
+/// Bytes that are looked at in a step.
+const BYTES_OF_STEP: usize = 4_096;
+
+#[derive(Debug, Clone)]
+enum Value<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Text(Cow<'a, str>),
+    List(Vec<Value<'a>>),
+    Names(&'a [String]),
+    /// A list of the arguments.
+    Items(&'a [u8]),
+    /// An object of the arguments.
+    Object(&'a [u8]),
+}
+
+/// Why there is no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It depends on what is known later.
+    Later,
+    /// It takes too much: nothing makes up for it.
+    Spent(&'static str),
+    /// It is an error, for which `&&` and `||` can make up.
+    Error(&'static str),
+}
+
+type Found<T> = Result<T, Stop>;
+
+const STEPS: Stop = Stop::Spent("it takes too many steps");
+const TYPES: Stop = Stop::Error("a value is of a type that this does not take");
+const NO_MEMBER: Stop = Stop::Error("an argument that it reads is missing");
+const NO_ARGUMENTS: Stop = Stop::Error("the call has no arguments");
+const OVERFLOW: Stop = Stop::Error("a number is too large, or is divided by zero");
+
+/// Whether an expression is true.
+pub(super) fn truth<'a>(expression: &'a Expr, facts: &Facts<'a>) -> Found<bool> {
+    Machine { facts: *facts, left: MAX_STEPS, item: None, object: None }.bool(expression)
+}
+
+struct Machine<'a> {
+    facts: Facts<'a>,
+    left: usize,
+    /// What `all` or `exists` is at.
+    item: Option<Value<'a>>,
+    /// The arguments, once they were looked at.
+    object: Option<Found<&'a [u8]>>,
+}
+
+impl<'a> Value<'a> {
+    fn read(bytes: &'a [u8]) -> Found<Self> {
+        json::read(bytes).map(Self::from).map_err(Stop::Error)
+    }
+
+    fn text(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl<'a> From<Json<'a>> for Value<'a> {
+    fn from(json: Json<'a>) -> Self {
+        match json {
+            Json::Null => Self::Null,
+            Json::Bool(value) => Self::Bool(value),
+            Json::Int(value) => Self::Int(value),
+            Json::Double(value) => Self::Double(value),
+            Json::Text(value) => Self::Text(value),
+            Json::List(bytes) => Self::Items(bytes),
+            Json::Map(bytes) => Self::Object(bytes),
+        }
+    }
+}
+
+impl<'a> Machine<'a> {
+    fn step(&mut self, bytes: usize) -> Found<()> {
+        self.left = self.left.checked_sub(1 + bytes / BYTES_OF_STEP).ok_or(STEPS)?;
+        Ok(())
+    }
+
+    fn bool(&mut self, expression: &'a Expr) -> Found<bool> {
+        match self.value(expression)? {
+            Value::Bool(value) => Ok(value),
+            _ => Err(Stop::Error("a value is neither true nor false")),
+        }
+    }
+
+    fn text(&mut self, expression: &'a Expr) -> Found<Cow<'a, str>> {
+        match self.value(expression)? {
+            Value::Text(value) => Ok(value),
+            _ => Err(Stop::Error("a value is no string")),
+        }
+    }
+
+    fn value(&mut self, expression: &'a Expr) -> Found<Value<'a>> {
+        self.step(0)?;
+        match &expression.node {
+            Node::Null => Ok(Value::Null),
+            Node::Bool(value) => Ok(Value::Bool(*value)),
+            Node::Int(value) => Ok(Value::Int(*value)),
+            Node::Double(value) => Ok(Value::Double(*value)),
+            Node::Text(value) => Ok(Value::text(value)),
+            Node::List(items) => {
+                items.iter().map(|item| self.value(item)).collect::<Found<_>>().map(Value::List)
+            }
+            Node::Variable(variable) => self.variable(*variable),
+            Node::Item => self.item.clone().ok_or(TYPES),
+            Node::Member(of, name) => {
+                let of = self.value(of)?;
+                self.member(&of, name)?.ok_or(NO_MEMBER).and_then(Value::read)
+            }
+            Node::Has(of, name) => {
+                let of = self.value(of)?;
+                Ok(Value::Bool(self.member(&of, name)?.is_some()))
+            }
+            Node::Index(of, index) => self.index(of, index),
+            Node::Not(of) => Ok(Value::Bool(!self.bool(of)?)),
+            Node::Negative(of) => match self.value(of)? {
+                Value::Int(value) => value.checked_neg().map(Value::Int).ok_or(OVERFLOW),
+                Value::Double(value) => Ok(Value::Double(-value)),
+                _ => Err(TYPES),
+            },
+            Node::Logic(all, parts) => {
+                let mut row = Row::new(*all);
+                for part in parts {
+                    if row.ends_with(self.bool(part))? {
+                        break;
+                    }
+                }
+                row.found()
+            }
+            Node::Binary(operator, left, right) => {
+                let (left, right) = (self.value(left)?, self.value(right)?);
+                self.binary(*operator, left, right)
+            }
+            Node::Choice(parts) => {
+                let chosen = if self.bool(&parts[0])? { &parts[1] } else { &parts[2] };
+                self.value(chosen)
+            }
+            Node::Size(of) => self.size(of),
+            Node::Lower(of) => {
+                let text = self.text(of)?;
+                self.step(text.len())?;
+                Ok(Value::Text(text.to_ascii_lowercase().into()))
+            }
+            Node::TextTest(test, of, other) => self.text_test(*test, of, other),
+            Node::Each(all, of, body) => self.each(*all, of, body),
+            Node::InRange(range) => match self.facts.source {
+                Fact::Later => Err(Stop::Later),
+                Fact::Absent => Err(Stop::Error("the address of the client is not known")),
+                Fact::Is(address) => Ok(Value::Bool(range.contains(address))),
+            },
+            Node::Clock(clock, zone) => self.clock(*clock, zone),
+        }
+    }
+
+    fn variable(&mut self, variable: Variable) -> Found<Value<'a>> {
+        let Facts { caller, server, target, method, .. } = self.facts;
+        Ok(match variable {
+            Variable::CallerName => Value::text(&caller.name),
+            Variable::CallerKind => Value::text(&caller.kind),
+            Variable::CallerTeams => Value::Names(&caller.teams),
+            Variable::Server => Value::text(server),
+            Variable::ToolName => match target.produced {
+                Fact::Later => return Err(Stop::Later),
+                Fact::Absent => Value::text(target.name),
+                Fact::Is(uri) => Value::text(uri),
+            },
+            Variable::ToolUpstream => Value::text(target.upstream),
+            Variable::ToolReadOnly => Value::Bool(target.read_only),
+            Variable::ToolDestructive => Value::Bool(target.destructive),
+            Variable::Method => Value::text(method),
+            Variable::Arguments => {
+                if self.object.is_none() {
+                    self.object = Some(self.arguments());
+                }
+                Value::Object(self.object.unwrap_or(Err(NO_ARGUMENTS))?)
+            }
+        })
+    }
+
+    /// The arguments, which must be one object.
+    fn arguments(&mut self) -> Found<&'a [u8]> {
+        let bytes = match self.facts.arguments {
+            Fact::Later => return Err(Stop::Later),
+            Fact::Absent => return Err(NO_ARGUMENTS),
+            Fact::Is(bytes) => bytes,
+        };
+        self.step(bytes.len())?;
+        match json::value(bytes).map_err(Stop::Error)? {
+            Json::Map(object) => Ok(object),
+            _ => Err(NO_ARGUMENTS),
+        }
+    }
+
+    fn member(&mut self, of: &Value<'a>, name: &str) -> Found<Option<&'a [u8]>> {
+        let Value::Object(bytes) = of else { return Err(TYPES) };
+        self.step(bytes.len())?;
+        json::member(bytes, name).map_err(Stop::Error)
+    }
+
+    fn index(&mut self, of: &'a Expr, index: &'a Expr) -> Found<Value<'a>> {
+        let of = self.value(of)?;
+        match self.value(index)? {
+            Value::Text(name) => self.member(&of, &name)?.ok_or(NO_MEMBER).and_then(Value::read),
+            Value::Int(at) => {
+                let at = usize::try_from(at).map_err(|_| NO_MEMBER)?;
+                self.items(of)?.into_iter().nth(at).ok_or(NO_MEMBER)
+            }
+            _ => Err(TYPES),
+        }
+    }
+
+    /// The items of a list.
+    fn items(&mut self, list: Value<'a>) -> Found<Vec<Value<'a>>> {
+        match list {
+            Value::List(items) => Ok(items),
+            Value::Names(names) if names.len() <= MAX_ITEMS => {
+                Ok(names.iter().map(|name| Value::text(name)).collect())
+            }
+            Value::Items(bytes) => {
+                self.step(bytes.len())?;
+                let items = json::items(bytes, MAX_ITEMS).map_err(Stop::Error)?;
+                let items = items.ok_or(Stop::Spent("a list of the arguments has more than 256 items"))?;
+                self.step(items.len().saturating_mul(BYTES_OF_STEP))?;
+                items.into_iter().map(Value::read).collect()
+            }
+            Value::Names(_) => Err(Stop::Spent("the caller is in more than 256 teams")),
+            _ => Err(TYPES),
+        }
+    }
+
+    fn size(&mut self, of: &'a Expr) -> Found<Value<'a>> {
+        let found = match self.value(of)? {
+            Value::Text(text) => {
+                self.step(text.len())?;
+                text.chars().count()
+            }
+            list => self.items(list)?.len(),
+        };
+        i64::try_from(found).map(Value::Int).map_err(|_| OVERFLOW)
+    }
+
+    fn text_test(&mut self, test: TextTest, of: &'a Expr, other: &'a Expr) -> Found<Value<'a>> {
+        let (of, other) = (self.text(of)?, self.text(other)?);
+        self.step(of.len() + other.len())?;
+        Ok(Value::Bool(match test {
+            TextTest::StartsWith => of.starts_with(&*other),
+            TextTest::EndsWith => of.ends_with(&*other),
+            TextTest::Contains => of.contains(&*other),
+        }))
+    }
+
+    fn each(&mut self, all: bool, of: &'a Expr, body: &'a Expr) -> Found<Value<'a>> {
+        let list = self.value(of)?;
+        let mut row = Row::new(all);
+        for item in self.items(list)? {
+            self.item = Some(item);
+            if row.ends_with(self.bool(body))? {
+                break;
+            }
+        }
+        self.item = None;
+        row.found()
+    }
+
+    fn clock(&self, clock: Clock, zone: &TimeZone) -> Found<Value<'a>> {
+        let now = Timestamp::from_second(self.facts.now_s.ok_or(Stop::Later)?).map_err(|_| OVERFLOW)?;
+        let local = now.as_second() + i64::from(zone.to_offset(now).seconds());
+        Ok(Value::Int(match clock {
+            // 1970 began on a Thursday, the fourth day after a Sunday.
+            Clock::DayOfWeek => (local.div_euclid(DAY) + 4).rem_euclid(7),
+            Clock::Hours => local.rem_euclid(DAY) / 3_600,
+        }))
+    }
+
+    fn binary(&mut self, operator: Operator, left: Value<'a>, right: Value<'a>) -> Found<Value<'a>> {
+        let ordered = |found: Option<Ordering>, is: fn(Ordering) -> bool| Value::Bool(found.is_some_and(is));
+        Ok(match operator {
+            Operator::Equal => Value::Bool(self.equal(left, right)?),
+            Operator::Unequal => Value::Bool(!self.equal(left, right)?),
+            Operator::In => Value::Bool(self.within(left, right)?),
+            Operator::Less => ordered(self.order(&left, &right)?, Ordering::is_lt),
+            Operator::LessOrEqual => ordered(self.order(&left, &right)?, Ordering::is_le),
+            Operator::Greater => ordered(self.order(&left, &right)?, Ordering::is_gt),
+            Operator::GreaterOrEqual => ordered(self.order(&left, &right)?, Ordering::is_ge),
+            Operator::Add
+            | Operator::Subtract
+            | Operator::Multiply
+            | Operator::Divide
+            | Operator::Remainder => self.arithmetic(operator, left, right)?,
+        })
+    }
+
+    /// Values of different types are not equal.
+    fn equal(&mut self, left: Value<'a>, right: Value<'a>) -> Found<bool> {
+        use Value::{Bool, Double, Int, Items, List, Names, Null, Object, Text};
+        self.step(0)?;
+        match (left, right) {
+            (Null, Null) => Ok(true),
+            (Bool(a), Bool(b)) => Ok(a == b),
+            (Text(a), Text(b)) => {
+                self.step(a.len().min(b.len()))?;
+                Ok(a == b)
+            }
+            (a @ (Int(_) | Double(_)), b @ (Int(_) | Double(_))) => {
+                Ok(self.order(&a, &b)? == Some(Ordering::Equal))
+            }
+            (a @ (List(_) | Names(_) | Items(_)), b @ (List(_) | Names(_) | Items(_))) => {
+                let (a, b) = (self.items(a)?, self.items(b)?);
+                let mut row = Row::new(true);
+                for (a, b) in a.iter().zip(&b).filter(|_| a.len() == b.len()) {
+                    if row.ends_with(self.equal(a.clone(), b.clone()))? {
+                        break;
+                    }
+                }
+                Ok(a.len() == b.len() && row.truth()?)
+            }
+            (Object(_), Object(_)) => Err(Stop::Error("objects are not compared")),
+            _ => Ok(false),
+        }
+    }
+
+    fn within(&mut self, value: Value<'a>, within: Value<'a>) -> Found<bool> {
+        if matches!(within, Value::Object(_)) {
+            let Value::Text(name) = value else { return Err(TYPES) };
+            return Ok(self.member(&within, &name)?.is_some());
+        }
+        let mut row = Row::new(false);
+        for item in self.items(within)? {
+            if row.ends_with(self.equal(value.clone(), item))? {
+                break;
+            }
+        }
+        row.truth()
+    }
+
+    /// How two values of one type compare. `None`: one of them is no number.
+    fn order(&mut self, left: &Value<'a>, right: &Value<'a>) -> Found<Option<Ordering>> {
+        match (left, right) {
+            (Value::Int(a), Value::Int(b)) => Ok(Some(a.cmp(b))),
+            (Value::Double(a), Value::Double(b)) => Ok(a.partial_cmp(b)),
+            (Value::Int(a), Value::Double(b)) => Ok(numbers::compare(*a, *b)),
+            (Value::Double(a), Value::Int(b)) => Ok(numbers::compare(*b, *a).map(Ordering::reverse)),
+            (Value::Bool(a), Value::Bool(b)) => Ok(Some(a.cmp(b))),
+            (Value::Text(a), Value::Text(b)) => {
+                self.step(a.len().min(b.len()))?;
+                Ok(Some(a.cmp(b)))
+            }
+            _ => Err(TYPES),
+        }
+    }
+
+    fn arithmetic(&mut self, operator: Operator, left: Value<'a>, right: Value<'a>) -> Found<Value<'a>> {
+        match (left, right) {
+            (Value::Int(a), Value::Int(b)) => whole(operator, a, b).map(Value::Int),
+            (Value::Double(a), Value::Double(b)) => fractional(operator, a, b).map(Value::Double),
+            (Value::Text(a), Value::Text(b)) if operator == Operator::Add => {
+                self.step(a.len() + b.len())?;
+                Ok(Value::Text((a.into_owned() + &*b).into()))
+            }
+            _ => Err(TYPES),
+        }
+    }
+}
+
+fn whole(operator: Operator, a: i64, b: i64) -> Found<i64> {
+    let found = match operator {
+        Operator::Add => a.checked_add(b),
+        Operator::Subtract => a.checked_sub(b),
+        Operator::Multiply => a.checked_mul(b),
+        Operator::Divide => a.checked_div(b),
+        Operator::Remainder => a.checked_rem(b),
+        _ => return Err(TYPES),
+    };
+    found.ok_or(OVERFLOW)
+}
+
+fn fractional(operator: Operator, a: f64, b: f64) -> Found<f64> {
+    match operator {
+        Operator::Add => Ok(a + b),
+        Operator::Subtract => Ok(a - b),
+        Operator::Multiply => Ok(a * b),
+        Operator::Divide => Ok(a / b),
+        _ => Err(TYPES),
+    }
+}
+
+/// A row of truths, of which one can decide for all, whatever the others are: `false` of `&&`, `true` of `||`.
+struct Row {
+    all: bool,
+    decided: bool,
+    later: bool,
+    error: Option<&'static str>,
+}
+
+impl Row {
+    const fn new(all: bool) -> Self {
+        Self { all, decided: false, later: false, error: None }
+    }
+
+    /// Takes one more. Whether it decides.
+    fn ends_with(&mut self, found: Found<bool>) -> Found<bool> {
+        match found {
+            Ok(value) => self.decided = value != self.all,
+            Err(Stop::Later) => self.later = true,
+            Err(Stop::Error(error)) => self.error = self.error.or(Some(error)),
+            Err(spent @ Stop::Spent(_)) => return Err(spent),
+        }
+        Ok(self.decided)
+    }
+
+    fn truth(&self) -> Found<bool> {
+        match (self.decided, self.later, self.error) {
+            (true, ..) => Ok(!self.all),
+            (_, true, _) => Err(Stop::Later),
+            (_, _, Some(error)) => Err(Stop::Error(error)),
+            _ => Ok(self.all),
+        }
+    }
+
+    fn found<'a>(&self) -> Found<Value<'a>> {
+        self.truth().map(Value::Bool)
+    }
+}

@@ -15,7 +15,7 @@ use super::secrets::SecretChange;
 use crate::domain::credential::Moved;
 use crate::domain::members::{self, Collision, Conflict, Exposure, LESS};
 use crate::domain::nearest::nearest;
-use crate::domain::{Catalogue, Kind, KindRules, Reference, Steps, Violations, meta, names, scope};
+use crate::domain::{Catalogue, Kind, KindRules, Reference, Steps, Violations, meta, names, rule, scope};
 use crate::error::Error;
 use crate::rights::Ownership;
 use crate::store::{Membership, Row, Tx};
@@ -325,18 +325,19 @@ impl<'a> Write<'a> {
             if !foreign.is_empty() {
                 return Err(Error::broken(Code::FailedPrecondition, "UPSTREAM_NOT_USABLE", foreign));
             }
-            let after = evaluate(after, &known.catalogue, &mut left);
-            let before = before.as_ref().map(|before| evaluate(before, &known.catalogue, &mut left));
-            let was_too_much = before.as_ref().is_some_and(|before| before.too_much.is_some());
-            if let Some(field) = after.too_much.as_ref().filter(|_| !was_too_much) {
+            let exposed = evaluate(after, &known.catalogue, &mut left);
+            let exposed_before = before.as_ref().map(|before| evaluate(before, &known.catalogue, &mut left));
+            let was_too_much = exposed_before.as_ref().is_some_and(|before| before.too_much.is_some());
+            if let Some(field) = exposed.too_much.as_ref().filter(|_| !was_too_much) {
                 return Err(too_much(&format!("{prefix}{field}")));
             }
-            let before = before.map(|before| before.conflicts);
+            check_rules(before.as_ref().zip(exposed_before.as_ref()), (after, &exposed), prefix)?;
+            let before = exposed_before.map(|before| before.conflicts);
             let entries = |conflict: &Conflict| {
                 (conflict.exposed_name.clone(), conflict.kept.clone(), conflict.left_out.clone())
             };
             let before: HashSet<_> = before.iter().flatten().map(entries).collect();
-            let mut new = after.conflicts;
+            let mut new = exposed.conflicts;
             new.retain(|new| !before.contains(&entries(new)));
             if let Some(first) = new.first() {
                 let mut violations = Violations::default();
@@ -378,6 +379,30 @@ fn too_much(field: &str) -> Error {
     );
     violations.add(field, text);
     Error::broken(Code::FailedPrecondition, "TOO_MUCH_TO_MATCH", violations)
+}
+
+/// Refuses rules that this write makes undecidable about what the server exposes.
+fn check_rules(
+    before: Option<(&Server, &Exposure<'_>)>,
+    (after, exposed): (&Server, &Exposure<'_>),
+    prefix: &str,
+) -> Result<(), Error> {
+    if after.rules.iter().all(|rule| rule.when.is_empty()) {
+        return Ok(());
+    }
+    let found = |(server, exposed): (&Server, &Exposure<'_>)| {
+        let found = rule::undecidable(&server.rules, exposed);
+        let named = found.into_iter().map(|(index, why)| (server.rules[index].clone(), index, why));
+        named.collect::<Vec<_>>()
+    };
+    let known = before.map(found).unwrap_or_default();
+    let mut new = found((after, exposed));
+    new.retain(|(rule, _, why)| !known.iter().any(|(known, _, before)| known == rule && before == why));
+    let mut violations = Violations::default();
+    for (_, index, why) in new {
+        violations.add(format!("{prefix}rules[{index}].when"), why);
+    }
+    if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
 }
 
 /// Refuses a lost race: an etag that is sent must be the one there is.

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
+use std::sync::Arc;
 
+use access::rule::Shape;
 use trunkline::common::v1::Meta;
 use trunkline::registry::v1::{Prompt, Resource, Server, Tool, Upstream};
 
 use super::server_names::KnownNames;
-use super::{Kind, KindRules, names};
+use super::{Kind, KindRules, argument_shape, names};
 use crate::clock;
 use crate::rights::{Ownership, Rights};
 
@@ -53,6 +55,8 @@ pub struct Entry {
     pub labels: BTreeMap<String, String>,
     /// Its `readOnlyHint`; absent is false.
     pub read_only: bool,
+    /// What its arguments can be, as far as that is said.
+    pub arguments: Option<Arc<Shape>>,
     /// Neither stale nor disabled.
     pub available: bool,
     /// Its position in the upstream's list.
@@ -130,7 +134,9 @@ impl Catalogue {
     pub fn put_tool(&mut self, tool: &Tool) {
         let read_only = tool.hints.as_ref().and_then(|hints| hints.read_only).unwrap_or(false);
         let available = !tool.disabled && tool.stale_time.is_none();
-        self.put(tool, Entry { read_only, available, position: tool.position, ..Entry::default() });
+        let arguments = argument_shape::of_tool(&tool.definition_json);
+        let position = tool.position;
+        self.put(tool, Entry { read_only, arguments, available, position, ..Entry::default() });
     }
 
     /// Takes a resource or resource template in.
@@ -143,7 +149,9 @@ impl Catalogue {
     /// Takes a prompt in.
     pub fn put_prompt(&mut self, prompt: &Prompt) {
         let available = !prompt.disabled && prompt.stale_time.is_none();
-        self.put(prompt, Entry { available, position: prompt.position, ..Entry::default() });
+        let arguments = argument_shape::of_prompt(&prompt.definition_json);
+        let position = prompt.position;
+        self.put(prompt, Entry { arguments, available, position, ..Entry::default() });
     }
 
     /// Takes a virtual server in.

@@ -1,5 +1,6 @@
 //! The registry's decisions, as pure functions over the messages of the contract: no async, no IO, no SQL.
 
+mod argument_shape;
 pub mod catalogue;
 pub mod conditions;
 pub mod credential;
@@ -21,6 +22,7 @@ mod prompt;
 pub mod reflect;
 mod resource;
 mod role;
+pub mod rule;
 pub mod scope;
 mod server;
 mod server_names;

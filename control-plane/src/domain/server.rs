@@ -4,7 +4,8 @@ use trunkline::registry::v1::{Member, NameStyle, Server, ServerStatus};
 
 use super::members::{self, Target};
 use super::{
-    Kind, KindRules, Reference, Surroundings, Violations, exposed, meta, names, reflect, scope, server_state,
+    Kind, KindRules, Reference, Surroundings, Violations, exposed, meta, names, reflect, rule, scope,
+    server_state,
 };
 
 const MAX_MEMBERS: usize = 2_000;
@@ -30,6 +31,7 @@ impl KindRules for Server {
         let known = reflect::choices("trunkline.registry.v1.NameStyle");
         let text = format!("must be {known}, not {}", self.name_style);
         violations.require(style.is_ok(), "name_style", text);
+        rule::validate(&self.rules, violations);
         for (kind, list) in members::lists(self) {
             let field = kind.collection();
             let count = list.len();
@@ -76,16 +78,20 @@ impl KindRules for Server {
         let exposure = members::evaluate(self, around.catalogue);
         let count = |kind| i32::try_from(exposure.of(kind).count()).unwrap_or(i32::MAX);
         let not_ready = server_state::not_ready(self, &exposure, around);
+        let (undecidable, idle_rules) =
+            (rule::undecidable(&self.rules, &exposure), rule::idle(&self.rules, &exposure));
         let mut status = ServerStatus {
             tool_count: count(Kind::Tool),
             resource_count: count(Kind::Resource),
             prompt_count: count(Kind::Prompt),
             too_large: exposure.excess().unwrap_or_default(),
             conflicts: conflicts(&exposure, around),
+            idle_rules,
             unresolved: exposure.unresolved,
             ..ServerStatus::default()
         };
         let (state, reason) = server_state::state(self, &status, &not_ready);
+        let (state, reason) = server_state::with_rules(state, reason, &undecidable);
         status.set_state(state);
         status.reason = reason;
         self.status = Some(status);

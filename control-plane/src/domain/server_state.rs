@@ -62,6 +62,21 @@ pub(super) fn state(server: &Server, status: &ServerStatus, not_ready: &[String]
     (state, missing)
 }
 
+/// The state where these rules cannot be decided about what the server exposes: what they cover is refused.
+pub(super) fn with_rules(
+    state: ServerState,
+    reason: String,
+    undecidable: &[(usize, String)],
+) -> (ServerState, String) {
+    if undecidable.is_empty() || !matches!(state, ServerState::Ready | ServerState::Degraded) {
+        return (state, reason);
+    }
+    let rules = undecidable.iter().map(|(index, why)| format!("rules[{index}].when: {why}")).collect();
+    let parts = [reason, first(rules)];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    (ServerState::Degraded, parts.join("; "))
+}
+
 /// What is missing of it, or does not work.
 fn missing(status: &ServerStatus, not_ready: &[String]) -> String {
     let unresolved = status.unresolved.iter().map(|given| format!("`{given}` selects nothing"));

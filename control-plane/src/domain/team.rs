@@ -3,7 +3,7 @@
 use trunkline::common::v1::Visibility;
 use trunkline::identity::v1::{Scope, Team};
 
-use super::{KindRules, Reference, SeesPeople, Surroundings, Violations, meta, scope};
+use super::{KindRules, Reference, SeesPeople, Surroundings, Violations, meta, rule, scope};
 use crate::rights::Ownership;
 
 const MAX_TITLE: usize = 128;
@@ -17,6 +17,7 @@ impl KindRules for Team {
         if let Some(scope) = &self.scope {
             scope::validate(scope, violations);
         }
+        rule::validate(&self.rules, violations);
     }
     fn scope(&self) -> Option<&Scope> {
         self.scope.as_ref()

@@ -1,0 +1,239 @@
+//! Rules of servers and teams: what may be written in them, and which of them cannot be decided about what a server exposes.
+//!
+//! They are read by the code by which edges read them. It must not know how a rule is stored, nor who may write it.
+
+use std::collections::HashSet;
+
+use access::method::Methods;
+use access::rule::{Issue, Program, Shape};
+use trunkline::policy::v1::{Rule, RuleEffect};
+
+use super::members::{Exposed, Exposure};
+use super::{Kind, Violations, names, reflect, scope};
+
+const MAX_RULES: usize = 64;
+const MAX_PATTERNS: usize = 256;
+const MAX_PATTERN_BYTES: usize = 2_048;
+const MAX_METHODS: usize = 32;
+const MAX_WHEN_BYTES: usize = 4_096;
+const MAX_REASON: usize = 200;
+/// Pairs of a rule and what it covers that are looked at together: ten thousand tools and 64 rules must not stop a write. What is not
+/// looked at is decided by edges, which refuse what they cannot decide.
+const MAX_PAIRS: usize = 20_000;
+/// The methods that name something, which is what rules are about.
+const ABOUT: [&str; 6] =
+    [CALL, GET, "resources/read", "resources/subscribe", "resources/unsubscribe", "completion/complete"];
+const CALL: &str = "tools/call";
+const GET: &str = "prompts/get";
+
+/// Checks all that can be checked without looking at tools.
+pub(super) fn validate(rules: &[Rule], violations: &mut Violations) {
+    let count = rules.len();
+    violations.require(count <= MAX_RULES, "rules", format!("has {count} rules; the maximum is {MAX_RULES}"));
+    let mut ids = HashSet::new();
+    for (index, rule) in rules.iter().enumerate().take(MAX_RULES) {
+        let field = format!("rules[{index}]");
+        match names::check_id(&rule.id) {
+            Err(error) => violations.add(format!("{field}.id"), error.to_string()),
+            Ok(_) => violations.require(
+                ids.insert(&rule.id),
+                format!("{field}.id"),
+                format!("repeats `{}`; each rule has its own", rule.id),
+            ),
+        }
+        validate_one(&field, rule, violations);
+    }
+}
+
+fn validate_one(field: &str, rule: &Rule, violations: &mut Violations) {
+    let is_effect = matches!(RuleEffect::try_from(rule.effect), Ok(RuleEffect::Allow | RuleEffect::Deny));
+    let known = reflect::choices("trunkline.policy.v1.RuleEffect");
+    violations.require(is_effect, format!("{field}.effect"), format!("must be {known}"));
+    validate_patterns(&format!("{field}.tools"), &rule.tools, violations);
+    violations.at_most(&format!("{field}.reason"), &rule.reason, MAX_REASON);
+    let prints = !rule.reason.chars().any(char::is_control);
+    violations.require(prints, format!("{field}.reason"), "must have no control characters");
+    let when = format!("{field}.when");
+    violations.at_most_bytes(&when, &rule.when, MAX_WHEN_BYTES);
+    let program = match rule.when.as_str() {
+        "" => None,
+        text if text.len() > MAX_WHEN_BYTES => None,
+        text => Program::parse(text).map_err(|error| violations.add(when, error.to_string())).ok(),
+    };
+    let reads = program.is_some_and(|program| program.needs().arguments);
+    validate_methods(&format!("{field}.methods"), &rule.methods, reads, violations);
+}
+
+fn validate_patterns(field: &str, patterns: &[String], violations: &mut Violations) {
+    let count = patterns.len();
+    let text = format!("has {count} entries; the maximum is {MAX_PATTERNS}");
+    violations.require(count <= MAX_PATTERNS, field, text);
+    for (index, pattern) in patterns.iter().enumerate().take(MAX_PATTERNS) {
+        let field = format!("{field}[{index}]");
+        violations.require(!pattern.is_empty(), &field, "is empty; write `*` for everything");
+        violations.at_most_bytes(&field, pattern, MAX_PATTERN_BYTES);
+        scope::check_stars(&field, pattern, violations);
+    }
+}
+
+fn validate_methods(field: &str, methods: &[String], reads: bool, violations: &mut Violations) {
+    let count = methods.len();
+    let text = format!("has {count} entries; the maximum is {MAX_METHODS}");
+    violations.require(count <= MAX_METHODS, field, text);
+    for (index, method) in methods.iter().enumerate().take(MAX_METHODS) {
+        let field = format!("{field}[{index}]");
+        if let Err(error) = Methods::new(std::slice::from_ref(method)) {
+            violations.add(field, error.to_string());
+        } else if !ABOUT.iter().any(|known| glob::matches(method, known)) {
+            violations.add(field, format!("{method} names nothing that a rule could be about; write {CALL}"));
+        } else if reads && !covers(method, CALL) && !covers(method, GET) {
+            let text = format!("{method} has no arguments, which `when` reads; write {CALL} or {GET}");
+            violations.add(field, text);
+        }
+    }
+}
+
+fn covers(pattern: &str, method: &str) -> bool {
+    glob::matches(pattern, method)
+}
+
+/// The rules that can never be decided, or always come to the same, about what a server exposes: each with where it stands, and why.
+pub fn undecidable(rules: &[Rule], exposure: &Exposure<'_>) -> Vec<(usize, String)> {
+    let mut left = MAX_PAIRS;
+    let found = rules.iter().enumerate().filter_map(|(index, rule)| {
+        let program = match rule.when.as_str() {
+            "" => return None,
+            text => Program::parse(text),
+        };
+        let why = match program {
+            Err(error) => Some(error.to_string()),
+            Ok(program) if program.needs().arguments => trouble(rule, &program, exposure, &mut left),
+            Ok(_) => None,
+        };
+        why.map(|why| (index, why))
+    });
+    found.collect()
+}
+
+/// What is wrong about one thing that a rule covers, if one is enough for it, or about all of them.
+fn trouble(rule: &Rule, program: &Program, exposure: &Exposure<'_>, left: &mut usize) -> Option<String> {
+    let mut common: Option<Vec<(Issue, String)>> = None;
+    for exposed in exposure.entries.iter().filter(|exposed| reads_arguments_of(rule, exposed)) {
+        *left = left.checked_sub(1)?;
+        let anything = Shape::default();
+        let issues = program.issues(exposed.entry.arguments.as_deref().unwrap_or(&anything));
+        let whose = format!("{} {}", exposed.word(), exposed.exposed_name);
+        if let Some(issue) = issues.iter().find(|issue| issue.is_for_each()) {
+            return Some(program.error(issue, &whose).to_string());
+        }
+        common = Some(match common {
+            None => issues.into_iter().map(|issue| (issue, whose.clone())).collect(),
+            Some(mut common) => {
+                common.retain(|(issue, _)| issues.iter().any(|other| other.stands_with(issue)));
+                common
+            }
+        });
+    }
+    let common = common.unwrap_or_default();
+    common.first().map(|(issue, whose)| program.error(issue, whose).to_string())
+}
+
+/// Whether a rule that reads arguments is about calls of something.
+fn reads_arguments_of(rule: &Rule, exposed: &Exposed<'_>) -> bool {
+    let names = |method: &str| rule.methods.iter().any(|pattern| covers(pattern, method));
+    let by_method = match exposed.kind {
+        Kind::Tool => rule.methods.is_empty() || names(CALL),
+        Kind::Prompt => names(GET),
+        _ => false,
+    };
+    by_method && has(rule, exposed)
+}
+
+fn has(rule: &Rule, exposed: &Exposed<'_>) -> bool {
+    rule.tools.is_empty() || rule.tools.iter().any(|pattern| glob::matches(pattern, &exposed.exposed_name))
+}
+
+/// The ids of rules whose `tools` name nothing that a server exposes. What a template produces is not known.
+pub(super) fn idle(rules: &[Rule], exposure: &Exposure<'_>) -> Vec<String> {
+    let has_templates = exposure.entries.iter().any(|exposed| exposed.entry.template);
+    let is_idle = |rule: &&Rule| {
+        let may_be_produced = has_templates && rule.tools.iter().any(|pattern| pattern.contains(':'));
+        !rule.tools.is_empty()
+            && !may_be_produced
+            && !exposure.entries.iter().any(|exposed| has(rule, exposed))
+    };
+    rules.iter().take(MAX_RULES).filter(is_idle).map(|rule| rule.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn violations(rules: &[Rule]) -> Vec<String> {
+        let mut violations = Violations::default();
+        validate(rules, &mut violations);
+        let found = violations.into_vec().into_iter();
+        found.map(|found| format!("{}: {}", found.field, found.description)).collect()
+    }
+
+    fn rule(id: &str, when: &str) -> Rule {
+        Rule { id: id.into(), effect: RuleEffect::Deny.into(), when: when.into(), ..Rule::default() }
+    }
+
+    #[test]
+    fn a_rule_that_edges_can_read_is_taken() {
+        let full = Rule {
+            tools: vec!["dev_*".into(), "file:///srv/*".into()],
+            methods: vec!["tools/call".into(), "resources/*".into()],
+            reason: "ask the owners".into(),
+            ..rule("full", "tool.destructive && caller.kind != 'user'")
+        };
+        assert_eq!(violations(&[full, rule("short", ""), rule("args", "args.path == '/etc'")]), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_field_and_place() {
+        let effect = |effect: i32| Rule { effect, ..rule("a", "") };
+        let methods = |method: &str, when: &str| Rule { methods: vec![method.into()], ..rule("a", when) };
+        let must = "rules[0].effect: must be `allow` or `deny`";
+        for (rules, expected) in [
+            (vec![rule("", "")], "rules[0].id: "),
+            (vec![rule("No", "")], "rules[0].id: "),
+            (vec![rule("a", ""), rule("a", "")], "rules[1].id: repeats `a`; each rule has its own"),
+            (vec![effect(0)], must),
+            (vec![effect(3)], must),
+            (vec![effect(4)], must),
+            (
+                vec![rule("a", ""), rule("b", "true &&\n args.x = 1")],
+                "rules[1].when: line 2, column 9: = is no operator; write ==",
+            ),
+            (vec![rule("a", &" ".repeat(4_097))], "rules[0].when: has 4097 bytes; the maximum is 4096"),
+            (vec![methods("tools/cal", "")], "rules[0].methods[0]: "),
+            (
+                vec![methods("tools/list", "")],
+                "rules[0].methods[0]: tools/list names nothing that a rule could be about; write tools/call",
+            ),
+            (
+                vec![methods("resources/*", "args.x == 1")],
+                "rules[0].methods[0]: resources/* has no arguments, which `when` reads; write tools/call or prompts/get",
+            ),
+            (
+                vec![Rule { tools: vec![String::new()], ..rule("a", "") }],
+                "rules[0].tools[0]: is empty; write `*` for everything",
+            ),
+            (
+                vec![Rule { reason: "a\nb".into(), ..rule("a", "") }],
+                "rules[0].reason: must have no control characters",
+            ),
+            (
+                vec![Rule { reason: "x".repeat(201), ..rule("a", "") }],
+                "rules[0].reason: has 201 characters; the maximum is 200",
+            ),
+        ] {
+            let found = violations(&rules);
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}, and not {expected}");
+        }
+        let many: Vec<_> = (0..65).map(|nth| rule(&format!("r{nth}"), "")).collect();
+        assert_eq!(violations(&many), ["rules: has 65 rules; the maximum is 64"]);
+    }
+}

@@ -1,0 +1,210 @@
+//! Rules of servers and teams over a socket and on both databases: what is refused when they are written, and what is decided by them.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+#[macro_use]
+#[path = "support/database.rs"]
+mod database;
+#[path = "support/api.rs"]
+mod api;
+
+use api::Api;
+use database::Database;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+suite! {
+    what_cannot_be_meant_is_refused_where_it_stands,
+    a_schema_that_changes_degrades_the_server_and_edits_go_on,
+    rules_of_a_server_and_its_team_decide,
+}
+
+const SERVERS: &str = "registry.v1.ServerService";
+const TEAMS: &str = "identity.v1.TeamService";
+
+fn definition(own: &str, properties: &Value) -> Value {
+    let schema = json!({"type": "object", "properties": properties});
+    json!({"name": own, "inputSchema": schema})
+}
+
+/// A team `core` and its server `dev` with the tools `git_read`, which has a `path` and a `mode`, and `git_write`, which has a `path`.
+async fn open(database: &Database) -> Api {
+    let url = database.url().to_owned();
+    let api = Api::start_with(|config| config.database_url = Some(url.into())).await;
+    api.upstream("git").await;
+    let (path, mode) = (json!({"type": "string"}), json!({"enum": ["r", "b"]}));
+    for (own, properties) in [("read", json!({"path": path, "mode": mode})), ("write", json!({"path": path}))]
+    {
+        let definition = definition(own, &properties).to_string();
+        let body = json!({"parent": "upstreams/git", "toolId": own, "tool": {"definitionJson": definition}});
+        api.ok("registry.v1.ToolService/CreateTool", body).await;
+    }
+    let public = json!({"upstream": {"name": "upstreams/git", "meta": {"visibility": "VISIBILITY_PUBLIC"}},
+        "updateMask": "meta.visibility"});
+    api.ok("registry.v1.UpstreamService/UpdateUpstream", public).await;
+    api.ok(&format!("{TEAMS}/CreateTeam"), json!({"teamId": "core", "team": {}})).await;
+    api.server("dev", json!({"tools": [{"match": "git/*"}], "meta": {"team": "teams/core"}})).await;
+    api
+}
+
+fn update(rules: &Value) -> Value {
+    json!({"server": {"name": "servers/dev", "rules": rules}, "updateMask": "rules"})
+}
+
+fn violation(error: &Value) -> (String, String) {
+    let told = &error["details"][1]["fieldViolations"][0];
+    let text = |field: &str| told[field].as_str().unwrap_or_default().to_owned();
+    (text("field"), text("description"))
+}
+
+async fn what_cannot_be_meant_is_refused_where_it_stands(database: Database) {
+    let api = open(&database).await;
+    let rule = |when: &str| json!({"id": "a", "effect": "RULE_EFFECT_DENY", "when": when});
+    let of = |tools: &[&str], when: &str| json!({"id": "a", "effect": "RULE_EFFECT_DENY", "when": when, "tools": tools});
+    for (rules, field, text) in [
+        (json!([rule(""), rule("")]), "rules[1].id", "repeats `a`; each rule has its own"),
+        (json!([{"id": "a"}]), "rules[0].effect", "must be "),
+        (json!([rule("args.path = 1")]), "rules[0].when", "line 1, column 11: = is no operator; write =="),
+        (
+            json!([rule("true\n  && arg.path == 'x'")]),
+            "rules[0].when",
+            "line 2, column 6: there is no \"arg\"; did you mean args?",
+        ),
+        (
+            json!([rule("args.path.matches('x')")]),
+            "rules[0].when",
+            "line 1, column 11: matches is not supported; ",
+        ),
+        (
+            json!([rule("args.file == 'x'")]),
+            "rules[0].when",
+            "line 1, column 6: tool git_read has no argument file; it has mode, path",
+        ),
+        (
+            json!([rule("args.mode == 'r'")]),
+            "rules[0].when",
+            "line 1, column 6: tool git_write has no argument mode; it has path",
+        ),
+        (
+            json!([of(&["git_read"], "args.mode == 'x'")]),
+            "rules[0].when",
+            "line 1, column 11: this is always false: it is one of \"r\", \"b\" (tool git_read)",
+        ),
+        (
+            json!([rule("args.path == 5")]),
+            "rules[0].when",
+            "line 1, column 11: this is always false: a string is never a number (tool git_read)",
+        ),
+        (
+            json!([rule("has(args.file)")]),
+            "rules[0].when",
+            "line 1, column 1: tool git_read has no argument file; it has mode, path",
+        ),
+        (
+            json!([{"id": "a", "effect": "RULE_EFFECT_ALLOW", "methods": ["tools/list"]}]),
+            "rules[0].methods[0]",
+            "tools/list names nothing ",
+        ),
+    ] {
+        let error = api.fails(&format!("{SERVERS}/UpdateServer"), update(&rules)).await;
+        let (found, told) = violation(&error);
+        assert_eq!(found, format!("server.{field}"), "{error}");
+        assert!(told.starts_with(text), "{told}");
+    }
+    for effect in ["RULE_EFFECT_MASK", "RULE_EFFECT_APPROVE", "mask", "approve"] {
+        let rules = json!([{"id": "a", "effect": effect}]);
+        let (status, answer) = api.raw(&format!("{SERVERS}/UpdateServer"), &update(&rules).to_string()).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    }
+    let fine = json!([of(&["git_read"], "args.mode == 'r'"), {"id": "b", "effect": "allow", "when": "!has(args.mode) || args.mode == 'r'"}]);
+    let server = api.ok(&format!("{SERVERS}/UpdateServer"), update(&fine)).await;
+    assert!(!server["server"]["status"].to_string().contains("rules["), "{server}");
+    let nothing = json!([of(&["other_*"], "args.whatever == 1")]);
+    let server = api.ok(&format!("{SERVERS}/UpdateServer"), update(&nothing)).await;
+    assert_eq!(server["server"]["status"]["idleRules"], json!(["a"]), "{server}");
+    let team =
+        json!({"team": {"name": "teams/core", "rules": [rule("args.path = 1")]}, "updateMask": "rules"});
+    let error = api.fails(&format!("{TEAMS}/UpdateTeam"), team).await;
+    assert_eq!(violation(&error).0, "team.rules[0].when", "{error}");
+}
+
+async fn a_schema_that_changes_degrades_the_server_and_edits_go_on(database: Database) {
+    let api = open(&database).await;
+    let rules = json!([{"id": "srv", "effect": "allow", "when": "args.path.startsWith('/srv/')"}]);
+    api.ok(&format!("{SERVERS}/UpdateServer"), update(&rules)).await;
+    let changed = definition("write", &json!({"file": {"type": "string"}})).to_string();
+    let tool = json!({"tool": {"name": "upstreams/git/tools/write", "definitionJson": changed}, "updateMask": "definition_json"});
+    api.ok("registry.v1.ToolService/UpdateTool", tool).await;
+    let server = api.ok(&format!("{SERVERS}/GetServer"), json!({"name": "servers/dev"})).await;
+    let status = &server["server"]["status"];
+    assert_eq!(status["state"], "SERVER_STATE_DEGRADED", "{server}");
+    // Beside that nobody answers at the address of the upstream.
+    let why = "rules[0].when: line 1, column 6: tool git_write has no argument path; it has file";
+    assert!(status["reason"].as_str().unwrap().ends_with(why), "{server}");
+    // What broke by itself does not stand in the way, and what an edit adds is told.
+    let title = json!({"server": {"name": "servers/dev", "title": "Dev"}, "updateMask": "title"});
+    api.ok(&format!("{SERVERS}/UpdateServer"), title).await;
+    let more = json!([rules[0], {"id": "etc", "effect": "deny", "when": "args.path == '/etc'"}]);
+    let error = api.fails(&format!("{SERVERS}/UpdateServer"), update(&more)).await;
+    assert_eq!(violation(&error).0, "server.rules[1].when", "{error}");
+}
+
+/// The decision, once it is by these rules: their effect is waited for.
+async fn decided(api: &Api, arguments: Option<&str>, expected: &str) -> Value {
+    let mut request = json!({"principal": "tokens/ci", "server": "servers/dev", "target": "git_write"});
+    if let Some(arguments) = arguments {
+        request["argumentsJson"] = arguments.into();
+        request["hasArguments"] = true.into();
+    }
+    let mut last = Value::Null;
+    for _ in 0..600 {
+        let answer = api.ok("policy.v1.PolicyService/ExplainAccess", request.clone()).await;
+        last = answer["decision"].clone();
+        let found = match (last["allowed"] == true, last["dependsOnArguments"] == true) {
+            (true, true) => "depends",
+            (true, false) => "allowed",
+            _ => last["reason"].as_str().unwrap_or_default(),
+        };
+        if found == expected {
+            return last;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{expected} did not come, but {last}");
+}
+
+async fn rules_of_a_server_and_its_team_decide(database: Database) {
+    let api = open(&database).await;
+    let scope = json!({"servers": ["servers/dev"], "tools": ["*"]});
+    api.ok("identity.v1.TokenService/CreateToken", json!({"tokenId": "ci", "token": {"scope": scope}})).await;
+    decided(&api, None, "allowed").await;
+    let rules = json!([{"id": "srv", "effect": "allow", "when": "args.path.startsWith('/srv/')", "reason": "below /srv"}]);
+    api.ok(&format!("{SERVERS}/UpdateServer"), update(&rules)).await;
+    decided(&api, None, "depends").await;
+    decided(&api, Some(r#"{"path":"/srv/a"}"#), "allowed").await;
+    let refused = decided(&api, Some(r#"{"path":"/etc"}"#), "denied_by_rule").await;
+    assert_eq!(
+        refused["grounds"].as_array().unwrap().last().unwrap(),
+        &json!({"resource": "servers/dev", "field": "rules[0]", "text": "allow srv when args.path.startsWith('/srv/')", "note": "below /srv"})
+    );
+    assert_eq!(refused["remedies"][0]["command"], "mcpctl edit server dev");
+    for arguments in ["", "null", "[]", r#"{"path":"/srv/a","path":"/etc"}"#, r#"{"Path":"/srv/a"}"#] {
+        decided(&api, Some(arguments), "policy_error").await;
+    }
+    let holders = json!({"server": "servers/dev", "target": "git_write"});
+    let holders = api.ok("policy.v1.PolicyService/WhoCan", holders).await;
+    assert_eq!(holders["holders"][0]["conditions"], json!(["rule srv of servers/dev"]), "{holders}");
+    let team = |rules: Value| json!({"team": {"name": "teams/core", "rules": rules}, "updateMask": "rules"});
+    let all = json!([{"id": "closed", "effect": "deny", "when": "caller.kind == 'token'"}]);
+    api.ok(&format!("{TEAMS}/UpdateTeam"), team(all)).await;
+    let refused = decided(&api, Some(r#"{"path":"/srv/a"}"#), "denied_by_rule").await;
+    assert_eq!(refused["grounds"].as_array().unwrap().last().unwrap()["resource"], "teams/core");
+    let holders = json!({"server": "servers/dev", "target": "git_write"});
+    let holders = api.ok("policy.v1.PolicyService/WhoCan", holders).await;
+    assert!(!holders.to_string().contains("tokens/ci"), "{holders}");
+    api.ok(&format!("{TEAMS}/UpdateTeam"), team(json!([]))).await;
+    decided(&api, Some(r#"{"path":"/srv/a"}"#), "allowed").await;
+    for (arguments, has) in [("{", true), ("{}", false)] {
+        let request = json!({"principal": "tokens/ci", "server": "servers/dev", "target": "git_write", "argumentsJson": arguments, "hasArguments": has});
+        api.fails("policy.v1.PolicyService/ExplainAccess", request).await;
+    }
+}

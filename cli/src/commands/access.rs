@@ -58,6 +58,9 @@ struct CheckArgs {
     /// Method [default: tools/call, resources/read or prompts/get, by what is named]
     #[arg(long, value_name = "METHOD")]
     method: Option<String>,
+    /// Arguments of the call, as JSON, or null for none; without this, rules that read arguments leave open what they say
+    #[arg(long, value_name = "JSON", value_parser = json_text)]
+    args: Option<String>,
     /// Address of the client; without one, no range of addresses allows it
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
@@ -155,7 +158,22 @@ impl CheckArgs {
         ] {
             request.extend(value.map(|value| (field.to_owned(), Value::String(value))));
         }
+        // As they were typed: what two readers take for different things is refused.
+        if let Some(arguments) = &self.args {
+            request.insert("argumentsJson".to_owned(), arguments.as_str().into());
+            request.insert("hasArguments".to_owned(), true.into());
+        }
         Ok(Value::Object(request))
+    }
+}
+
+/// Text that is JSON, as it is.
+fn json_text(text: &str) -> std::result::Result<String, String> {
+    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => {
+            Err(format!("this is no JSON: {error}; write an object such as '{{\"path\": \"/srv\"}}'"))
+        }
     }
 }
 
@@ -171,6 +189,10 @@ fn in_words(decision: &Value) -> String {
     let revision = text(decision, "revision");
     let is_allowed = decision["allowed"] == true;
     let head = match is_allowed {
+        true if decision["dependsOnArguments"] == true => {
+            let hint = "give --args to decide about a call";
+            format!("it depends on the arguments (revision {revision}): {}; {hint}\n", text(decision, "text"))
+        }
         true => format!("allowed (revision {revision}): {}\n", text(decision, "text")),
         false => format!(
             "denied: {} (revision {revision}): {}\n",
@@ -181,7 +203,8 @@ fn in_words(decision: &Value) -> String {
     let titles = ["LOOKED AT", "FIELD", "SAYS", "HOLDS"].map(str::to_owned).to_vec();
     let grounds = list("grounds").iter().map(|ground| {
         let holds = match (ground["holds"] == true, text(ground, "note")) {
-            (true, _) => "yes".to_owned(),
+            (true, note) if note.is_empty() => "yes".to_owned(),
+            (true, note) => note,
             (false, note) if note.is_empty() => "no".to_owned(),
             (false, note) => format!("no: {note}"),
         };
@@ -348,6 +371,21 @@ as long as these are not used up: 5/s
         {
             assert!(asked(verb, target).is_err(), "{target}");
         }
+    }
+
+    #[test]
+    fn what_depends_on_arguments_is_told_so() {
+        let open = json!({"allowed": true, "dependsOnArguments": true, "revision": "3",
+            "text": "tokens/ci may use dev_write at servers/dev, depending on the arguments",
+            "grounds": [{"resource": "servers/dev", "field": "rules[0]", "text": "deny etc when args.path == '/etc'", "holds": true,
+                "note": "it depends on what the request brings"}]});
+        let told = "it depends on the arguments (revision 3): tokens/ci may use dev_write at servers/dev, depending on the arguments; give --args to decide about a call
+LOOKED AT    FIELD     SAYS                               HOLDS
+servers/dev  rules[0]  deny etc when args.path == '/etc'  it depends on what the request brings
+";
+        assert_eq!(in_words(&open), told);
+        assert!(json_text("{\"a\":1,\"a\":2}").is_ok(), "as it was typed");
+        assert!(json_text("{a:1}").is_err());
     }
 
     #[test]

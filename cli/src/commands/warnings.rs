@@ -22,6 +22,7 @@ const NAMING: [&str; 6] = ["tools", "resources", "prompts", "nameStyle", "disabl
 
 /// Warns of members of servers that select nothing. Of an upstream that was not imported yet, nothing can be said.
 pub async fn of_servers(client: &ControlClient, servers: &[DynamicMessage]) {
+    print(&servers.iter().flat_map(idle_rules).collect::<Vec<_>>());
     if servers.iter().all(|server| unresolved(server).is_empty() && !is_empty(server)) {
         return;
     }
@@ -44,6 +45,14 @@ fn of_server(server: &DynamicMessage, known: &BTreeSet<String>) -> Vec<String> {
         lines.push(format!("{name} exposes nothing: its members match nothing in the catalogue"));
     }
     lines
+}
+
+/// Rules that name nothing that the server exposes.
+fn idle_rules(server: &DynamicMessage) -> Vec<String> {
+    let name = reflection::text(server, "name");
+    let status = reflection::submessage(server, "status");
+    let idle = status.map(|status| reflection::texts(&status, "idle_rules")).unwrap_or_default();
+    idle.into_iter().map(|rule| format!("{name}: the rule {rule} covers nothing that it exposes")).collect()
 }
 
 fn unresolved(server: &DynamicMessage) -> Vec<String> {

@@ -6,6 +6,7 @@ mod entry;
 mod facts;
 mod join_token;
 mod person;
+mod rules;
 mod scope;
 mod server;
 mod team;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::facts::{Facts, items, pairs, text};
+use super::rules;
 use crate::commands::members;
 use crate::output::sections::Section;
 
@@ -16,12 +17,14 @@ pub(super) fn sections(facts: &Facts, url: &str) -> Vec<Section> {
     for (label, list) in [("Tools", "tools"), ("Resources", "resources"), ("Prompts", "prompts")] {
         section.list(label, items(&facts.item[list]).iter().map(|one| member(list, one)));
     }
+    let rules = rules::section(facts);
     let mut trouble = Section::new("Trouble");
     let nothing = items(facts.at("status.unresolved")).iter();
     trouble.list("Selects nothing", nothing.map(text));
+    trouble.list("Rules of nothing", items(facts.at("status.idleRules")).iter().map(text));
     trouble.list("Names collide", items(facts.at("status.conflicts")).iter().map(text));
     trouble.field("Too large", facts.text("status.tooLarge"));
-    vec![head, section, trouble]
+    vec![head, section, rules, trouble]
 }
 
 fn names(style: &str) -> &'static str {

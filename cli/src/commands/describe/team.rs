@@ -1,6 +1,7 @@
 //! What is known of a team, and of a role. Pure.
 
 use super::facts::{Facts, items, number, text};
+use super::rules;
 use crate::output::sections::Section;
 
 /// Everything of a team but its members.
@@ -12,7 +13,7 @@ pub(super) fn sections(facts: &Facts) -> Vec<Section> {
     let mut scope = Section::new("Scope");
     if facts.at("scope").is_null() {
         scope.field("Servers", "its own").field("Of them", "everything");
-        return vec![head, scope];
+        return vec![head, scope, rules::section(facts)];
     }
     let others = facts.text("scope.servers");
     scope.field(
@@ -23,7 +24,7 @@ pub(super) fn sections(facts: &Facts) -> Vec<Section> {
         let globs = facts.text(&format!("scope.{list}"));
         scope.field(label, if globs.is_empty() { "none".to_owned() } else { globs });
     }
-    vec![head, scope]
+    vec![head, scope, rules::section(facts)]
 }
 
 /// Everything of a role.

@@ -39,6 +39,7 @@ mod reaching;
 mod refusals;
 mod rights;
 mod rolling;
+mod ruling;
 mod secrets_in_files;
 mod secure;
 mod sessions;

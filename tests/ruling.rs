@@ -1,0 +1,119 @@
+//! Rules of a server, as people write and try them with `mcpctl`; and that edges keep them.
+
+use crate::support::fake::{Fake, id, json};
+use crate::support::gateway::{Gateway, Store};
+use crate::support::{PATIENCE, eventually};
+use crate::verbs::told;
+
+/// A server `dev` with the tools `files_read` and `files_drop`, which answer `done`.
+async fn start() -> (Gateway, Fake) {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    let tool = |name: &str, hints: &str| {
+        let schema = r#"{"type":"object","properties":{"path":{"type":"string"}},"required":["path"]}"#;
+        format!(
+            r#"{{"name":"{name}","description":"A tool.","inputSchema":{schema},"annotations":{{{hints}}}}}"#
+        )
+    };
+    let tools = [tool("read", r#""readOnlyHint":true"#), tool("drop", r#""destructiveHint":true"#)];
+    let upstream = Fake::start(&format!("[{}]", tools.join(",")), |_, request| {
+        let id = id(request);
+        let result = r#"{"resultType":"complete","content":[{"type":"text","text":"done"}],"isError":false}"#;
+        vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))]
+    })
+    .await;
+    gateway.ctl(&format!("create upstream files --url {}", upstream.url())).await;
+    gateway.ctl("create server dev --tool files/*").await;
+    gateway.ctl("create token ci --server dev").await;
+    (gateway, upstream)
+}
+
+async fn ctl(gateway: &Gateway, words: &[&str]) -> (String, String, i32) {
+    told(&gateway.try_ctl(words).await)
+}
+
+/// Writes the rules of `dev` by a file.
+async fn apply(gateway: &Gateway, rules: &str) -> (String, String, i32) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dev.yaml");
+    let text = format!("kind: Server\nname: dev\ntools:\n  - match: files/*\nrules:\n{rules}");
+    std::fs::write(&file, text).unwrap();
+    ctl(gateway, &["apply", "--take-over", "-f", file.to_str().unwrap()]).await
+}
+
+async fn call(gateway: &Gateway, tool: &str, path: &str) -> (String, String, i32) {
+    ctl(gateway, &["call", "dev", tool, "--args", &format!("{{\"path\":\"{path}\"}}")]).await
+}
+
+const SRV: &str = "  - id: srv
+    effect: allow
+    tools: [files_read]
+    when: args.path.startsWith(\"/srv/\")
+    reason: only files below /srv
+  - id: no-robots
+    effect: deny
+    when: tool.destructive && caller.kind == 'token'
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_lets_some_arguments_pass_and_refuses_others() {
+    let (gateway, _upstream) = start().await;
+    eventually("the edge has the server", PATIENCE, || async {
+        let (printed, said, _) = call(&gateway, "files_read", "/etc/passwd").await;
+        if printed == "done\n" { Ok(()) } else { Err(said) }
+    })
+    .await;
+    let (_, said, code) = apply(&gateway, SRV).await;
+    assert_eq!(code, 0, "{said}");
+    eventually("the edge refuses", PATIENCE, || async {
+        let (printed, said, code) = call(&gateway, "files_read", "/etc/passwd").await;
+        let refused = code != 0 && said.contains("only files below /srv");
+        if refused { Ok(()) } else { Err(format!("{printed}{said}")) }
+    })
+    .await;
+    assert_eq!(call(&gateway, "files_read", "/srv/a").await.0, "done\n");
+    assert_ne!(call(&gateway, "files_drop", "/srv/a").await.2, 0, "for tokens it does not exist");
+
+    let check = |more: &[&str]| {
+        let words = [&["access", "check", "--token", "ci", "--server", "dev"], more].concat();
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        let gateway = &gateway;
+        async move { ctl(gateway, &words.iter().map(String::as_str).collect::<Vec<_>>()).await }
+    };
+    let (printed, _, code) = check(&["--tool", "files_read", "--args", r#"{"path":"/etc"}"#]).await;
+    assert!(printed.starts_with("denied: denied_by_rule"), "{printed}");
+    assert!(printed.ends_with("to allow it: mcpctl edit server dev\n"), "{printed}");
+    assert_eq!(code, 4);
+    let (printed, _, code) = check(&["--tool", "files_read", "--args", r#"{"path":"/srv/a"}"#]).await;
+    assert!(printed.starts_with("allowed"), "{printed}");
+    assert_eq!(code, 0);
+    let (printed, _, code) = check(&["--tool", "files_read"]).await;
+    assert!(printed.starts_with("it depends on the arguments"), "{printed}");
+    assert_eq!(code, 0);
+    let (_, said, code) = check(&["--tool", "files_read", "--args", "{path: 1}"]).await;
+    assert!(said.contains("this is no JSON"), "{said}");
+    assert_eq!(code, 2);
+    let (printed, _, code) = check(&["--tool", "files_drop"]).await;
+    assert!(printed.starts_with("denied: denied_by_rule"), "{printed}");
+    assert_eq!(code, 4);
+    let (printed, _, _) = ctl(&gateway, &["describe", "server", "dev"]).await;
+    assert!(printed.contains("srv of files_read: args.path.startsWith(\"/srv/\")"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_cannot_be_meant_is_refused_by_line_and_column() {
+    let (gateway, _upstream) = start().await;
+    let rule = |when: &str| format!("  - id: a\n    effect: deny\n    when: {when}\n");
+    for (when, expected) in [
+        ("args.file == 'x'", "has no argument file; it has path"),
+        ("args.path == 5", "line 1, column 11: this is always false: a string is never a number"),
+        ("args.path.matches('x')", "line 1, column 11: matches is not supported"),
+    ] {
+        let (_, said, code) = apply(&gateway, &rule(when)).await;
+        assert!(said.contains(expected), "{said}");
+        assert_ne!(code, 0);
+    }
+    let idle = "  - id: idle\n    effect: deny\n    tools: [nothing_*]\n";
+    let (_, said, code) = apply(&gateway, idle).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("warning: servers/dev: the rule idle covers nothing that it exposes"), "{said}");
+}

@@ -125,6 +125,11 @@ async fn what_cannot_be_meant_is_refused_where_it_stands(database: Database) {
         json!({"team": {"name": "teams/core", "rules": [rule("args.path = 1")]}, "updateMask": "rules"});
     let error = api.fails(&format!("{TEAMS}/UpdateTeam"), team).await;
     assert_eq!(violation(&error).0, "team.rules[0].when", "{error}");
+    let team =
+        json!({"team": {"name": "teams/core", "rules": [rule("args.mode == 'r'")]}, "updateMask": "rules"});
+    let error = api.fails(&format!("{TEAMS}/UpdateTeam"), team).await;
+    let why = "line 1, column 6: tool git_write has no argument mode; it has path (at servers/dev)";
+    assert_eq!(violation(&error), ("team.rules[0].when".to_owned(), why.to_owned()));
 }
 
 async fn a_schema_that_changes_degrades_the_server_and_edits_go_on(database: Database) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use egress::Rule;
 use tonic::Code;
+use trunkline::identity::v1::Team;
 use trunkline::registry::v1::Server;
 
 use super::Registry;
@@ -26,6 +27,8 @@ const ADVISED: usize = 20;
 const REFERRERS_NAMED: usize = 10;
 /// The steps in which all servers of a write are compared with what upstreams have, some 0.2 s: other writes wait meanwhile.
 const MAX_STEPS: usize = 4 * members::MAX_STEPS;
+/// Servers of a team that its rules are checked against. What the others expose is decided by edges.
+const MAX_SERVERS_OF_TEAM: usize = 100;
 /// What to do about a resource that is used by others, where it was named to be deleted.
 const DELETE_ANYWAY: &str = "; set `force` to delete it anyway";
 /// The same where it is in the way of a prune, whose `force` is for something else.
@@ -54,6 +57,7 @@ pub(super) struct Write<'a> {
     pub(super) violations: Violations,
     pending: Vec<(String, Reference)>,
     servers: Vec<(String, Option<Server>, Server)>,
+    teams: Vec<(String, Option<Team>, Team)>,
     deleted: Vec<String>,
     deleted_teams: Vec<String>,
     /// What to do about what is used by others, and is to be deleted.
@@ -73,6 +77,7 @@ impl<'a> Write<'a> {
             violations: Violations::default(),
             pending: Vec::new(),
             servers: Vec::new(),
+            teams: Vec::new(),
             deleted: Vec::new(),
             deleted_teams: Vec::new(),
             referrer_advice: DELETE_ANYWAY,
@@ -169,6 +174,10 @@ impl<'a> Write<'a> {
             let before = before.as_ref().and_then(KindRules::exposes);
             self.servers.push((prefix.to_owned(), before.cloned(), server.clone()));
         }
+        if let Some(team) = message.rules_servers() {
+            let before = before.as_ref().and_then(KindRules::rules_servers);
+            self.teams.push((prefix.to_owned(), before.cloned(), team.clone()));
+        }
     }
 
     /// Deletes a resource. Whether others still refer to it is looked at by `finish`, unless forced.
@@ -200,7 +209,34 @@ impl<'a> Write<'a> {
             self.check_owns_nothing(&team).await?;
         }
         self.check_names().await?;
+        self.check_team_rules().await?;
         Ok(self.tx)
+    }
+
+    /// Refuses rules that this write gives to a team, and that cannot be decided about what one of its servers exposes.
+    async fn check_team_rules(&mut self) -> Result<(), Error> {
+        let mut teams = std::mem::take(&mut self.teams);
+        teams.retain(|(_, before, team)| {
+            before.as_ref().is_none_or(|before| before.rules != team.rules) && !team.rules.is_empty()
+        });
+        if teams.is_empty() {
+            return Ok(());
+        }
+        let known = self.registry.catalogue_within(&mut self.tx).await?;
+        let (mut violations, mut left) = (Violations::default(), Steps::new(MAX_STEPS));
+        for (prefix, before, team) in &teams {
+            let own = known.catalogue.servers_of(&team.name).take(MAX_SERVERS_OF_TEAM);
+            for server in own.filter(|server| self.call.caller.sees(&server.ownership())) {
+                let exposure = evaluate(server, &known.catalogue, &mut left);
+                for (index, why) in rule::undecidable(&team.rules, &exposure) {
+                    let rule = &team.rules[index];
+                    let is_new = before.as_ref().is_none_or(|before| !before.rules.contains(rule));
+                    let field = format!("{prefix}rules[{index}].when");
+                    violations.require(!is_new, field, format!("{why} (at {})", server.name));
+                }
+            }
+        }
+        if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
     }
 
     /// Checks that what resources refer to exists for the caller.

@@ -191,6 +191,11 @@ impl Catalogue {
         self.servers.get(name)
     }
 
+    /// The virtual servers of a team.
+    pub fn servers_of<'a>(&'a self, team: &'a str) -> impl Iterator<Item = &'a Server> {
+        self.servers.values().filter(move |server| server.ownership().team == team)
+    }
+
     /// The names of all virtual servers.
     pub(super) fn servers(&self) -> impl Iterator<Item = &str> {
         self.servers.keys().map(String::as_str)

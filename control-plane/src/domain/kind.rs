@@ -8,7 +8,7 @@ use super::{Surroundings, Violations, meta};
 use crate::rights::Ownership;
 use trunkline::admin::v1::manifest;
 use trunkline::common::v1::{Meta, Permission};
-use trunkline::identity::v1::Scope;
+use trunkline::identity::v1::{Scope, Team};
 use trunkline::registry::v1::{Credential, Server};
 
 /// A name of another resource that a resource holds.
@@ -100,6 +100,10 @@ pub trait KindRules: KindMessage {
     }
     /// The virtual server that it is, where it is one: its exposed names must not collide.
     fn exposes(&self) -> Option<&Server> {
+        None
+    }
+    /// The team that it is, where it is one: its rules hold at its servers.
+    fn rules_servers(&self) -> Option<&Team> {
         None
     }
     /// The texts in which bare words of a filter are looked for, beside its name.

@@ -25,6 +25,9 @@ impl KindRules for Team {
     fn references(&self) -> Vec<Reference> {
         scope::references(self.scope.as_ref())
     }
+    fn rules_servers(&self) -> Option<&Team> {
+        Some(self)
+    }
     // It is its members', and nobody's else.
     const HAS_OWNER: bool = false;
     fn ownership(&self) -> Ownership {

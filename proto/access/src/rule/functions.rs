@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::lexer::Token;
+use super::lexer::Word;
 use super::parser::{Parsed, Parser};
 use super::syntax::{Clock, Expr, Node, TextTest};
 use crate::address::AddressRange;
@@ -116,7 +116,7 @@ impl Parser<'_> {
     pub(super) fn source(&mut self) -> Parsed {
         const USE: &str = "write source.ip.inRange(\"10.0.0.0/8\")";
         for word in ["ip", "inRange"] {
-            let found = self.takes(".") && matches!(self.peek(), Token::Name(name) if name == word);
+            let found = self.takes(".") && matches!(self.peek(), Word::Name(name) if name == word);
             if !found {
                 return self.refuse(USE);
             }
@@ -160,7 +160,7 @@ impl Parser<'_> {
     }
 
     fn text_literal(&mut self) -> Option<String> {
-        let Token::Text(text) = self.peek().clone() else { return None };
+        let Word::Text(text) = self.peek().clone() else { return None };
         self.skip_one();
         Some(text)
     }

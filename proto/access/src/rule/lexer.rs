@@ -5,7 +5,7 @@ use crate::text::quoted;
 
 /// A word.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Token {
+pub(super) enum Word {
     Name(String),
     Int(i64),
     /// 2 to the 63: only a minus before it makes it a number.
@@ -28,13 +28,13 @@ pub(super) const MAX_NESTED: usize = 32;
 pub(super) struct Lexer<'a> {
     text: &'a str,
     at: usize,
-    tokens: Vec<(Token, usize)>,
+    tokens: Vec<(Word, usize)>,
 }
 
 type Found<T> = Result<T, ProgramError>;
 
 /// Reads all words of a text.
-pub(super) fn tokens(text: &str) -> Found<Vec<(Token, usize)>> {
+pub(super) fn tokens(text: &str) -> Found<Vec<(Word, usize)>> {
     let mut lexer = Lexer { text, at: 0, tokens: Vec::new() };
     lexer.skip();
     while lexer.at < text.len() {
@@ -43,17 +43,17 @@ pub(super) fn tokens(text: &str) -> Found<Vec<(Token, usize)>> {
         lexer.tokens.push((token, at));
         lexer.skip();
     }
-    lexer.tokens.push((Token::End, text.len()));
+    lexer.tokens.push((Word::End, text.len()));
     shallow(text, &lexer.tokens)?;
     Ok(lexer.tokens)
 }
 
-fn shallow(text: &str, tokens: &[(Token, usize)]) -> Found<()> {
+fn shallow(text: &str, tokens: &[(Word, usize)]) -> Found<()> {
     let mut deep = 0_usize;
     for (token, at) in tokens {
         match token {
-            Token::Sign("(" | "[" | "{") => deep += 1,
-            Token::Sign(")" | "]" | "}") => deep = deep.saturating_sub(1),
+            Word::Sign("(" | "[" | "{") => deep += 1,
+            Word::Sign(")" | "]" | "}") => deep = deep.saturating_sub(1),
             _ => {}
         }
         if deep > MAX_NESTED {
@@ -94,7 +94,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn token(&mut self) -> Found<Token> {
+    fn token(&mut self) -> Found<Word> {
         let digit_follows = self.peek(1).is_ascii_digit();
         match self.peek(0) {
             b'0'..=b'9' => self.number(),
@@ -107,14 +107,14 @@ impl<'a> Lexer<'a> {
             b'b' | b'B' if matches!(self.peek(1), b'"' | b'\'') => {
                 self.refuse(self.at, "bytes are not supported")
             }
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' => Ok(Token::Name(self.name().to_owned())),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => Ok(Word::Name(self.name().to_owned())),
             _ => self.sign(),
         }
     }
 
     /// After a value a dot is a member's, even where a digit follows.
     fn follows_a_value(&self) -> bool {
-        let value = |token: &Token| !matches!(token, Token::Sign(sign) if !matches!(*sign, ")" | "]"));
+        let value = |token: &Word| !matches!(token, Word::Sign(sign) if !matches!(*sign, ")" | "]"));
         self.tokens.last().is_some_and(|(token, _)| value(token))
     }
 
@@ -126,11 +126,11 @@ impl<'a> Lexer<'a> {
         &rest[..length]
     }
 
-    fn sign(&mut self) -> Found<Token> {
+    fn sign(&mut self) -> Found<Word> {
         let rest = self.rest();
         if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
             self.at += sign.len();
-            return Ok(Token::Sign(sign));
+            return Ok(Word::Sign(sign));
         }
         let found = rest.chars().next().map(String::from).unwrap_or_default();
         let text = match found.as_str() {
@@ -143,7 +143,7 @@ impl<'a> Lexer<'a> {
         self.refuse(self.at, text)
     }
 
-    fn number(&mut self) -> Found<Token> {
+    fn number(&mut self) -> Found<Word> {
         let at = self.at;
         if self.peek(0) == b'0' && matches!(self.peek(1), b'x' | b'X') {
             self.at += 2;
@@ -169,7 +169,7 @@ impl<'a> Lexer<'a> {
         let digits = &self.text[at..end];
         match digits.parse::<f64>() {
             _ if is_whole => self.whole(at, digits, 10),
-            Ok(number) if number.is_finite() => Ok(Token::Double(number)),
+            Ok(number) if number.is_finite() => Ok(Word::Double(number)),
             _ => self.refuse(at, "this number is too large"),
         }
     }
@@ -180,18 +180,18 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn whole(&self, at: usize, digits: &str, radix: u32) -> Found<Token> {
+    fn whole(&self, at: usize, digits: &str, radix: u32) -> Found<Word> {
         if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
             return self.refuse(at, "this is no number; unsigned numbers are not supported");
         }
         match (u64::from_str_radix(digits, radix), i64::from_str_radix(digits, radix)) {
-            (_, Ok(number)) => Ok(Token::Int(number)),
-            (Ok(number), _) if number == 1 << 63 => Ok(Token::IntLimit),
+            (_, Ok(number)) => Ok(Word::Int(number)),
+            (Ok(number), _) if number == 1 << 63 => Ok(Word::IntLimit),
             _ => self.refuse(at, "this number is too large"),
         }
     }
 
-    fn string(&mut self, raw: bool) -> Found<Token> {
+    fn string(&mut self, raw: bool) -> Found<Word> {
         let (at, quote) = (self.at, self.peek(0));
         if self.peek(1) == quote && self.peek(2) == quote {
             return self.refuse(at, "strings in triple quotes are not supported");
@@ -205,7 +205,7 @@ impl<'a> Lexer<'a> {
             self.at += next.len_utf8();
             match next {
                 '\\' if !raw => found.push(self.escape()?),
-                _ if u32::from(next) == u32::from(quote) => return Ok(Token::Text(found)),
+                _ if u32::from(next) == u32::from(quote) => return Ok(Word::Text(found)),
                 _ => found.push(next),
             }
         }

@@ -1,6 +1,6 @@
 //! Words to an expression, by binding powers (Pratt). It must not know types, nor what an expression comes to.
 
-use super::lexer::{MAX_NESTED, Token, tokens};
+use super::lexer::{MAX_NESTED, Word, tokens};
 use super::program::ProgramError;
 use super::syntax::{Expr, Node, Operator, Variable};
 use crate::text::{nearest, quoted};
@@ -38,7 +38,7 @@ const RESERVED: [&str; 18] = [
 
 pub(super) struct Parser<'a> {
     pub(super) text: &'a str,
-    tokens: Vec<(Token, usize)>,
+    tokens: Vec<(Word, usize)>,
     next: usize,
     nested: usize,
     nodes: usize,
@@ -56,14 +56,14 @@ pub(super) fn parse(text: &str) -> Parsed {
     let mut parser = Parser { text, tokens: tokens(text)?, next: 0, nested: 0, nodes: 0, item: None };
     let found = parser.expression()?;
     match parser.peek() {
-        Token::End => Ok(found),
+        Word::End => Ok(found),
         _ => parser.refuse(format!("{} is not expected here", parser.shown())),
     }
 }
 
 impl Parser<'_> {
-    pub(super) fn peek(&self) -> &Token {
-        self.tokens.get(self.next).map_or(&Token::End, |(token, _)| token)
+    pub(super) fn peek(&self) -> &Word {
+        self.tokens.get(self.next).map_or(&Word::End, |(token, _)| token)
     }
 
     pub(super) fn position(&self) -> usize {
@@ -76,7 +76,7 @@ impl Parser<'_> {
 
     /// Takes a sign if it is next.
     pub(super) fn takes(&mut self, sign: &str) -> bool {
-        let found = matches!(self.peek(), Token::Sign(next) if *next == sign);
+        let found = matches!(self.peek(), Word::Sign(next) if *next == sign);
         self.next += usize::from(found);
         found
     }
@@ -99,11 +99,11 @@ impl Parser<'_> {
     /// The next word, for people.
     fn shown(&self) -> String {
         match self.peek() {
-            Token::End => "the end".to_owned(),
-            Token::Name(name) => quoted(name),
-            Token::Sign(sign) => (*sign).to_owned(),
-            Token::Text(_) => "a string".to_owned(),
-            Token::Int(_) | Token::IntLimit | Token::Double(_) => "a number".to_owned(),
+            Word::End => "the end".to_owned(),
+            Word::Name(name) => quoted(name),
+            Word::Sign(sign) => (*sign).to_owned(),
+            Word::Text(_) => "a string".to_owned(),
+            Word::Int(_) | Word::IntLimit | Word::Double(_) => "a number".to_owned(),
         }
     }
 
@@ -166,20 +166,20 @@ impl Parser<'_> {
     fn operator(&self) -> Option<(u8, Infix)> {
         let of = |binding, operator| Some((binding, Infix::Of(operator)));
         match self.peek() {
-            Token::Sign("||") => Some((1, Infix::Logic(false))),
-            Token::Sign("&&") => Some((2, Infix::Logic(true))),
-            Token::Sign("==") => of(3, Operator::Equal),
-            Token::Sign("!=") => of(3, Operator::Unequal),
-            Token::Sign("<") => of(3, Operator::Less),
-            Token::Sign("<=") => of(3, Operator::LessOrEqual),
-            Token::Sign(">") => of(3, Operator::Greater),
-            Token::Sign(">=") => of(3, Operator::GreaterOrEqual),
-            Token::Name(name) if name == "in" => of(3, Operator::In),
-            Token::Sign("+") => of(4, Operator::Add),
-            Token::Sign("-") => of(4, Operator::Subtract),
-            Token::Sign("*") => of(5, Operator::Multiply),
-            Token::Sign("/") => of(5, Operator::Divide),
-            Token::Sign("%") => of(5, Operator::Remainder),
+            Word::Sign("||") => Some((1, Infix::Logic(false))),
+            Word::Sign("&&") => Some((2, Infix::Logic(true))),
+            Word::Sign("==") => of(3, Operator::Equal),
+            Word::Sign("!=") => of(3, Operator::Unequal),
+            Word::Sign("<") => of(3, Operator::Less),
+            Word::Sign("<=") => of(3, Operator::LessOrEqual),
+            Word::Sign(">") => of(3, Operator::Greater),
+            Word::Sign(">=") => of(3, Operator::GreaterOrEqual),
+            Word::Name(name) if name == "in" => of(3, Operator::In),
+            Word::Sign("+") => of(4, Operator::Add),
+            Word::Sign("-") => of(4, Operator::Subtract),
+            Word::Sign("*") => of(5, Operator::Multiply),
+            Word::Sign("/") => of(5, Operator::Divide),
+            Word::Sign("%") => of(5, Operator::Remainder),
             _ => None,
         }
     }
@@ -197,7 +197,7 @@ impl Parser<'_> {
     /// `!` and `-`, of which CEL allows rows, but no mixture.
     fn unary(&mut self) -> Parsed {
         let mut signs = Vec::new();
-        while let Token::Sign(sign @ ("!" | "-")) = *self.peek() {
+        while let Word::Sign(sign @ ("!" | "-")) = *self.peek() {
             if signs.len() == MAX_NESTED {
                 return self.too_deep(self.position());
             }
@@ -209,8 +209,8 @@ impl Parser<'_> {
         }
         let literal = signs.last().filter(|(sign, _)| *sign == "-").copied();
         let mut found = match (literal, self.peek().clone()) {
-            (Some((_, at)), Token::Int(number)) => self.negated(&mut signs, at, number.wrapping_neg())?,
-            (Some((_, at)), Token::IntLimit) => self.negated(&mut signs, at, i64::MIN)?,
+            (Some((_, at)), Word::Int(number)) => self.negated(&mut signs, at, number.wrapping_neg())?,
+            (Some((_, at)), Word::IntLimit) => self.negated(&mut signs, at, i64::MIN)?,
             _ => self.primary()?,
         };
         found = self.suffixes(found)?;
@@ -244,7 +244,7 @@ impl Parser<'_> {
                     true => self.method(found, &name, at)?,
                     false => self.make(at, Node::Member(Box::new(found), name))?,
                 };
-            } else if matches!(self.peek(), Token::Sign("{")) {
+            } else if matches!(self.peek(), Word::Sign("{")) {
                 return self.refuse("messages and maps are not supported");
             } else {
                 return Ok(found);
@@ -255,11 +255,11 @@ impl Parser<'_> {
     /// The name after a dot.
     pub(super) fn selector(&mut self) -> Parsed<String> {
         match self.peek().clone() {
-            Token::Name(name) if !matches!(name.as_str(), "in" | "true" | "false" | "null") => {
+            Word::Name(name) if !matches!(name.as_str(), "in" | "true" | "false" | "null") => {
                 self.next += 1;
                 Ok(name)
             }
-            Token::Sign("?") => self.refuse("optional members are not supported; write has(args.name)"),
+            Word::Sign("?") => self.refuse("optional members are not supported; write has(args.name)"),
             _ => self.refuse(format!("a name is expected here, and not {}", self.shown())),
         }
     }
@@ -267,27 +267,27 @@ impl Parser<'_> {
     fn primary(&mut self) -> Parsed {
         let at = self.position();
         match self.peek().clone() {
-            Token::Name(name) => {
+            Word::Name(name) => {
                 self.next += 1;
                 self.named(at, &name)
             }
-            Token::Sign("(") => {
+            Word::Sign("(") => {
                 self.next += 1;
                 let found = self.expression()?;
                 self.expect(")")?;
                 Ok(found)
             }
-            Token::Sign("[") => {
+            Word::Sign("[") => {
                 self.next += 1;
                 self.list(at)
             }
-            Token::Sign("{") => self.refuse("messages and maps are not supported"),
-            Token::Sign(".") => self.refuse("names that begin with a dot are not supported"),
-            Token::IntLimit => self.refuse("this number is too large"),
-            Token::Int(number) => self.literal(at, Node::Int(number)),
-            Token::Double(number) => self.literal(at, Node::Double(number)),
-            Token::Text(text) => self.literal(at, Node::Text(text)),
-            Token::Sign(_) | Token::End => {
+            Word::Sign("{") => self.refuse("messages and maps are not supported"),
+            Word::Sign(".") => self.refuse("names that begin with a dot are not supported"),
+            Word::IntLimit => self.refuse("this number is too large"),
+            Word::Int(number) => self.literal(at, Node::Int(number)),
+            Word::Double(number) => self.literal(at, Node::Double(number)),
+            Word::Text(text) => self.literal(at, Node::Text(text)),
+            Word::Sign(_) | Word::End => {
                 self.refuse(format!("a value is expected here, and not {}", self.shown()))
             }
         }
@@ -305,7 +305,7 @@ impl Parser<'_> {
                 return self.refuse(format!("the list has more than {MAX_ITEMS} items"));
             }
             items.push(self.expression()?);
-            if !matches!(self.peek(), Token::Sign("]")) {
+            if !matches!(self.peek(), Word::Sign("]")) {
                 self.expect(",")?;
             }
         }

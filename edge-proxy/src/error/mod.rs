@@ -20,7 +20,7 @@ use mcp::uri::NotCanonical;
 
 pub use self::fault::Fault;
 pub use self::unmet::Unmet;
-use self::words::{described, limited, reason_of, refused_by_rule, seconds, too_many};
+use self::words::{described, limited, reason_of, refused_by_rule, seconds, too_many, versions};
 use crate::observe::{Bound, LimitRefusal, Rejection};
 
 /// The facts of a request that an error must echo.
@@ -282,10 +282,9 @@ impl Failure {
             Self::TooManyTunnels | Self::TooManyConnections(_) | Self::BodyMemory => -31009,
             Self::AuditUnavailable => -31009,
             Self::TooMany { .. } => -31009,
-            Self::Limit { .. } => -31012,
+            Self::Limit { .. } | Self::Unmet(_) | Self::Rule { .. } => -31012,
             Self::SessionMissing | Self::StreamWithoutSession | Self::SessionUnknown => -31010,
             Self::NotInitialized | Self::Disconnected => -31010,
-            Self::Unmet(_) | Self::Rule { .. } => -31012,
             Self::LegacyVersion { .. } => codes::INVALID_REQUEST,
             Self::Parse(_) => codes::PARSE_ERROR,
             Self::Invalid(_) => codes::INVALID_REQUEST,
@@ -338,10 +337,8 @@ impl Failure {
             Self::Header(_) | Self::Version { .. } | Self::Extension(_) => StatusCode::BAD_REQUEST,
             Self::Params { bad_request: true, .. } if era == Era::Modern => StatusCode::BAD_REQUEST,
             Self::Method if era == Era::Modern => StatusCode::NOT_FOUND,
-            Self::Method | Self::Params { .. } | Self::Unknown { .. } | Self::Resource { .. } => {
-                StatusCode::OK
-            }
-            Self::Upstream { .. } | Self::Internal(_) => StatusCode::OK,
+            Self::Method | Self::Params { .. } | Self::Unknown { .. } => StatusCode::OK,
+            Self::Resource { .. } | Self::Upstream { .. } | Self::Internal(_) => StatusCode::OK,
         }
     }
 
@@ -355,8 +352,9 @@ impl Failure {
             Self::Ticket => reason("ticket_invalid"),
             Self::Upgrade => reason("upgrade_needed"),
             Self::Unmet(unmet) => reason(unmet.reason()),
-            Self::Rule { undecided: false, .. } => reason("denied_by_rule"),
-            Self::Rule { undecided: true, .. } => reason("policy_error"),
+            Self::Rule { undecided, .. } => {
+                reason(if *undecided { "policy_error" } else { "denied_by_rule" })
+            }
             Self::TrustStale => reason("trust_stale"),
             Self::AuditUnavailable => reason("audit_unavailable"),
             Self::Host => reason("host_not_allowed"),
@@ -466,11 +464,6 @@ impl Failure {
         let id = error_context.id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
         codes::render(id, self.code(error_context.era), &self.to_string(), self.data().as_deref())
     }
-}
-
-fn versions(requested: &str) -> String {
-    let supported = Revision::modern_json();
-    format!(r#"{{"supported":{supported},"requested":{}}}"#, json::quote(requested))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mcp::json;
+use mcp::revision::Revision;
 use mcp::uri::NotCanonical;
 
 use crate::observe::{Bound, LimitRefusal};
@@ -77,6 +79,12 @@ pub(super) fn refused_by_rule(told: &str, undecided: bool) -> String {
 /// Describes why no template could have produced a URI.
 pub(super) fn described(problem: Option<NotCanonical>) -> String {
     problem.map_or_else(String::new, |problem| format!(": the URI {problem}, and no template produces such"))
+}
+
+/// The `data` that names what is supported instead, as raw JSON.
+pub(super) fn versions(requested: &str) -> String {
+    let supported = Revision::modern_json();
+    format!(r#"{{"supported":{supported},"requested":{}}}"#, json::quote(requested))
 }
 
 /// The seconds of a time, rounded up.

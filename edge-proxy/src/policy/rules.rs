@@ -24,8 +24,6 @@ pub enum Arguments<'a> {
     Of(Option<&'a str>),
     /// They are gone. They were judged when the call began, by the rules and facts of this hash; `None`: by none.
     Judged(Option<u128>),
-    /// Nothing is known of them, and nothing depends on them.
-    Any,
 }
 
 /// What is kept of a decision that depends on arguments.
@@ -79,7 +77,10 @@ pub(super) fn hide(rules: &ServerRules, view: &View, destination: &Destination) 
     }
     let facts = RuledFacts { arguments: later_arguments(method), ..RuledFacts::default() };
     let former = former(destination);
-    let used = used(view, method, destination, former.as_ref());
+    let used = RuledUse {
+        produced: produced.as_ref().map_or(Fact::Later, Fact::Is),
+        ..used(view, method, destination, former.as_ref())
+    };
     matches!(rules.decide(&view.server, used, facts), Verdict::Denied(_))
 }
 
@@ -98,13 +99,11 @@ pub(super) fn judge(
             && !caller.view.is_conditional(destination.list, destination.position);
         return if is_open { Ok(None) } else { judged.call(method, arguments) };
     }
-    // What cannot be called, or not from here or at this time, is not used in another way either.
-    let of_call = match destination.list {
+    let kept = match destination.list {
         // About a task, which goes on as long as its call might.
-        List::Tools => arguments,
-        List::Resources | List::ResourceTemplates | List::Prompts => Arguments::Any,
+        List::Tools => judged.call(shown_by, arguments)?,
+        List::Resources | List::ResourceTemplates | List::Prompts => None,
     };
-    let kept = judged.call(shown_by, of_call)?;
     judged.call(method, Arguments::Of(None))?;
     Ok(kept)
 }
@@ -130,8 +129,6 @@ impl Judging<'_> {
         match self.rules.decide(&view.server, used, facts) {
             Verdict::Denied(refusal) => Err(Denied::Rule(RuleDenial::of(&refusal))),
             Verdict::Allowed => Ok(self.kept(used, arguments)),
-            // Of a template itself it stays open which URI it is about.
-            Verdict::Depends if given != Fact::Later => Ok(self.kept(used, arguments)),
             Verdict::Depends => self.judged_before(used, arguments),
         }
     }
@@ -146,8 +143,7 @@ impl Judging<'_> {
             Arguments::Judged(Some(by)) if !self.rules.mix_facts() && by == self.rules.judged_by(used) => {
                 Ok(Some(Arc::new(KeptArguments::Judged(by))))
             }
-            Arguments::Judged(_) => Err(Denied::Rule(RuleDenial::gone())),
-            Arguments::Any | Arguments::Of(_) => Ok(None),
+            Arguments::Judged(_) | Arguments::Of(_) => Err(Denied::Rule(RuleDenial::gone())),
         }
     }
 
@@ -156,7 +152,6 @@ impl Judging<'_> {
             return None;
         }
         let kept = match arguments {
-            Arguments::Any => return None,
             Arguments::Judged(by) => KeptArguments::Judged(by?),
             Arguments::Of(raw) => {
                 let judged_by = self.rules.judged_by(used);
@@ -179,5 +174,6 @@ fn used<'a>(
     former: Option<&'a CanonicalUri>,
 ) -> RuledUse<'a> {
     let Destination { list, entry, produced, .. } = destination;
-    RuledUse { caller: view.caller(), method, list: *list, entry, produced: produced.as_ref(), former }
+    let produced = produced.as_ref().map_or(Fact::Absent, Fact::Is);
+    RuledUse { caller: view.caller(), method, list: *list, entry, produced, former }
 }

@@ -178,12 +178,12 @@ impl Grants {
     /// Returns what the principal with this uid holds by these pairs. A role or team that is not here grants nothing.
     pub fn held(&self, uid: &str, pairs: &[&GrantPair]) -> HeldRights {
         let known = |pair: &GrantPair| pair.team.is_empty() || self.teams.contains_key(&pair.team);
-        let pairs = pairs.iter().filter(|pair| known(pair));
-        let held: Vec<_> = pairs.filter_map(|pair| Some((self.role(pair)?, *pair))).collect();
+        let of_known: Vec<&GrantPair> = pairs.iter().copied().filter(|pair| known(pair)).collect();
+        let held: Vec<_> = of_known.iter().filter_map(|pair| Some((self.role(pair)?, *pair))).collect();
         let everywhere = held.iter().filter(|(_, pair)| pair.team.is_empty());
         let everywhere = everywhere.fold(RoleRights::default(), |all, (role, _)| all.or(*role));
-        let mut member_of: Vec<_> =
-            held.iter().filter_map(|(_, pair)| Some(self.teams.get(&pair.team)?.id.clone())).collect();
+        let teams = of_known.iter().filter_map(|pair| self.teams.get(&pair.team));
+        let mut member_of: Vec<_> = teams.map(|team| team.id.clone()).collect();
         member_of.sort_unstable();
         member_of.dedup();
         let calling = held.iter().filter(|(role, _)| role.may_call);

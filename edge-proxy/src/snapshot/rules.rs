@@ -49,8 +49,8 @@ pub struct RuledUse<'a> {
     pub list: List,
     /// The entry.
     pub entry: &'a Entry,
-    /// The URI that it produces, if it is a template, and the request names one.
-    pub produced: Option<&'a CanonicalUri>,
+    /// Of a template: the URI that it produces. `Absent`: the template itself is used.
+    pub produced: Fact<&'a CanonicalUri>,
     /// The URI as it was before `ui://` was kept.
     pub former: Option<&'a CanonicalUri>,
 }
@@ -136,7 +136,11 @@ impl ServerRules {
     /// What they come to for a use of an entry of this server, as far as `facts` tell.
     pub fn decide(&self, server: &Server, used: RuledUse<'_>, facts: RuledFacts<'_>) -> Verdict<'_> {
         let former = used.entry.former();
-        let name = used.produced.map_or(Fact::Later, |uri| Fact::Is(uri.as_str()));
+        let name = match used.produced {
+            Fact::Later => Fact::Later,
+            Fact::Absent => Fact::Absent,
+            Fact::Is(uri) => Fact::Is(uri.as_str()),
+        };
         let by_name = self.decide_as(server, used, facts, (former.as_deref(), name));
         let (Some(uri), false) = (used.former, matches!(by_name, Verdict::Denied(_))) else { return by_name };
         match self.decide_as(server, used, facts, (former.as_deref(), Fact::Is(uri.as_str()))) {
@@ -180,7 +184,7 @@ impl ServerRules {
         let method = used_by(list);
         let facts = RuledFacts { arguments: later_arguments(method), ..RuledFacts::default() };
         for (position, entry) in entries.iter().enumerate() {
-            let used = RuledUse { caller, method, list, entry, produced: None, former: None };
+            let used = RuledUse { caller, method, list, entry, produced: Fact::Later, former: None };
             match self.decide(server, used, facts) {
                 Verdict::Denied(_) => continue,
                 Verdict::Depends => conditional.insert(position),

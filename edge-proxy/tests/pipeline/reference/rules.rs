@@ -1,6 +1,6 @@
 //! Rules in random worlds: what edges are sent of them, and what they come to in the plainest way, with every fact at hand.
 
-use access::rule::{Caller, Effect, Fact, Facts, Rule, Rules, Target, Verdict};
+use access::rule::{Effect, Facts, Rule, Rules, Target, Verdict};
 
 use super::*;
 
@@ -92,10 +92,15 @@ pub(super) fn add(server: &mut wire::Server, rules: &[RuleSpec]) {
     server.rules = rules.iter().map(RuleSpec::wire).collect();
 }
 
+/// Rules of a server, ready to decide.
+pub(super) fn compiled(rules: &[RuleSpec]) -> Rules {
+    Rules::compile(&rules.iter().map(RuleSpec::plain).collect::<Vec<_>>())
+}
+
 /// What the rules of a server that is asked come to.
 pub(super) fn plainly(spec: &Spec, asked: &Asked) -> Plain {
     let Some(server) = &spec.servers[asked.server] else { return Plain::Allowed };
-    let rules = Rules::compile(&server.rules.iter().map(RuleSpec::plain).collect::<Vec<_>>());
+    let rules = compiled(&server.rules);
     let caller = caller(spec, asked);
     let refused: BTreeSet<bool> =
         meant(server, asked).into_iter().map(|target| is_refused(&rules, &caller, target, asked)).collect();
@@ -106,33 +111,34 @@ pub(super) fn plainly(spec: &Spec, asked: &Asked) -> Plain {
     }
 }
 
-fn is_refused(rules: &Rules, caller: &Caller, target: Target<'_>, asked: &Asked) -> bool {
+fn is_refused(rules: &Rules, caller: &access::rule::Caller, target: Target<'_>, asked: &Asked) -> bool {
     let (used_by, has_arguments) = match asked.use_of.1 {
         TargetKind::Tool => ("tools/call", true),
         TargetKind::Prompt => ("prompts/get", true),
         TargetKind::Resource | TargetKind::Template => ("resources/read", false),
     };
-    let denies = |method: &str, arguments| {
-        let address = asked.address.map(|address| address.parse().unwrap());
-        let facts = Facts {
-            caller,
-            server: SERVERS[asked.server],
-            target,
-            method,
-            arguments,
-            source: address.map_or(Fact::Absent, Fact::Is),
-            now_s: Some(asked.now),
-        };
-        matches!(rules.decide(&facts), Verdict::Denied(_))
+    let (server, later) = (SERVERS[asked.server], if has_arguments { Fact::Later } else { Fact::Absent });
+    let is_template = target.produced != Fact::Absent || asked.use_of.1 == TargetKind::Template;
+    let listed = Facts {
+        caller,
+        server,
+        target: Target { produced: if is_template { Fact::Later } else { Fact::Absent }, ..target },
+        method: used_by,
+        arguments: later,
+        source: Fact::Later,
+        now_s: None,
     };
-    let given = asked.arguments.map_or(Fact::Absent, |text| Fact::Is(text.as_bytes()));
-    match (asked.use_of.0.as_str(), has_arguments) {
-        (method, true) if method == used_by => denies(method, given),
-        (method, false) if method == used_by => denies(method, Fact::Absent),
-        // What may not be used for any arguments is not used in another way either.
-        (method, true) => denies(used_by, Fact::Later) || denies(method, Fact::Absent),
-        (method, false) => denies(used_by, Fact::Absent) || denies(method, Fact::Absent),
-    }
+    let address = asked.address.map(|address| address.parse().unwrap());
+    let facts = Facts {
+        target,
+        method: asked.use_of.0.as_str(),
+        arguments: asked.arguments().map_or(Fact::Absent, |text| Fact::Is(text.as_bytes())),
+        source: address.map_or(Fact::Absent, Fact::Is),
+        now_s: Some(asked.now),
+        ..listed
+    };
+    // What is not shown is not used by another method either.
+    [listed, facts].iter().any(|facts| matches!(rules.decide(facts), Verdict::Denied(_)))
 }
 
 /// What a name may mean.
@@ -148,7 +154,7 @@ fn meant<'a>(server: &'a ServerSpec, asked: &'a Asked) -> Vec<Target<'a>> {
         TargetKind::Prompt => vec![listed(name, false)],
         TargetKind::Template => {
             let named = server.templates.iter().filter(|template| **template == name);
-            named.map(|template| of_template(*template, Fact::Later)).collect()
+            named.map(|template| of_template(*template, Fact::Absent)).collect()
         }
         TargetKind::Resource => {
             let exact = server.uris.contains(name).then(|| listed(name, false));
@@ -159,7 +165,7 @@ fn meant<'a>(server: &'a ServerSpec, asked: &'a Asked) -> Vec<Target<'a>> {
 }
 
 /// Who asks, as rules know them.
-fn caller(spec: &Spec, asked: &Asked) -> Caller {
+fn caller(spec: &Spec, asked: &Asked) -> access::rule::Caller {
     let world = spec.world();
     let (name, kind, held) = match asked.token {
         true => {
@@ -169,8 +175,8 @@ fn caller(spec: &Spec, asked: &Asked) -> Caller {
         false => (PEOPLE[asked.who], "user", held(PEOPLE[asked.who], &spec.people[asked.who])),
     };
     let pairs = held.map(|held| held.pairs).unwrap_or_default();
-    let in_teams = pairs.iter().filter(|pair| !pair.team.is_empty() && world.role(pair).is_some());
+    let in_teams = pairs.iter().filter(|pair| world.teams.contains_key(&pair.team));
     let teams: BTreeSet<String> =
         in_teams.map(|pair| pair.team.trim_start_matches("teams/").to_owned()).collect();
-    Caller { name: name.to_owned(), kind: kind.to_owned(), teams: teams.into_iter().collect() }
+    access::rule::Caller { name: name.to_owned(), kind: kind.to_owned(), teams: teams.into_iter().collect() }
 }

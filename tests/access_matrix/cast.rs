@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use access::rule::Rules;
 use access::world::{self, Held, Pair, World};
 use prost_types::Timestamp;
 use trunkline::common::v1::Visibility;
@@ -384,5 +385,6 @@ fn server(owner_uid: &str, team: &str, public: bool) -> world::Server {
         resources: entries(&RESOURCES),
         templates: entries(&TEMPLATES),
         prompts: entries(&PROMPTS),
+        rules: Rules::default(),
     }
 }

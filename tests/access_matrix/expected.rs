@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use access::decide::{Reason, Request, decide};
+use access::rule::Fact;
 use access::world::World;
 use mcp::method::Method;
 use mcp::revision::Era;
@@ -71,6 +72,8 @@ impl<'a> Seat<'a> {
             templates: template.into_iter().map(str::to_owned).collect(),
             address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             now_s: now_s(),
+            arguments: Fact::Absent,
+            at_any_time: false,
         };
         decide(self.world, &request).refused.map_or(Ok(()), Err)
     }

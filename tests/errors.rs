@@ -46,6 +46,7 @@ const LINES: &[(&str, &[&str])] = &[
             "create token x --server dev --rate 0/s",
             "create token x --server dev --not-before soon",
             "access check --server dev",
+            "access check --server dev --tool dev_x --args {path:1}",
             "access who-can call dev",
             "audit --since soon",
             "audit --kind changes",

@@ -121,6 +121,10 @@ pub(super) const PEOPLE: &[Examples] = &[
                 "A token, from an address and at a time",
                 "mcpctl access check --token ci --server dev --tool get_current_time --from 10.1.2.3 --at 2027-01-31T12:00:00Z",
             ),
+            (
+                "A call with arguments, which rules look at",
+                "mcpctl access check --token ci --server dev --tool get_current_time --args '{\"timezone\": \"Europe/Berlin\"}'",
+            ),
             ("A person", "mcpctl access check --user ann@example.org --server dev --tool get_current_time"),
             ("Yourself, about a list", "mcpctl access check --server dev --method tools/list"),
         ],

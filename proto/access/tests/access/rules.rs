@@ -181,13 +181,10 @@ fn what_rules_come_to_is_explained_and_what_turns_it() {
 }
 
 fn some_rule() -> impl Strategy<Value = Rule> {
+    const TOOLS: [&[&str]; 5] = [&[], &["dev_*"], &["dev_list", "memo://*"], &["memo://b"], &["review"]];
+    const METHODS: [&[&str]; 5] = [&[], &[], &["tools/call"], &["resources/*"], &["completion/complete"]];
     let effect = prop::sample::select(&[Effect::Allow, Effect::Deny, Effect::Deny][..]);
-    let tools = prop::sample::select(
-        &[&[][..], &["dev_*"], &["dev_list", "memo://*"], &["memo://b"], &["review"]][..],
-    );
-    let methods = prop::sample::select(
-        &[&[][..], &[], &["tools/call"], &["resources/*"], &["completion/complete"]][..],
-    );
+    let (tools, methods) = (prop::sample::select(TOOLS.to_vec()), prop::sample::select(METHODS.to_vec()));
     let when = prop::sample::select(
         &[
             "",

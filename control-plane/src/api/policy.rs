@@ -59,13 +59,28 @@ impl Rpc for ExplainAccessRequest {
         let mut found = explain(&world, &request);
         // What one may call exists for oneself, also where one would not find it here.
         let is_known = is_own && found.decision.allowed();
-        if !is_known && !call.exists(Kind::Server, &request.server).await? {
+        let has_rules = found.decision.grounds.iter().any(is_rule);
+        let is_seen = (is_known && !has_rules) || call.exists(Kind::Server, &request.server).await?;
+        if !is_known && !is_seen {
             world.servers.clear();
             found = explain(&world, &request);
+        }
+        if !is_seen {
+            found.decision.grounds.iter_mut().filter(|ground| is_rule(ground)).for_each(hide);
         }
         let found = call.masked(found).await?;
         Ok(ExplainAccessResponse { decision: Some(told(found, &request, published.revision())) })
     }
+}
+
+fn is_rule(ground: &access::decide::Ground) -> bool {
+    ground.field.starts_with("rules[")
+}
+
+/// What a rule says is for those who see the server.
+fn hide(ground: &mut access::decide::Ground) {
+    let holds = ground.holds;
+    *ground = access::decide::Ground { text: HIDDEN.to_owned(), holds, ..Default::default() };
 }
 
 /// Reads a request, all of whose mistakes are told at once.
@@ -255,8 +270,7 @@ impl Call<'_> {
         let hidden = self.hidden(&texts).await?;
         for ground in &mut found.decision.grounds {
             if names(&ground.resource, &hidden) || names(&ground.text, &hidden) {
-                let holds = ground.holds;
-                *ground = access::decide::Ground { text: HIDDEN.to_owned(), holds, ..Default::default() };
+                hide(ground);
             }
         }
         found.remedies.retain(|remedy| !hidden.contains(remedy.resource()));

@@ -137,7 +137,7 @@ async fn a_schema_that_changes_degrades_the_server_and_edits_go_on(database: Dat
     let rules = json!([{"id": "srv", "effect": "allow", "when": "args.path.startsWith('/srv/')"}]);
     api.ok(&format!("{SERVERS}/UpdateServer"), update(&rules)).await;
     let changed = definition("write", &json!({"file": {"type": "string"}})).to_string();
-    let tool = json!({"tool": {"name": "upstreams/git/tools/write", "definitionJson": changed}, "updateMask": "definition_json"});
+    let tool = json!({"tool": {"name": "upstreams/git/tools/write", "definitionJson": changed}, "updateMask": "definitionJson"});
     api.ok("registry.v1.ToolService/UpdateTool", tool).await;
     let server = api.ok(&format!("{SERVERS}/GetServer"), json!({"name": "servers/dev"})).await;
     let status = &server["server"]["status"];

@@ -293,7 +293,8 @@ async fn every_change_leaves_one_record_and_no_secret(database: Database) {
     let body = json!({"serverId": "dev", "server": {}, "validateOnly": true});
     ok(&api, &api.admin, "registry.v1.ServerService/CreateServer", body).await;
     call(&api, &api.admin, "registry.v1.ServerService/DeleteServer", json!({"name": "servers/none"})).await;
-    assert_eq!(records(&api, json!({"afterSequence": after.to_string()})).await, [json!(0); 0]);
+    let left = records(&api, json!({"afterSequence": after.to_string()})).await;
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// Creates a user who has chosen a password. Returns the session.
@@ -415,7 +416,7 @@ async fn who_lacks_the_permission_gets_nothing(database: Database) {
     let in_team = person(&api, "team@example.org", "").await;
     let binding = json!({"principal": "users/team@example.org", "binding": {"role": "roles/auditor", "team": "teams/core"}});
     ok(&api, &api.admin, "identity.v1.RoleService/BindRole", binding).await;
-    for bearer in [&viewer, &in_team, ""] {
+    for bearer in [viewer.as_str(), in_team.as_str(), ""] {
         let (status, answer) = call(&api, bearer, "admin.v1.AuditService/ListAuditRecords", json!({})).await;
         assert!(matches!(status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED), "{answer}");
         assert_eq!(answer["records"], Value::Null);

@@ -143,7 +143,9 @@ impl AuditRecorder {
     /// Writes what is noted, for ever.
     pub async fn run(self) {
         loop {
-            self.write(false).await;
+            // Apart from this task, which ends with the program: what is under way then is written to its end.
+            let this = self.clone();
+            let _ = tokio::spawn(async move { this.write(false).await }).await;
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(TICK) => {}

@@ -1,4 +1,5 @@
 //! An upstream that somebody else's library serves (`rmcp`), and that can be changed, stopped and started again.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -253,10 +253,10 @@ impl Call<'_> {
         }
     }
 
-    /// Whether the caller sees somebody: everybody, or who is in a team in which they see people.
+    /// Whether the caller sees somebody: everybody, or who has a part in a team in which they see people.
     pub(super) fn sees_person(&self, rights: &Rights) -> bool {
-        let sees_in = |team: &String| self.caller.in_team(team).contains(Permission::PeopleRead);
-        self.caller.everywhere().contains(Permission::PeopleRead) || rights.teams().iter().any(sees_in)
+        let sees_in = |team: &str| self.caller.in_team(team).contains(Permission::PeopleRead);
+        self.caller.everywhere().contains(Permission::PeopleRead) || rights.seen_teams().any(sees_in)
     }
 
     /// Takes out what names a role or a team that does not exist for the caller.

@@ -459,7 +459,7 @@ async fn what_edges_refuse_is_told_as_far_as_it_exists_for_who_looks() {
          values ('e1', 1, '', 0, 0, 0, '', '', 0, 1, 1, 0, x'{hex}')"
     ))
     .await;
-    let watcher = holder("ann", &[Permission::FleetRead], &[]);
+    let watcher = holder("ann", &[Permission::FleetRead, Permission::RegistryRead], &[]);
     for (rpc, body) in [
         ("discovery.v1.FleetService/ListEdges", json!({})),
         ("discovery.v1.FleetService/GetEdge", json!({"name": "edges/e1"})),

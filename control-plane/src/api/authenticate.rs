@@ -14,6 +14,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use inbound::{ConnectionHandle, ConnectionHolder, Framing, Guarded, PublicRequest};
 use tonic::Code;
+use trunkline::common::v1::Permission;
 
 use super::audited::refused;
 use super::bodies::{RequestBodies, too_many_connections, too_many_public_requests};
@@ -35,6 +36,10 @@ const BEFORE_CHANGE: [&str; 3] = [
     "/trunkline.identity.v1.SessionService/SignOut",
     "/trunkline.identity.v1.SessionService/GetCaller",
 ];
+
+/// What an rpc took before its permission was another one: roles of that time go on.
+const BEFORE: (&str, Permission) =
+    ("/trunkline.discovery.v1.FleetService/WatchRollout", Permission::FleetRead);
 
 /// The credentials that the authenticator accepts, and the rpcs that take each.
 #[derive(Debug)]
@@ -88,6 +93,7 @@ fn check(path: &str, needs: Needs, rights: &Rights) -> Result<(), Error> {
         return Err(Error::new(Code::PermissionDenied, "MUST_CHANGE_PASSWORD", text));
     }
     match needs {
+        Needs::Permission(_) if path == BEFORE.0 && rights.holds(BEFORE.1) => Ok(()),
         Needs::Permission(permission) if !rights.holds(permission) => Err(denied(permission, "")),
         _ => Ok(()),
     }
@@ -181,5 +187,29 @@ fn holder(caller: &Caller) -> ConnectionHolder<Option<&str>> {
         Caller::Edge(claims) => ConnectionHolder::kept(Some(&claims.sub)),
         Caller::Principal(rights) if !rights.uid.is_empty() => ConnectionHolder::new(Some(&rights.uid)),
         Caller::Principal(_) | Caller::Anonymous => ConnectionHolder::kept(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rights::HeldRole;
+    use crate::rights::permission_set::PermissionSet;
+
+    #[test]
+    fn who_sees_the_fleet_sees_how_far_it_is_whatever_else_they_see() {
+        let allowed = |held: Permission, path: &str, needed: Permission| {
+            let permissions = [held].into_iter().collect();
+            let role = HeldRole { role: "roles/own".to_owned(), team: String::new(), permissions };
+            let (uid, name) = ("u".to_owned(), "users/ann".to_owned());
+            let rights = Rights::new(uid, name, vec![role], [].into(), PermissionSet::all());
+            check(path, Needs::Permission(needed), &rights).is_ok()
+        };
+        let other = "/trunkline.registry.v1.ServerService/ListServers";
+        let read = Permission::RegistryRead;
+        assert!(allowed(read, BEFORE.0, read) && allowed(Permission::FleetRead, BEFORE.0, read));
+        assert!(
+            !allowed(Permission::FleetRead, other, read) && !allowed(Permission::UsageRead, BEFORE.0, read)
+        );
     }
 }

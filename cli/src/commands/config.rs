@@ -30,7 +30,7 @@ pub struct Args {
 
 /// What can be taken out of a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
+enum ContextPart {
     /// The admin token: only whoever is signed in counts then.
     AdminToken,
     /// The certificates to trust.
@@ -69,7 +69,7 @@ enum Action {
         ca_file: Option<PathBuf>,
         /// Take something out of the context; repeatable
         #[arg(long, value_enum, value_name = "WHAT")]
-        clear: Vec<Part>,
+        clear: Vec<ContextPart>,
     },
     /// Show the context file, without its secrets
     View,
@@ -205,7 +205,7 @@ struct Given {
     edge: Option<String>,
     admin_token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
-    clear: Vec<Part>,
+    clear: Vec<ContextPart>,
 }
 
 impl Given {
@@ -218,9 +218,9 @@ impl Given {
             )));
         }
         let both = [
-            (Part::AdminToken, "--admin-token-file", self.admin_token_file.is_some()),
-            (Part::CaFile, "--ca-file", self.ca_file.is_some()),
-            (Part::Edge, "--edge", self.edge.is_some()),
+            (ContextPart::AdminToken, "--admin-token-file", self.admin_token_file.is_some()),
+            (ContextPart::CaFile, "--ca-file", self.ca_file.is_some()),
+            (ContextPart::Edge, "--edge", self.edge.is_some()),
         ];
         if let Some((_, flag, _)) = both.iter().find(|(part, _, given)| *given && self.clear.contains(part)) {
             return Err(Error::usage(format!("{flag} sets what --clear takes out; give one of them")));
@@ -231,7 +231,7 @@ impl Given {
     }
 }
 
-impl Part {
+impl ContextPart {
     fn take_out_of(self, context: &mut Context) {
         match self {
             Self::AdminToken => (context.admin_token, context.admin_token_file) = (None, None),

@@ -440,7 +440,10 @@ pub async fn all_pages(
 
 /// Fetches one resource by its short or full name.
 pub async fn one(client: &ControlClient, kind: &Kind, word: &str) -> Result<DynamicMessage> {
-    let name = kind.full_name(word)?;
+    let mut name = kind.full_name(word)?;
+    if kind.name == "User" {
+        name = name.to_lowercase();
+    }
     let answer = match client.call(&kind.method("Get"), json!({ "name": name })).await {
         Err(error) => match people::by_address(client, &name, &error).await {
             Some(name) => client.call(&kind.method("Get"), json!({ "name": name })).await?,

@@ -21,11 +21,12 @@ pub fn principal(word: &str) -> String {
 
 /// Whom a word means: whoever has that name, or else signs in with that address.
 pub async fn meant(client: &ControlClient, word: &str) -> String {
-    let name = principal(word);
-    let kind = Kind::from_word("user");
+    let (name, kind) = (principal(word), Kind::from_word("user"));
     if !name.starts_with("users/") {
         return name;
     }
+    // Addresses are the same in all capitals, and names have none.
+    let name = name.to_lowercase();
     match client.call(&kind.method("Get"), json!({ "name": name })).await {
         Err(error) => by_address(client, &name, &error).await.unwrap_or(name),
         Ok(_) => name,

@@ -18,8 +18,10 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::client::access::session_of;
+use crate::client::acceptance::Acceptance;
+use crate::client::access::{session_of, signed_in};
 use crate::client::caller::{VARIABLE, saved};
 use crate::client::standing::nonexistent;
 use crate::client::token_states::without_ended;
@@ -31,6 +33,9 @@ use form::FormFlags;
 use hosts::{Host, HostSpec, names};
 use places::Machine;
 use snippet::{Parts, Snippet};
+
+/// Time for the answer of the edge.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Arguments of `client-config`.
 #[derive(Debug, clap::Args)]
@@ -116,7 +121,7 @@ impl FileFlags {
 /// Prints the entry for a host, or writes it.
 async fn for_host(invocation: &Invocation, args: &Args, server: &str, spec: &'static HostSpec) -> Result {
     let mut form = args.form.form(spec)?;
-    let found = Found::of(invocation, server, args.form.token.as_deref()).await?;
+    let found = ChosenToken::of(invocation, server, args.form.token.as_deref()).await?;
     let context = &found.context;
     let (token, kept) = match found.token() {
         Some(found) => found,
@@ -169,7 +174,7 @@ async fn program(invocation: &Invocation, args: &Args, server: &str, host: Host)
             "{flag} has no effect on {host}, which is no host with a file but a library; it has one on {hosts}"
         )));
     }
-    let found = Found::of(invocation, server, args.form.token.as_deref()).await?;
+    let found = ChosenToken::of(invocation, server, args.form.token.as_deref()).await?;
     let (token, kept) = found.token().ok_or_else(|| found.none(invocation, server))?;
     let context = &found.context;
     let url = wire.address(&context.server_url(server)?);
@@ -182,7 +187,7 @@ async fn program(invocation: &Invocation, args: &Args, server: &str, host: Host)
 }
 
 /// The saved token for a server, or who calls without one.
-struct Found {
+struct ChosenToken {
     context: Context,
     /// The name that it is saved under. `None`: no saved token may call the server, and somebody is signed in.
     name: Option<String>,
@@ -192,20 +197,23 @@ struct Found {
     nobodys: SavedToken,
 }
 
-impl Found {
+impl ChosenToken {
     /// Finds it. That there is no such server is said, and is an error where no token may call it.
     async fn of(invocation: &Invocation, server: &str, named: Option<&str>) -> Result<Self> {
         let context = invocation.context()?;
         let (context, bound) = without_ended(invocation, context, server, named).await;
         let file = invocation.context_file.path();
         let first = saved(&context, file, server, named).map(|(name, _)| name.to_owned());
+        let calls_as_themselves = first.is_err() && named.is_none() && session_of(&context).is_some();
         match nonexistent(invocation, server).await {
+            // Of a server that is not theirs to see, only the edge knows whether they may call it.
+            Some(_) if calls_as_themselves && opens(invocation, &context, server).await => {}
             Some(why) if first.is_err() => return Err(why),
             Some(why) => output::eprint(format!("warning: {why}")),
             None => {}
         }
         let first = match first {
-            Err(error) if named.is_some() || session_of(&context).is_none() => return Err(error),
+            Err(error) if !calls_as_themselves => return Err(error),
             first => first.ok(),
         };
         let name = match named {
@@ -229,6 +237,17 @@ impl Found {
         let error = saved(&self.context, invocation.context_file.path(), server, None).err();
         let error = error.unwrap_or_else(|| Error::not_found("no token is saved"));
         error.or(&format!("have a host that runs commands run `mcpctl connect {server}`, which calls as you"))
+    }
+}
+
+/// Whether the edge opens a server for whoever is signed in.
+async fn opens(invocation: &Invocation, context: &Context, server: &str) -> bool {
+    match signed_in(invocation, context).await {
+        Ok(Some(caller)) => {
+            let patience = invocation.timeout().min(PATIENCE);
+            matches!(Acceptance::at(context, server, &caller, patience).await, Acceptance::Opened)
+        }
+        _ => false,
     }
 }
 

@@ -109,8 +109,8 @@ async fn everybody_changes_their_own_password_also_by_a_script() {
 
     // One that must be changed is changed where somebody signs in, on the next line of stdin or from a file.
     let chosen = "another password must be chosen before anything else\n";
-    gateway.ctl("update user ann@example.org --must-change-password").await;
     ann.ok("logout", "").await;
+    gateway.ctl("update user ann@example.org --must-change-password").await;
     let (shown, talk, code) =
         run(&ann, "login --email ann@example.org", "third horse battery\nfourth horse battery\n").await;
     assert!(shown.starts_with(&format!("signed in as {ANN} until ")), "{shown}");
@@ -141,6 +141,7 @@ async fn a_key_and_two_urls_are_enough() {
     gateway.ctl("create server dev --tool fake/*").await;
     gateway.ctl("create service-account ci --role administrator").await;
     let key = gateway.ctl("create api-key ci").await.trim().to_owned();
+    gateway.admin.settled().await;
     let urls = [
         ("MCPCTL_CONTROL", format!("http://{}", gateway.control_address())),
         ("MCPCTL_EDGE", format!("http://{}", gateway.edge_address(0))),

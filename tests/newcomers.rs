@@ -44,16 +44,16 @@ async fn protection_does_not_fall_in_silence() {
             "--from",
             "10.0.0.0/8",
             "--window",
-            "daily 00:00-24:00 UTC",
+            "daily 08:00-18:00 UTC",
             "--no-save",
         ])
         .await;
-    let lost = "- conditions.from: 10.0.0.0/8\n- conditions.windows: daily 00:00-24:00 UTC\n";
+    let lost = "- conditions.from: 10.0.0.0/8\n- conditions.windows: daily 08:00-18:00 UTC\n";
     let asked = "error: this lets tokens/t1 be used from everywhere, at any time, and nobody can be asked here; nothing was changed; \
                  add --yes to confirm\n";
     let cleared = ctl(&gateway, "update token t1 --clear conditions").await;
     assert_eq!(cleared, said("", format!("{lost}{asked}"), 2));
-    let conditions = json!({ "from": ["10.0.0.0/8"], "windows": ["daily 00:00-24:00 UTC"] });
+    let conditions = json!({ "from": ["10.0.0.0/8"], "windows": ["daily 08:00-18:00 UTC"] });
     assert_eq!(get_json(&gateway, "get token t1").await["conditions"], conditions);
 
     // A file of before, which says nothing of conditions.
@@ -216,6 +216,13 @@ async fn who_has_no_token_is_given_a_command_that_needs_none() {
         "{talk}"
     );
     assert_eq!(code, 3);
+    // What a team may call is not always what its members may see.
+    gateway.ctl("update team core --server dev").await;
+    gateway.admin.settled().await;
+    let (shown, talk, code) = run(&bob, "client-config dev --for cursor").await;
+    assert!(shown.contains(r#""connect""#) && code == 0, "{talk}");
+    let (_, talk, code) = run(&bob, "client-config dve --for cursor").await;
+    assert!(talk.starts_with("error: server dve does not exist") && code == 3, "{talk}");
     bob.ok("logout", "").await;
     let (_, talk, code) = run(&bob, "call lab own_echo").await;
     assert!(talk.contains("; sign in with `mcpctl login`, create one with "), "{talk}");

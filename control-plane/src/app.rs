@@ -41,6 +41,7 @@ use crate::discovery::roster::Roster;
 use crate::discovery::stream_admission::StreamAdmission;
 use crate::discovery::usage_service::Usage;
 use crate::listener;
+use crate::references::{References, Stores};
 use crate::snapshot::Publisher;
 use crate::store::edges::Edges;
 use crate::store::keys::{Keys, Purpose};
@@ -147,7 +148,8 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let trust = hours(config.keys.trust_max_age);
     let roster = Roster::start(parts.edges.clone()).await?;
     let (store, vault, signer) = (parts.store.clone(), parts.vault.clone(), parts.signer.clone());
-    let publisher = Publisher::start(store, vault, signer, trust, roster.siblings()).await?;
+    let references = parts.sync.references().clone();
+    let publisher = Publisher::start(store, vault, signer, references, trust, roster.siblings()).await?;
     let stop = CancellationToken::new();
     let setup_link = match config.sign_in.makes_setup_link {
         true => Registry::setup_link(&parts.store, parts.admin.is_off()).await?,
@@ -299,6 +301,7 @@ async fn parts(config: &Config, addr: SocketAddr) -> anyhow::Result<Parts> {
             signer.clone(),
             tunnels.clone(),
             Arc::new(resolver(config, &store, addr)),
+            Arc::new(References::new(Stores::open(&config.secrets)?, config.secrets.secret_refresh)),
             usize::from(config.sync_concurrency),
         ),
         tunnels,
@@ -377,6 +380,7 @@ fn background(
     }
     tasks.spawn(notifications.run(parts.store.clone()));
     tasks.spawn(publisher.run());
+    tasks.spawn(parts.sync.references().clone().run());
     tasks.spawn(parts.fleet.clone().run());
     tasks.spawn(Supervisor::new(parts.sync.clone(), leases).run());
     tasks.spawn(housekeeping.run());

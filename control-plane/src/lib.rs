@@ -2,7 +2,8 @@
 //!
 //! In reading order: `api` speaks, `domain` decides, `store` remembers; `snapshot` projects what is stored
 //! for edges, `discovery` publishes it; `sync` asks upstreams for their catalogues,
-//! through `tunnels` those that cannot be dialled; `rights` is what somebody may do, `auth` is proof, `audit` is what is known of it later.
+//! through `tunnels` those that cannot be dialled; `references` reads secrets that are kept elsewhere; `rights` is what somebody may do,
+//! `auth` is proof, `audit` is what is known of it later.
 //! `app` wires them, and nobody imports `app`.
 
 pub mod api;
@@ -18,6 +19,7 @@ pub mod error;
 mod importers;
 mod listener;
 pub mod observe;
+pub mod references;
 pub mod rights;
 pub mod snapshot;
 pub mod store;

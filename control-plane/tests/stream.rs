@@ -107,7 +107,7 @@ async fn what_is_created_reaches_edges_and_what_is_deleted_leaves_them() {
 
 /// An upstream with a credential, a tool of it, and a server that exposes the tool.
 async fn create_everything(control: &Control) {
-    let kind = Some(Form::Bearer(BearerCredential { token: "s3cret".to_owned() }));
+    let kind = Some(Form::Bearer(BearerCredential { token: "s3cret".to_owned(), ..Default::default() }));
     let credential = Some(Credential { kind, ..Default::default() });
     control.upstream("up", Upstream { credential, ..upstream_at(NOWHERE) }, false).await;
     let definition_json = r#"{"name":"echo","inputSchema":{"type":"object"}}"#.to_owned();

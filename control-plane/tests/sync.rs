@@ -482,12 +482,18 @@ async fn a_gateway_is_no_upstream_of_itself() {
         RegisteredUpstream { credential: Some(credential), ..upstream_at(url.clone()) }
     };
     let headers = |value: String| {
-        credential::Kind::Headers(HeadersCredential { headers: [("Authorization".to_owned(), value)].into() })
+        credential::Kind::Headers(HeadersCredential {
+            headers: [("Authorization".to_owned(), value)].into(),
+            ..Default::default()
+        })
     };
     let reason = "its credential is the bearer of tokens/t of this gateway, which cannot be an upstream of itself; select \
                   the same members in another server instead";
     let own = [
-        ("bearer", credential::Kind::Bearer(BearerCredential { token: bearer.clone() })),
+        (
+            "bearer",
+            credential::Kind::Bearer(BearerCredential { token: bearer.clone(), ..Default::default() }),
+        ),
         ("header", headers(format!("Bearer {bearer}"))),
     ];
     for (name, kind) in own {

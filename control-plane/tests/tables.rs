@@ -18,6 +18,8 @@ use trunkline_control_plane::auth::credential::EdgeCredentials;
 use trunkline_control_plane::auth::keys::{KeyError, Signer};
 use trunkline_control_plane::auth::master::MasterKey;
 use trunkline_control_plane::auth::vault::{Sealed, Vault, VaultError};
+use trunkline_control_plane::config::SecretOptions;
+use trunkline_control_plane::references::{References, Stores};
 use trunkline_control_plane::snapshot::Publisher;
 use trunkline_control_plane::store::Store;
 use trunkline_control_plane::store::edges::{DepartureRow, EdgeRow, Edges, EnrollmentRow};
@@ -358,8 +360,10 @@ async fn a_replica_with_an_earlier_master_key_is_not_fresh(database: Database) {
     let store = database.open().await;
     let vault = Arc::new(Vault::open_keys(Keys::new(&store), master(1), None).await.unwrap());
     let siblings = tokio::sync::watch::channel(Arc::default()).1;
-    let publisher =
-        Publisher::start(store.clone(), vault, signer(&store).await, LONG, siblings).await.unwrap();
+    let stores = Stores::open(&SecretOptions::default()).unwrap();
+    let references = Arc::new(References::new(stores, LONG));
+    let publisher = Publisher::start(store.clone(), vault, signer(&store).await, references, LONG, siblings);
+    let publisher = publisher.await.unwrap();
     let (health, mut snapshots) = (publisher.database_health(), publisher.snapshots());
     let publishing = tokio::spawn(publisher.run());
     let change = async || {

@@ -25,6 +25,7 @@ pub mod permissions;
 mod policy;
 pub mod proofs;
 mod prune;
+mod references;
 mod roles;
 mod rpc;
 mod secrets;

@@ -14,6 +14,7 @@ use trunkline::registry::v1::{
 };
 
 use super::crud::{Create, Update};
+use super::references::refused;
 use super::rpc::{Call, Rpc};
 use super::write::check_address;
 use crate::clock;
@@ -88,7 +89,11 @@ impl Rpc for ProbeUpstreamRequest {
                 let credential = call.registry.secret_of(&upstream).await?;
                 (upstream, credential)
             }
-            Some(Target::Upstream(upstream)) => unregistered(upstream, call.registry.egress_rule())?,
+            Some(Target::Upstream(upstream)) => {
+                let (upstream, credential) = unregistered(upstream, call.registry.egress_rule())?;
+                call.check_may_send(&upstream)?;
+                (upstream, credential)
+            }
         };
         let mut status = call.registry.inner.sync.probe(&upstream, credential.as_ref()).await;
         // It is one look, and nothing became of it.
@@ -109,6 +114,8 @@ impl Rpc for CreateTunnelCredentialRequest {
                 Error::new(Code::FailedPrecondition, "UPSTREAM_NOT_TUNNELLED", text).with("name", name)
             );
         }
+        // Whoever opens the tunnel gets what is sent through it.
+        call.check_may_send(&upstream)?;
         let uid = upstream.meta.map(|meta| meta.uid).unwrap_or_default();
         let (credential, end) = call.registry.inner.tunnels.issue(&uid).map_err(Error::internal)?;
         let mut tx = call.registry.store().write().await?;
@@ -124,6 +131,15 @@ impl Rpc for CreateTunnelCredentialRequest {
 }
 
 impl Call<'_> {
+    /// Checks that the caller may send what an upstream refers to wherever they like.
+    fn check_may_send(&self, upstream: &Upstream) -> Result<(), Error> {
+        let Some(credential) = &upstream.credential else { return Ok(()) };
+        let name = if upstream.name.is_empty() { "the upstream" } else { &upstream.name };
+        let owned = upstream.ownership();
+        let checked = self.registry.check_references(&self.caller, credential, None, &owned, name);
+        checked.map_err(|wrong| refused(wrong, "upstream.", name))
+    }
+
     /// Requests the catalogue of a new upstream, and waits a while for it. That it does not answer is no
     /// error: its status says so.
     async fn import_first(&self, upstream: Upstream, wait: bool) -> Result<Upstream, Error> {

@@ -106,6 +106,7 @@ impl<'a> Write<'a> {
         if self.violations.is_empty() {
             self.check_ownership(&message, before.as_ref(), prefix).await?;
             self.check_scope(&message, before.as_ref(), prefix).await?;
+            self.check_references(&message, before.as_ref(), moved.is_some(), prefix)?;
             self.check_if_role(before.as_ref(), &message).await?;
             if before.is_none() {
                 self.check_name_is_free(K::KIND, message.name()).await?;

@@ -6,13 +6,17 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use aws_lc_rs::hmac;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use mcp::border::text_without_mark;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use super::aead::Key;
+
+/// Of the key of hashes.
+const TAG_CONTEXT: &[u8] = b"trunkline versions of secrets";
 
 /// A master key and the name it has within what it sealed.
 #[derive(Clone, Debug)]
@@ -85,6 +89,17 @@ impl MasterKey {
         }
     }
 
+    /// Tells values of a context apart, by a hash that is keyed.
+    pub(super) fn tag(&self, context: &str, value: &[u8]) -> String {
+        // Of a key of its own: what is derived from the master key seals nothing.
+        let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, self.key.expose()), TAG_CONTEXT);
+        let mut tag = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()));
+        tag.update(&(context.len() as u64).to_be_bytes());
+        tag.update(context.as_bytes());
+        tag.update(value);
+        URL_SAFE_NO_PAD.encode(&tag.sign().as_ref()[..12])
+    }
+
     fn new(key: Key) -> Self {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.expose());
         let mut id = [0; 4];
@@ -155,6 +170,16 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(MasterKey::load(None, &path, false), Err(MasterKeyError::Exposed { .. })));
+    }
+
+    #[test]
+    fn tags_differ_by_value_context_and_key() {
+        let key = |text: &str| MasterKey::parse(&STANDARD.encode(text.repeat(32)), "test").unwrap();
+        let tag = key("a").tag("c", b"value");
+        assert_eq!(tag, key("a").tag("c", b"value"));
+        for other in [key("a").tag("c", b"other"), key("a").tag("cv", b"alue"), key("b").tag("c", b"value")] {
+            assert_ne!(tag, other);
+        }
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl Sealed {
         self.0
     }
 
+    /// The data key that sealed it. `None`: it is malformed.
+    pub fn key_id(&self) -> Option<u32> {
+        self.parts().ok().map(|(id, _)| id)
+    }
+
     fn new(key_id: u32, text: &[u8]) -> Self {
         Self([&[FORMAT], &key_id.to_be_bytes()[..], text].concat())
     }
@@ -136,6 +141,21 @@ impl Vault {
         key.open(context.as_bytes(), text).map_err(|_| VaultError::Refused)
     }
 
+    /// The fingerprint of the master key.
+    pub fn master(&self) -> String {
+        format!("{:08x}", self.master.id)
+    }
+
+    /// The data key that seals.
+    pub fn active(&self) -> u32 {
+        self.ring.load().active
+    }
+
+    /// Tells values of a context apart, and nothing else of them: the same at every replica.
+    pub fn tag(&self, context: &str, value: &[u8]) -> String {
+        self.master.tag(context, value)
+    }
+
     /// Reads the data keys again, so that those made by other replicas are known.
     pub async fn load(&self) -> Result<(), VaultError> {
         let _turn = self.loading.lock().await;
@@ -152,8 +172,8 @@ impl Vault {
         Ok(())
     }
 
-    /// Makes a new data key. It seals once every replica has had the time to load it; the old ones open
-    /// what they sealed for ever.
+    /// Makes a new data key. It seals once every replica has had the time to load it; the old ones open what they sealed as long as
+    /// there is something.
     pub async fn rotate(&self) -> Result<(), VaultError> {
         self.add(clock::now_us() + clock::duration_us(ACTIVATION)).await?;
         self.load().await

@@ -2,6 +2,8 @@
 //!
 //! It must not know what the values are used for.
 
+mod secrets;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use clap::{Args, Parser, ValueEnum};
 use inbound::names::HostOptions;
 use inbound::{ConnectionOptions, at_least, parse_seconds};
 use secrecy::SecretString;
+
+pub use secrets::{SecretOptions, option_variables};
 
 /// The control plane of Trunkline: keeps the registry and streams it to edges.
 #[derive(Debug, Clone, Parser)]
@@ -63,7 +67,10 @@ pub struct Config {
     /// Log filter: a level, or `target=level,…`.
     #[arg(long, env = "TRUNKLINE_LOG", default_value = "info", value_parser = printable::logs::checked)]
     pub log: String,
-    // The last: what follows it would be under its heading in the help.
+    // The last: what follows them would be under their headings in the help.
+    /// Secrets that upstreams may refer to.
+    #[command(flatten)]
+    pub secrets: SecretOptions,
     /// Where upstreams may be.
     #[command(flatten)]
     pub egress: egress::Options,
@@ -198,6 +205,7 @@ impl Config {
                 trust_max_age: 24,
             },
             sign_in: SignInOptions { insecure_sign_in: false, basic_auth: false, makes_setup_link: false },
+            secrets: SecretOptions::default(),
             egress: egress::Options::default(),
             sync_concurrency: 16,
             stream_concurrency: 32,

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use std::mem::take;
 
 use http::{HeaderName, HeaderValue};
-use trunkline::registry::v1::Credential;
 use trunkline::registry::v1::credential::Kind;
+use trunkline::registry::v1::{Credential, HeadersCredential, SecretReference};
 
 use super::Violations;
+use super::secret_reference::{header_field, validate_reference, validate_slot};
 
 const MAX_SECRET_BYTES: usize = 16 << 10;
 const MAX_HEADERS: usize = 16;
@@ -71,6 +72,8 @@ pub fn validate(credential: &Credential, violations: &mut Violations) {
         Some(Kind::Bearer(bearer)) => {
             violations.at_most_bytes("credential.bearer.token", &bearer.token, MAX_SECRET_BYTES);
             visible("credential.bearer.token", &bearer.token, violations);
+            let from = bearer.token_from.as_ref();
+            validate_slot("credential.bearer.token_from", &bearer.token, from, violations);
         }
         Some(Kind::Basic(basic)) => {
             violations.require(
@@ -80,6 +83,8 @@ pub fn validate(credential: &Credential, violations: &mut Violations) {
             );
             violations.at_most_bytes("credential.basic.username", &basic.username, MAX_SECRET_BYTES);
             violations.at_most_bytes("credential.basic.password", &basic.password, MAX_SECRET_BYTES);
+            let from = basic.password_from.as_ref();
+            validate_slot("credential.basic.password_from", &basic.password, from, violations);
             for (field, text) in [("username", &basic.username), ("password", &basic.password)] {
                 let printable = !text.chars().any(char::is_control);
                 violations.require(
@@ -89,7 +94,7 @@ pub fn validate(credential: &Credential, violations: &mut Violations) {
                 );
             }
         }
-        Some(Kind::Headers(headers)) => validate_headers(&headers.headers, violations),
+        Some(Kind::Headers(headers)) => validate_headers(headers, violations),
         Some(Kind::QueryParameter(query)) => {
             violations.require(
                 !query.parameter.is_empty(),
@@ -98,34 +103,24 @@ pub fn validate(credential: &Credential, violations: &mut Violations) {
             );
             violations.at_most("credential.query_parameter.parameter", &query.parameter, MAX_NAME);
             violations.at_most_bytes("credential.query_parameter.value", &query.value, MAX_HEADER_BYTES);
+            let from = query.value_from.as_ref();
+            validate_slot("credential.query_parameter.value_from", &query.value, from, violations);
         }
     }
 }
 
-fn validate_headers(headers: &std::collections::BTreeMap<String, String>, violations: &mut Violations) {
+fn validate_headers(headers: &HeadersCredential, violations: &mut Violations) {
     const FIELD: &str = "credential.headers.headers";
-    let count = headers.len();
+    let count = headers.headers.len() + headers.headers_from.len();
     violations.require(
         (1..=MAX_HEADERS).contains(&count),
         FIELD,
         format!("has {count} headers; 1 to {MAX_HEADERS} are allowed"),
     );
     let mut seen = HashSet::new();
-    for (name, value) in headers {
+    for (name, value) in &headers.headers {
         let field = format!("{FIELD}[{name:?}]");
-        let Ok(parsed) = HeaderName::try_from(name.as_str()) else {
-            violations.add(field, "is not a valid header name");
-            continue;
-        };
-        let word = parsed.as_str();
-        let reserved = RESERVED.contains(&word)
-            || ["mcp-", "proxy-", "sec-"].iter().any(|start| word.starts_with(start));
-        violations.require(!reserved, field.clone(), "is reserved for HTTP or MCP");
-        violations.require(
-            seen.insert(parsed.clone()),
-            field.clone(),
-            "is repeated with other capital letters",
-        );
+        validate_header_name(&field, name, &mut seen, violations);
         violations.at_most_bytes(&field, value, MAX_HEADER_BYTES);
         violations.require(
             HeaderValue::try_from(value.as_str()).is_ok(),
@@ -133,6 +128,30 @@ fn validate_headers(headers: &std::collections::BTreeMap<String, String>, violat
             "is not a valid header value",
         );
     }
+    for header in &headers.headers_from {
+        let field = header_field(&header.name);
+        validate_header_name(&field, &header.name, &mut seen, violations);
+        match &header.value_from {
+            Some(from) => validate_reference(&field, from, violations),
+            None => violations.add(field, "has no `value_from`"),
+        }
+    }
+}
+
+fn validate_header_name(
+    field: &str,
+    name: &str,
+    seen: &mut HashSet<HeaderName>,
+    violations: &mut Violations,
+) {
+    let Ok(parsed) = HeaderName::try_from(name) else {
+        return violations.add(field, "is not a valid header name");
+    };
+    let word = parsed.as_str();
+    let reserved =
+        RESERVED.contains(&word) || ["mcp-", "proxy-", "sec-"].iter().any(|start| word.starts_with(start));
+    violations.require(!reserved, field, "is reserved for HTTP or MCP");
+    violations.require(seen.insert(parsed), field, "is there twice; capital letters make no difference");
 }
 
 fn visible(field: &str, text: &str, violations: &mut Violations) {
@@ -155,8 +174,8 @@ pub fn keep(
         match (stored, moved) {
             _ if !secret.is_empty() => {}
             (Some(stored), Some(moved)) if !stored.is_empty() => violations.add(field, moved.to_string()),
-            (Some(stored), _) => stored.clone_into(secret),
-            (None, _) => {
+            (Some(stored), _) if !stored.is_empty() => stored.clone_into(secret),
+            _ => {
                 violations.require(!required, field, "is required, because no secret is stored yet");
             }
         }
@@ -176,34 +195,39 @@ struct Slot<'a> {
 /// Returns the secrets of a credential, with those of `kept` that are stored in their places.
 fn slots<'a>(credential: &'a mut Credential, kept: Option<&'a Credential>) -> Vec<Slot<'a>> {
     let kept = kept.and_then(|kept| kept.kind.as_ref());
-    let slot = |field: &str, secret: &'a mut String, stored: Option<&'a String>, required| Slot {
+    let slot = |field: &str,
+                secret: &'a mut String,
+                stored: Option<&'a String>,
+                from: Option<&SecretReference>,
+                required: bool| Slot {
         field: format!("credential.{field}"),
         secret,
-        stored: stored.map(String::as_str),
-        required,
+        // Beside a reference nothing is kept.
+        stored: stored.filter(|_| from.is_none()).map(String::as_str),
+        required: required && from.is_none(),
     };
     match &mut credential.kind {
         Some(Kind::Bearer(bearer)) => {
             let stored =
                 kept.and_then(|kept| if let Kind::Bearer(old) = kept { Some(&old.token) } else { None });
-            vec![slot("bearer.token", &mut bearer.token, stored, true)]
+            vec![slot("bearer.token", &mut bearer.token, stored, bearer.token_from.as_ref(), true)]
         }
         Some(Kind::Basic(basic)) => {
             let stored =
                 kept.and_then(|kept| if let Kind::Basic(old) = kept { Some(&old.password) } else { None });
-            vec![slot("basic.password", &mut basic.password, stored, false)]
+            vec![slot("basic.password", &mut basic.password, stored, basic.password_from.as_ref(), false)]
         }
         Some(Kind::QueryParameter(query)) => {
             let stored = kept
                 .and_then(|kept| if let Kind::QueryParameter(old) = kept { Some(&old.value) } else { None });
-            vec![slot("query_parameter.value", &mut query.value, stored, true)]
+            vec![slot("query_parameter.value", &mut query.value, stored, query.value_from.as_ref(), true)]
         }
         Some(Kind::Headers(headers)) => headers
             .headers
             .iter_mut()
             .map(|(name, value)| {
                 let field = format!("headers.headers[{name:?}]");
-                slot(&field, value, kept.and_then(|kept| stored_header(kept, name)), true)
+                slot(&field, value, kept.and_then(|kept| stored_header(kept, name)), None, true)
             })
             .collect(),
         None => Vec::new(),

@@ -89,6 +89,10 @@ pub trait KindRules: KindMessage {
     fn secret(&mut self) -> Option<&mut Option<Credential>> {
         None
     }
+    /// The same to read: a credential, whose secrets may be elsewhere.
+    fn credential(&self) -> Option<&Credential> {
+        None
+    }
     /// Where its secrets are sent: who gets there gets them.
     fn destination(&self) -> Option<String> {
         None

@@ -213,10 +213,10 @@ mod tests {
     fn upstreams() -> impl Strategy<Value = Upstream> {
         let credential = prop_oneof![
             Just(None),
-            "[a-z]{0,3}".prop_map(|token| Some(Form::Bearer(BearerCredential { token }))),
+            "[a-z]{0,3}".prop_map(|token| Some(Form::Bearer(BearerCredential { token, token_from: None }))),
             "[a-z]{0,3}".prop_map(|username| Some(Form::Basic(BasicCredential {
                 username,
-                password: String::new()
+                ..BasicCredential::default()
             }))),
         ];
         let labels = prop::collection::btree_map("[ab]", "[xy]", 0..3);
@@ -312,7 +312,7 @@ mod tests {
     fn a_message_without_content_chooses_a_oneof_and_changes_nothing_in_it() {
         let mcp = |policy: EraPolicy| Some(UpstreamKind::Mcp(McpUpstream { era_policy: policy.into() }));
         let http = |url: &str| Some(Reach::Http(HttpReach { url: url.to_owned() }));
-        let bearer = Form::Bearer(BearerCredential { token: "t".to_owned() });
+        let bearer = Form::Bearer(BearerCredential { token: "t".to_owned(), token_from: None });
         let current = Upstream {
             reach: http("http://a.example"),
             kind: mcp(EraPolicy::Legacy),

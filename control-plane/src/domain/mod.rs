@@ -24,6 +24,7 @@ mod resource;
 mod role;
 pub mod rule;
 pub mod scope;
+pub mod secret_reference;
 mod server;
 mod server_names;
 mod server_state;

@@ -254,7 +254,8 @@ fn secrets_are_what_is_never_read_back() {
     let mut seen = 0;
     for form in fields::of(&credential) {
         let Some(message) = below(&form) else { continue };
-        for field in fields::of(&message) {
+        // A reference is no secret, and is read back.
+        for field in fields::of(&message).into_iter().filter(|field| below(field).is_none()) {
             let given = with(&[form.clone(), field.clone()], texts(&field, "x"));
             let mut stored = Credential::decode(given.encode_to_vec().as_slice()).unwrap();
             credential::redact(&mut stored);

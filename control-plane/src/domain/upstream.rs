@@ -86,6 +86,9 @@ impl KindRules for Upstream {
     fn secret(&mut self) -> Option<&mut Option<trunkline::registry::v1::Credential>> {
         Some(&mut self.credential)
     }
+    fn credential(&self) -> Option<&trunkline::registry::v1::Credential> {
+        self.credential.as_ref()
+    }
     fn destination(&self) -> Option<String> {
         match self.reach.as_ref()? {
             // The origin (RFC 6454 §4): its scheme, its host and its port.

@@ -145,6 +145,19 @@ impl Projector {
         self.set(StreamType::Secret, upstream, Some(&edge_messages::secret(upstream, credential)));
     }
 
+    /// Takes in an upstream whose credential refers to secrets that are elsewhere: with these, and what tells them from others. With
+    /// none, edges do not call it.
+    pub fn put_referred(&mut self, upstream: &Upstream, filled: Option<(Credential, String)>) {
+        let name = &upstream.name;
+        let mut shown = edge_messages::upstream(upstream);
+        let secret = filled.map(|(credential, tag)| {
+            shown.credential_version = format!("{}.{tag}", shown.credential_version);
+            edge_messages::secret(name, &credential)
+        });
+        self.set(StreamType::Upstream, name, Some(&shown));
+        self.set(StreamType::Secret, name, secret.as_ref());
+    }
+
     /// Takes in what bearers and handles are believed by, at a revision.
     pub fn put_trust(&mut self, revision: i64, trust: &TrustBundle) {
         self.revision = revision;

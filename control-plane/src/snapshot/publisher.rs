@@ -21,7 +21,8 @@ use super::holders::Owner;
 use super::projector::{Projector, TooLarge};
 use crate::auth::keys::{ALGORITHM, CLIENT_AUDIENCE, KeyError, Ring, Signer};
 use crate::auth::vault::{Sealed, Vault, VaultError};
-use crate::domain::{Kind, credential};
+use crate::domain::{Kind, credential, secret_reference};
+use crate::references::References;
 use crate::store::rights::Standing;
 use crate::store::{Row, Store, StoreError};
 
@@ -39,12 +40,25 @@ pub struct Publisher {
     store: Store,
     vault: Arc<Vault>,
     signer: Arc<Signer>,
+    references: Arc<References>,
+    /// The upstreams whose credentials refer to secrets that are elsewhere.
+    referring: BTreeMap<String, Referring>,
+    elsewhere: watch::Receiver<u64>,
     max_age: Duration,
     projector: Projector,
     revision: i64,
     siblings: watch::Receiver<Arc<Items>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     fresh: DatabaseHealth,
+}
+
+/// An upstream whose credential refers to secrets that are elsewhere.
+#[derive(Debug)]
+struct Referring {
+    upstream: Upstream,
+    credential: Credential,
+    /// The credential with the secrets that were sent last, and what tells them from others.
+    sent: Option<(Credential, String)>,
 }
 
 /// A snapshot could not be built.
@@ -87,11 +101,12 @@ impl Throttle {
 
 impl Publisher {
     /// Builds the first snapshot. Edges believe bearers for `max_age` after they last heard of us; `siblings` are the
-    /// edges that reach each other.
+    /// edges that reach each other; `references` knows the secrets that are kept elsewhere.
     pub async fn start(
         store: Store,
         vault: Arc<Vault>,
         signer: Arc<Signer>,
+        references: Arc<References>,
         max_age: Duration,
         siblings: watch::Receiver<Arc<Items>>,
     ) -> Result<Self, PublishError> {
@@ -100,6 +115,9 @@ impl Publisher {
             store,
             vault,
             signer,
+            elsewhere: references.changes(),
+            references,
+            referring: BTreeMap::new(),
             max_age,
             projector: Projector::default(),
             revision: 0,
@@ -134,6 +152,12 @@ impl Publisher {
             let said = tokio::select! {
                 said = tokio::time::timeout(CHECK, revisions.changed()) => said,
                 Ok(()) = self.siblings.changed() => {
+                    self.send();
+                    continue;
+                }
+                Ok(()) = self.elsewhere.changed() => {
+                    let referring: Vec<String> = self.referring.keys().cloned().collect();
+                    referring.iter().for_each(|name| self.put_referring(name));
                     self.send();
                     continue;
                 }
@@ -248,17 +272,45 @@ impl Publisher {
 
     /// A credential changes with its upstream, so only those of changed upstreams are read.
     async fn open_secrets(&mut self, rows: &[Row]) -> Result<(), PublishError> {
-        let upstreams = rows.iter().filter(|row| row.kind == Kind::Upstream && !row.deleted);
-        for row in upstreams {
-            let upstream: Upstream = row.message()?;
-            if upstream.disabled || upstream.credential.is_none() {
-                continue;
-            }
-            if let Some(credential) = open_secret(&self.store, &self.vault, &upstream).await? {
-                self.projector.put_secret(row.revision, &row.name, &credential);
+        let mut changed = Vec::new();
+        for row in rows.iter().filter(|row| row.kind == Kind::Upstream) {
+            let before = self.referring.remove(&row.name);
+            let upstream: Upstream = if row.deleted { Upstream::default() } else { row.message()? };
+            let opened = match upstream.disabled || upstream.credential.is_none() {
+                true => None,
+                false => open_secret(&self.store, &self.vault, &upstream).await?,
+            };
+            self.references.want(&row.name, opened.as_ref());
+            match opened {
+                Some(credential) if !secret_reference::references(&credential).is_empty() => {
+                    changed.push(row.name.clone());
+                    let is_same = |before: &Referring| {
+                        before.credential == credential && before.upstream.reach == upstream.reach
+                    };
+                    let sent = before.filter(is_same).and_then(|before| before.sent);
+                    self.referring.insert(row.name.clone(), Referring { upstream, credential, sent });
+                }
+                Some(credential) => self.projector.put_secret(row.revision, &row.name, &credential),
+                None => {}
             }
         }
+        if !changed.is_empty() {
+            // Otherwise edges would lose for a moment what they hold, at each start and each change of a reference.
+            self.references.read_wanted().await;
+            changed.iter().for_each(|name| self.put_referring(name));
+        }
         Ok(())
+    }
+
+    /// Takes in the secrets that an upstream refers to, as they were read last. What cannot be used does not replace what was sent
+    /// before; while there is neither, the upstream is not called.
+    fn put_referring(&mut self, name: &str) {
+        let Some(referring) = self.referring.get_mut(name) else { return };
+        if let Ok(filled) = self.references.look(&referring.credential) {
+            let tag = self.vault.tag(&credential::context(name), &filled.encode_to_vec());
+            referring.sent = Some((filled, tag));
+        }
+        self.projector.put_referred(&referring.upstream, referring.sent.clone());
     }
 }
 

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::domain::upstream::dials_in;
 use crate::domain::{Kind, names};
 use crate::importers::{Announced, Failure, ImportSession, Importer, ListSelection, importer, is_listening};
+use crate::references::References;
 use crate::snapshot;
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, StoreError};
@@ -45,6 +46,7 @@ struct Inner {
     signer: Arc<Signer>,
     tunnels: Arc<Tunnels>,
     resolver: Arc<CheckedResolver>,
+    references: Arc<References>,
     concurrency: Semaphore,
     wakers: Mutex<HashMap<String, Arc<Notify>>>,
 }
@@ -86,23 +88,31 @@ pub enum RefreshError {
 
 impl CatalogueSync {
     /// Creates one that contacts at most `concurrency` upstreams at a time: those that dial in through `tunnels`, and the
-    /// others at the addresses that `resolver` returns. `signer` knows the bearers that were issued here.
+    /// others at the addresses that `resolver` returns. `signer` knows the bearers that were issued here, and `references` the
+    /// secrets that are kept elsewhere.
     pub fn new(
         store: Store,
         vault: Arc<Vault>,
         signer: Arc<Signer>,
         tunnels: Arc<Tunnels>,
         resolver: Arc<CheckedResolver>,
+        references: Arc<References>,
         concurrency: usize,
     ) -> Self {
         let concurrency = Semaphore::new(concurrency);
         let wakers = Mutex::default();
-        Self { inner: Arc::new(Inner { store, vault, signer, tunnels, resolver, concurrency, wakers }) }
+        let inner = Inner { store, vault, signer, tunnels, resolver, references, concurrency, wakers };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Returns the rule on the addresses of upstreams.
     pub fn egress_rule(&self) -> &Rule {
         self.inner.resolver.rule()
+    }
+
+    /// Returns the secrets that are kept elsewhere.
+    pub fn references(&self) -> &Arc<References> {
+        &self.inner.references
     }
 
     /// Probes an upstream, fetches its whole catalogue, and returns when that is stored.
@@ -126,10 +136,7 @@ impl CatalogueSync {
     pub async fn probe(&self, upstream: &Upstream, credential: Option<&Credential>) -> UpstreamStatus {
         let _room = self.inner.concurrency.acquire().await;
         let (nothing, now_us) = (UpstreamStatus::default(), clock::now_us());
-        let opened = match self.importer(upstream, credential) {
-            Ok(importer) => within(importer.open()).await,
-            Err(failure) => Err(failure),
-        };
+        let opened = self.begin(upstream, credential).await;
         let session = match opened {
             Ok(session) => session,
             Err(failure) => return failed(&nothing, failure, now_us),
@@ -140,7 +147,8 @@ impl CatalogueSync {
             Ok(lists) => {
                 let id = if upstream.name.is_empty() { UNNAMED } else { names::id(&upstream.name) };
                 let Fetch { selection, announced } = Fetch::ALL;
-                let finding = Imported { probed, lists, selection, announced };
+                let trouble = credential.and_then(|held| self.inner.references.trouble(held));
+                let finding = Imported { probed, lists, selection, announced, trouble };
                 let import = finding.import(id, MAX_NAMES_BYTES);
                 let unfit = unfit::look(&finding.lists).await;
                 finding.status(&import, unfit, &nothing, now_us)
@@ -231,8 +239,30 @@ impl CatalogueSync {
                 Failure::new(UpstreamState::Unauthorized, reason)
             })?),
         };
-        let importer = self.importer(&upstream, credential.as_ref())?;
-        within(importer.open()).await
+        self.begin(&upstream, credential.as_ref()).await
+    }
+
+    /// Probes an upstream with its credential as it is stored, which may refer to secrets that are elsewhere.
+    async fn begin(
+        &self,
+        upstream: &Upstream,
+        credential: Option<&Credential>,
+    ) -> Result<Box<dyn ImportSession>, Failure> {
+        let references = &self.inner.references;
+        let filled = match credential {
+            None => None,
+            Some(credential) => Some(references.resolve(credential).await.map_err(|why| {
+                Failure::new(UpstreamState::Unauthorized, format!("its credential cannot be had: {why}"))
+            })?),
+        };
+        let importer = self.importer(upstream, filled.as_ref())?;
+        let opened = within(importer.open()).await;
+        if let (Err(failure), Some(credential)) = (&opened, credential)
+            && failure.state == UpstreamState::Unauthorized
+        {
+            references.suspect(credential);
+        }
+        opened
     }
 
     /// Fetches the whole catalogue, or some of its lists, and stores it.
@@ -248,7 +278,11 @@ impl CatalogueSync {
         drop(permit);
         match lists {
             Ok(lists) => {
-                let finding = Imported { probed: session.probed().clone(), lists, selection, announced };
+                let upstream: Upstream = row.message()?;
+                let trouble =
+                    upstream.credential.as_ref().and_then(|held| self.inner.references.trouble(held));
+                let probed = session.probed().clone();
+                let finding = Imported { probed, lists, selection, announced, trouble };
                 store_import(self.store(), row, lease, finding).await
             }
             Err(failure) => store_failure(self.store(), row, failure).await,

@@ -21,6 +21,8 @@ pub(super) struct Imported {
     /// The lists that were fetched.
     pub(super) selection: ListSelection,
     pub(super) announced: Announced,
+    /// Why a secret that is kept elsewhere cannot be read any more.
+    pub(super) trouble: Option<String>,
 }
 
 impl Imported {
@@ -39,16 +41,20 @@ impl Imported {
         old: &UpstreamStatus,
         now_us: i64,
     ) -> UpstreamStatus {
-        let Self { probed, lists, selection, announced } = self;
+        let Self { probed, lists, selection, announced, trouble } = self;
         let mut statuses = list_status::statuses(&old.lists, &lists, &selection, now_us);
         unfit.count(&mut statuses, &selection);
         let mut probe = probed.report;
         let quirks = lists.quirks.into_iter().chain(list_status::failing(&statuses)).chain(unfit.quirks());
         add_quirks(&mut probe, quirks.chain(quirks_of_others(old, &selection)));
-        let mut warnings = import.warnings.clone();
+        let mut warnings: Vec<String> = trouble.iter().cloned().chain(import.warnings.clone()).collect();
         unfit.warn(&mut warnings);
         warnings.extend(warnings_of_others(old, &selection));
         warnings.truncate(MAX_WARNINGS);
+        let reason = match list_status::reason(&statuses) {
+            reason if reason.is_empty() => trouble.unwrap_or_default(),
+            reason => reason,
+        };
         let refresh_time = match selection {
             ListSelection::All => Some(clock::timestamp(now_us)),
             ListSelection::Only(_) => old.refresh_time,
@@ -65,7 +71,7 @@ impl Imported {
             resources_change_count: old.resources_change_count + i64::from(announced.resources),
             prompts_change_count: old.prompts_change_count + i64::from(announced.prompts),
             warnings,
-            ..changed(old, UpstreamState::Ready, list_status::reason(&statuses), now_us)
+            ..changed(old, UpstreamState::Ready, reason, now_us)
         };
         UpstreamStatus { lists: statuses, ..status }
     }
@@ -84,7 +90,8 @@ fn warnings_of_others(old: &UpstreamStatus, selection: &ListSelection) -> Vec<St
     let is_of_others = |warning: &&String| {
         let mut fetched =
             [TOOLS, RESOURCES, TEMPLATES, PROMPTS].into_iter().filter(|list| selection.has(list));
-        !fetched.any(|list| warning.starts_with(warned_of(list)))
+        // What is wrong with the credential is known anew.
+        !warning.starts_with("credential.") && !fetched.any(|list| warning.starts_with(warned_of(list)))
     };
     old.warnings.iter().filter(|_| *selection != ListSelection::All).filter(is_of_others).cloned().collect()
 }

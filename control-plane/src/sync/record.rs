@@ -280,7 +280,7 @@ mod tests {
     async fn record(store: &Store, lists: Lists, selection: ListSelection) -> UpstreamStatus {
         let row = store.get(Kind::Upstream, UPSTREAM).await.unwrap().unwrap();
         let probed = Probed { report: ProbeReport::default(), attempts: Vec::new() };
-        let finding = Imported { probed, lists, selection, announced: Announced::default() };
+        let finding = Imported { probed, lists, selection, announced: Announced::default(), trouble: None };
         store_import(store, &row, None, finding).await.unwrap()
     }
 

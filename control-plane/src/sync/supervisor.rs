@@ -89,6 +89,7 @@ impl Supervisor {
     pub async fn run(mut self) {
         let mut revisions = self.sync.store().revisions();
         let mut tunnels = self.sync.tunnels().changes();
+        let mut elsewhere = self.sync.references().changes();
         let mut renew = interval(RENEW);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut held: Option<HeldLease> = None;
@@ -99,6 +100,7 @@ impl Supervisor {
                 changed = revisions.changed() => if changed.is_err() { return },
                 // The sender lives as long as `self.sync`.
                 _ = tunnels.changed() => self.review_dialling(lease.as_ref()).await,
+                _ = elsewhere.changed() => self.wake_affected(),
             }
             revisions.borrow_and_update();
             if let Err(error) = self.catch_up(held.as_ref().map(|held| &held.lease)).await {
@@ -117,6 +119,13 @@ impl Supervisor {
             self.revision = 0;
         }
         held
+    }
+
+    /// Has upstreams probed with the secrets that were read elsewhere, and what was read said in their status.
+    fn wake_affected(&self) {
+        for upstream in self.sync.references().take_affected() {
+            self.sync.wake(&upstream);
+        }
     }
 
     /// Reacts to a tunnel that opened or closed.

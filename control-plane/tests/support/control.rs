@@ -39,9 +39,14 @@ impl Control {
     /// Another control plane on the same database.
     pub(crate) async fn replica(&self) -> Self {
         // Its folder is that of the first, whose files stay while the first does.
+        self.replica_with(|_| ()).await
+    }
+
+    /// The same, configured differently.
+    pub(crate) async fn replica_with(&self, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(self.folder.path().join("data"), folder.path().join("data")).unwrap();
-        Self::start_in(folder, |_| ()).await
+        Self::start_in(folder, change).await
     }
 
     async fn start_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {

@@ -37,10 +37,12 @@ use trunkline_control_plane::auth::keys::Signer;
 use trunkline_control_plane::auth::master::MasterKey;
 use trunkline_control_plane::auth::password::Passwords;
 use trunkline_control_plane::auth::vault::Vault;
+use trunkline_control_plane::config::SecretOptions;
 use trunkline_control_plane::discovery::fleet::Fleet;
 use trunkline_control_plane::discovery::fleet_service::FleetApi;
 use trunkline_control_plane::discovery::usage_service::Usage;
 use trunkline_control_plane::domain::reflect;
+use trunkline_control_plane::references::{References, Stores};
 use trunkline_control_plane::rights::permission_set::PermissionSet;
 use trunkline_control_plane::rights::{HeldRole, Rights, roles};
 use trunkline_control_plane::store::Store;
@@ -105,6 +107,14 @@ impl Desk {
             signer.clone(),
             Arc::new(Tunnels::default()),
             Arc::new(CheckedResolver::system(rule)),
+            Arc::new(References::new(
+                Stores::open(&SecretOptions {
+                    secret_dir: Some(folder.path().join("secrets")),
+                    ..SecretOptions::default()
+                })
+                .unwrap(),
+                Duration::from_secs(30),
+            )),
             4,
         );
         let edges = Edges::new(&store);

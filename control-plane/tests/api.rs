@@ -571,3 +571,36 @@ async fn keys_rotate() {
         keys["signingKeys"].as_array().unwrap().iter().map(|key| &key["active"]).collect();
     assert_eq!(active, [&json!(true), &Value::Null]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_is_listed_with_what_needs_it_and_rotated_but_the_master_key() {
+    let api = Api::start().await;
+    let shown = |answer: &Value| -> Vec<String> {
+        let text = |value: &Value, start: &str| value.as_str().unwrap().replace(start, "");
+        let one = |key: &Value| {
+            let needs = key["needs"].as_array().into_iter().flatten();
+            let needs: Vec<_> = needs.map(|need| need["what"].as_str().unwrap()).collect();
+            let (purpose, state) = (text(&key["purpose"], "KEY_PURPOSE_"), text(&key["state"], "KEY_STATE_"));
+            format!("{purpose} {state} {}", needs.join(", ")).trim_end().to_owned()
+        };
+        answer["keys"].as_array().unwrap().iter().map(one).collect()
+    };
+    let list = api.raw("identity.v1.KeyService/ListKeys", "{}").await.1;
+    let fresh = ["MASTER ACTIVE data keys", "DATA ACTIVE keys", "SIGNING ACTIVE", "SEALING ACTIVE"];
+    assert_eq!(shown(&list), fresh);
+    assert!(!list.to_string().contains("PRIVATE"), "{list}");
+    let rotate = |purposes: Value| json!({ "purposes": purposes });
+    let signing = api.ok("identity.v1.KeyService/RotateKeys", rotate(json!(["KEY_PURPOSE_SIGNING"]))).await;
+    let expected = [
+        "MASTER ACTIVE data keys",
+        "DATA ACTIVE keys",
+        "SIGNING ACTIVE",
+        "SIGNING RETIRING bearers of people, credentials of edges",
+        "SEALING ACTIVE",
+    ];
+    assert_eq!(shown(&signing), expected);
+    for refused in [json!(["KEY_PURPOSE_MASTER"]), json!(["KEY_PURPOSE_UNSPECIFIED"]), json!([77])] {
+        let said = api.fails("identity.v1.KeyService/RotateKeys", rotate(refused)).await;
+        assert_eq!(said["code"], "INVALID_ARGUMENT", "{said}");
+    }
+}

@@ -6,28 +6,30 @@
 #[path = "support/database.rs"]
 mod database;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use database::Database;
 use futures_util::FutureExt as _;
 use prost_types::Timestamp;
+use trunkline::identity::v1::Token;
 use trunkline::telemetry::v1::{ReportUsageRequest, UsageOutcome, UsageRecord};
 use trunkline_control_plane::auth::credential::EdgeCredentials;
 use trunkline_control_plane::auth::keys::{KeyError, Signer};
 use trunkline_control_plane::auth::master::MasterKey;
 use trunkline_control_plane::auth::vault::{Sealed, Vault, VaultError};
 use trunkline_control_plane::config::SecretOptions;
+use trunkline_control_plane::domain::{Kind, credential};
 use trunkline_control_plane::references::{References, Stores};
 use trunkline_control_plane::snapshot::Publisher;
-use trunkline_control_plane::store::Store;
 use trunkline_control_plane::store::edges::{DepartureRow, EdgeRow, Edges, EnrollmentRow};
 use trunkline_control_plane::store::enrollments::{EnrollmentRequest, Enrollments, Outcome};
 use trunkline_control_plane::store::join_tokens::{JoinTokens, NewJoinToken};
 use trunkline_control_plane::store::keys::{Keys, NewKey, Purpose};
 use trunkline_control_plane::store::leases::Leases;
 use trunkline_control_plane::store::usage::{UsageQuery, UsageTable};
+use trunkline_control_plane::store::{SecretRow, Store};
+use trunkline_control_plane::sync::{KeyCare, KeyUse};
 
 suite! {
     a_lease_has_one_holder_and_its_token_grows,
@@ -41,6 +43,8 @@ suite! {
     keys_are_numbered_and_replaced,
     bearers_outlive_the_rotation_of_their_key,
     a_signing_key_stays_while_it_is_needed,
+    after_a_rotation_of_data_keys_nothing_needs_the_old_one,
+    what_was_written_anew_is_not_overwritten_with_what_was_there_before,
     sealing_keys_seal_once_every_edge_can_open,
     secrets_outlive_the_change_of_the_master_key,
     a_replica_with_an_earlier_master_key_is_not_fresh,
@@ -307,20 +311,101 @@ async fn bearers_outlive_the_rotation_of_their_key(database: Database) {
     assert_eq!(other.verify(&new).unwrap(), EdgeCredentials::new(one).verify(&new).unwrap());
 }
 
+/// Who looks after the keys of a database, as a replica does.
+async fn key_care(store: &Store) -> (KeyCare, Arc<Vault>, Arc<Signer>) {
+    let vault = Arc::new(Vault::open_keys(Keys::new(store), master(1), None).await.unwrap());
+    let signer = Signer::open(Keys::new(store), vault.clone(), "here".to_owned()).await.unwrap();
+    let signer = Arc::new(signer);
+    (KeyCare::new(store.clone(), vault.clone(), signer.clone()), vault, signer)
+}
+
+async fn put_token(store: &Store, token: &Token) {
+    let mut tx = store.write().await.unwrap();
+    let old = tx.get(Kind::Token, &token.name).await.unwrap();
+    tx.put(token, old.as_ref(), None).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
 async fn a_signing_key_stays_while_it_is_needed(database: Database) {
     let store = database.open().await;
-    let signer = signer(&store).await;
+    let (care, _, signer) = key_care(&store).await;
     let (old, _) = EdgeCredentials::new(signer.clone()).issue("e1", "5").unwrap();
-    let first = signer.ring().signing[0].key_id.clone();
+    let key_id = signer.ring().signing[0].key_id.clone();
+    let token = Token { name: "tokens/t".to_owned(), key_id, ..Token::default() };
+    put_token(&store, &token).await;
     signer.rotate_signing().await.unwrap();
-    let needed = BTreeSet::from([first]);
-    assert!(!signer.retire(&needed, i64::MAX).await.unwrap(), "a live token needs it");
-    assert!(!signer.retire(&BTreeSet::new(), 0).await.unwrap(), "it was replaced too recently");
+    assert!(!care.round().await.unwrap(), "it was replaced too recently");
+    Keys::new(&store).activate(Purpose::Signing, 2, 1).await.unwrap();
+    assert!(!care.round().await.unwrap(), "a live token needs it");
+    let needs: Vec<_> = care.report().await.unwrap().into_iter().flat_map(|key| key.needs).collect();
+    assert!(needs.iter().any(|need| need.names == ["tokens/t"]), "{needs:?}");
     EdgeCredentials::new(signer.clone()).verify(&old).unwrap();
-    assert!(signer.retire(&BTreeSet::new(), i64::MAX).await.unwrap());
+    put_token(&store, &Token { revoke_time: Some(Timestamp::default()), ..token }).await;
+    assert!(care.round().await.unwrap(), "edges must be told");
     assert!(EdgeCredentials::new(signer.clone()).verify(&old).is_err());
-    assert!(!signer.retire(&BTreeSet::new(), i64::MAX).await.unwrap(), "the one that signs stays");
+    assert!(!care.round().await.unwrap(), "the one that signs stays");
     assert_eq!(signer.ring().signing.len(), 1);
+}
+
+async fn after_a_rotation_of_data_keys_nothing_needs_the_old_one(database: Database) {
+    let store = database.open().await;
+    let (one, vault, signer) = key_care(&store).await;
+    let (two, other, _) = key_care(&store).await;
+    let context = credential::context("uid");
+    let mut tx = store.write().await.unwrap();
+    for name in ["upstreams/a", "upstreams/b"] {
+        let sealed = vault.seal(&context, name.as_bytes()).unwrap().into_bytes();
+        let (name, uid, version) = (name.to_owned(), "uid".to_owned(), "v".to_owned());
+        tx.put_secret(&SecretRow { name, uid, version, sealed }).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let jwt = EdgeCredentials::new(signer.clone()).issue("e1", "5").unwrap().0;
+    let told = async |care: &KeyCare| {
+        let data = care.report().await.unwrap().into_iter().filter(|key| key.purpose == Purpose::Data);
+        data.map(|key| (key.id, key.state, key.needs.iter().map(|need| need.what).collect::<Vec<_>>()))
+            .collect::<Vec<_>>()
+    };
+    vault.rotate().await.unwrap();
+    one.round().await.unwrap();
+    let expected = [(2, KeyUse::Pending, vec![]), (1, KeyUse::Active, vec!["secrets", "keys"])];
+    assert_eq!(told(&one).await, expected, "not every replica knows the new key");
+
+    let now = Timestamp::from(std::time::SystemTime::now());
+    Keys::new(&store).activate(Purpose::Data, 2, now.seconds * 1_000_000).await.unwrap();
+    let (first, second) = tokio::join!(loaded_round(&one, &vault), loaded_round(&two, &other));
+    assert!(!first && !second, "edges hold no data keys");
+    let expected =
+        [(2, KeyUse::Active, vec!["secrets", "keys"]), (1, KeyUse::Retiring, vec!["pages of lists"])];
+    assert_eq!(told(&one).await, expected);
+
+    Keys::new(&store).activate(Purpose::Data, 2, 1).await.unwrap();
+    one.round().await.unwrap();
+    assert_eq!(told(&one).await, [(2, KeyUse::Active, vec!["secrets", "keys"])], "the old one is gone");
+    other.load().await.unwrap();
+    for vault in [&vault, &other] {
+        let row = store.secret("upstreams/a").await.unwrap().unwrap();
+        assert_eq!(*vault.open(&context, &Sealed::from_bytes(row.sealed)).unwrap(), b"upstreams/a");
+    }
+    let again = key_care(&store).await.2;
+    assert_eq!(EdgeCredentials::new(again).verify(&jwt).unwrap().sub, "e1");
+}
+
+async fn loaded_round(care: &KeyCare, vault: &Vault) -> bool {
+    vault.load().await.unwrap();
+    care.round().await.unwrap()
+}
+
+async fn what_was_written_anew_is_not_overwritten_with_what_was_there_before(database: Database) {
+    let store = database.open().await;
+    let (name, uid, version) = ("upstreams/a".to_owned(), "uid".to_owned(), "v".to_owned());
+    let row = SecretRow { name, uid, version, sealed: b"new".to_vec() };
+    let mut tx = store.write().await.unwrap();
+    tx.put_secret(&row).await.unwrap();
+    tx.commit().await.unwrap();
+    store.reseal_secret("upstreams/a", b"old", b"old, sealed anew").await.unwrap();
+    assert_eq!(store.secret("upstreams/a").await.unwrap(), Some(row.clone()));
+    store.reseal_secret("upstreams/a", b"new", b"new, sealed anew").await.unwrap();
+    assert_eq!(store.secret("upstreams/a").await.unwrap().unwrap().sealed, b"new, sealed anew");
 }
 
 async fn sealing_keys_seal_once_every_edge_can_open(database: Database) {

@@ -18,6 +18,7 @@ mod delete_many;
 mod guard;
 mod holders;
 pub mod json;
+mod keys;
 mod list;
 mod ownership;
 mod people;

@@ -104,6 +104,7 @@ unary_services! {
         GetServiceAccount ListServiceAccounts CreateServiceAccount UpdateServiceAccount DeleteServiceAccount
         CreateApiKey ListApiKeys RevokeApiKey
     }
+    identity KeyService { ListKeys RotateKeys }
     identity SigningKeyService { ListSigningKeys RotateSigningKey }
     policy PolicyService { ExplainAccess WhoCan }
     admin SystemService { GetSystem }

@@ -2,7 +2,6 @@
 //!
 //! It must not know what is signed, nor when keys are to be rotated.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +50,6 @@ pub struct Ring {
 
 /// A key that signs, or signed.
 pub struct SigningKey {
-    id: u32,
     /// `kid`.
     pub key_id: String,
     /// The public half (RFC 7517).
@@ -307,21 +305,12 @@ impl Signer {
         Ok(!waiting.is_empty())
     }
 
-    /// Forgets signing keys that were replaced before `replaced_us` and that no live token needs. Answers
-    /// whether edges must be told.
-    pub async fn retire(&self, needed: &BTreeSet<String>, replaced_us: i64) -> Result<bool, KeyError> {
-        let ring = self.ring();
-        let mut changed = false;
-        for (key, next) in ring.signing.iter().zip(ring.signing.iter().skip(1)) {
-            if next.create_us < replaced_us && !needed.contains(&key.key_id) {
-                self.keys.delete(Purpose::Signing, key.id).await?;
-                changed = true;
-            }
+    /// The context in which the secret half of a key is sealed.
+    pub fn context(purpose: Purpose, name: &str) -> String {
+        match purpose {
+            Purpose::Signing => signing_context(name),
+            Purpose::Sealing | Purpose::Data => SEALING_CONTEXT.to_owned(),
         }
-        if changed {
-            self.load().await?;
-        }
-        Ok(changed)
     }
 
     async fn add_signing(&self) -> Result<(), KeyError> {
@@ -346,7 +335,6 @@ impl Signer {
         let jwk: jsonwebtoken::jwk::Jwk =
             serde_json::from_str(&row.public).map_err(|_| KeyError::Damaged(row.name.clone()))?;
         Ok(SigningKey {
-            id: row.id,
             key_id: row.name.clone(),
             public_jwk: row.public.clone(),
             create_us: row.create_us,

@@ -42,6 +42,17 @@ impl Store {
     pub async fn secrets(&self) -> Result<Vec<SecretRow>, StoreError> {
         sqlx::query(SELECT).fetch_all(self.pool()).await?.iter().map(read).collect()
     }
+
+    /// Replaces the sealed bytes of a secret, where they are still those that were read. It is the same secret.
+    pub async fn reseal_secret(&self, name: &str, before: &[u8], after: &[u8]) -> Result<(), StoreError> {
+        sqlx::query("update secrets set sealed = $3 where name = $1 and sealed = $2")
+            .bind(name)
+            .bind(before)
+            .bind(after)
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
 }
 
 impl Tx {

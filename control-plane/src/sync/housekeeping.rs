@@ -2,25 +2,20 @@
 //!
 //! It must not know how keys are made.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use trunkline::identity::v1::Token;
-
-use crate::auth::credential::LIFETIME;
+use super::key_care::{KeyCare, KeyCareError};
 use crate::auth::keys::{KeyError, Signer};
 use crate::auth::vault::{Vault, VaultError};
 use crate::auth::{session, throttle};
 use crate::clock;
-use crate::domain::Kind;
-use crate::domain::page::Order;
 use crate::store::audit::Deed;
 use crate::store::edges::Edges;
 use crate::store::leases::Leases;
 use crate::store::quotas::Quotas;
 use crate::store::usage::UsageTable;
-use crate::store::{Page, Store, StoreError, Viewer};
+use crate::store::{Store, StoreError};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(30);
@@ -28,10 +23,6 @@ const ROUND: Duration = Duration::from_secs(30);
 const LEASE: Duration = Duration::from_secs(90);
 /// An edge that enrolled and was not connected for so long never will be: its credential has expired.
 const UNUSED: Duration = Duration::from_secs(30 * 86_400);
-/// A signing key that was replaced is kept for so long whatever happens: tokens are stored after they are signed,
-/// and edges' credentials are signed too.
-const KEPT: Duration = LIFETIME.saturating_add(Duration::from_secs(3_600));
-
 /// A link that is over is kept for a day.
 const LINKS_KEPT: Duration = Duration::from_secs(86_400);
 /// What is recorded that was done.
@@ -73,6 +64,8 @@ enum HousekeepingError {
     #[error(transparent)]
     Vault(#[from] VaultError),
     #[error(transparent)]
+    KeyCare(#[from] KeyCareError),
+    #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
@@ -96,10 +89,8 @@ impl Housekeeping {
         let rotated = self.rotate().await?;
         let mut changed = !rotated.is_empty();
         changed |= self.signer.activate_sealing().await?;
-        let kept = clock::now_us() - clock::duration_us(KEPT);
-        if self.signer.ring().signing.len() > 1 {
-            changed |= self.signer.retire(&self.needed().await?, kept).await?;
-        }
+        let care = KeyCare::new(self.store.clone(), self.vault.clone(), self.signer.clone());
+        changed |= care.round().await?;
         if changed {
             self.announce(&rotated).await?;
         }
@@ -162,53 +153,5 @@ impl Housekeeping {
             rotated.extend(ring.sealing.iter().map(|key| key.id).max().map(|id| format!("sealingKeys/{id}")));
         }
         Ok(rotated)
-    }
-
-    /// The keys that signed bearers which are still good.
-    async fn needed(&self) -> Result<BTreeSet<String>, StoreError> {
-        const PAGE: i64 = 1_000;
-        let mut needed = BTreeSet::new();
-        let mut after = None;
-        loop {
-            let page = Page {
-                kind: Kind::Token,
-                parent: None,
-                order: Order::Name,
-                descending: false,
-                after,
-                viewer: Viewer::of_everything(),
-                labels: Vec::new(),
-                limit: PAGE,
-            };
-            let rows = self.store.page(&page).await?;
-            for row in &rows {
-                needed.extend(needs(&row.message::<Token>()?));
-            }
-            match rows.last().filter(|_| rows.len() as i64 == PAGE) {
-                Some(last) => after = Some((0, last.name.clone())),
-                None => return Ok(needed),
-            }
-        }
-    }
-}
-
-fn needs(token: &Token) -> Option<String> {
-    let ended = token.expire_time.as_ref().is_some_and(|end| clock::micros(end) < clock::now_us());
-    (!ended && token.revoke_time.is_none()).then(|| token.key_id.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_live_tokens_need_their_key() {
-        let now = clock::now_us();
-        let live = Token { key_id: "k".to_owned(), ..Default::default() };
-        let until = |us| Token { expire_time: Some(clock::timestamp(us)), ..live.clone() };
-        assert_eq!(needs(&live).as_deref(), Some("k"));
-        assert_eq!(needs(&until(now + 60_000_000)).as_deref(), Some("k"));
-        assert_eq!(needs(&until(now - 1_000_000)), None);
-        assert_eq!(needs(&Token { revoke_time: Some(clock::timestamp(now)), ..live.clone() }), None);
     }
 }

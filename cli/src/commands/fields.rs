@@ -8,7 +8,7 @@ use std::time::Duration;
 use mcp::border::text_without_mark;
 use serde_json::{Map, Value, json};
 
-use crate::commands::members;
+use crate::commands::{members, reference};
 use crate::error::{Error, Result};
 use crate::parse;
 
@@ -117,7 +117,9 @@ pub fn read_text(path: &Path) -> Result<String> {
 
 /// The credential that is presented to an upstream.
 #[derive(Debug, Default, clap::Args)]
-#[command(next_help_heading = "Credential of the upstream (stored encrypted, never shown)")]
+#[command(
+    next_help_heading = "Credential of the upstream (stored encrypted, never shown; or a reference to it)"
+)]
 #[group(skip)]
 pub struct CredentialFlags {
     /// Bearer token
@@ -135,6 +137,18 @@ pub struct CredentialFlags {
     /// Query parameter of the URL
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
     query: Option<(String, String)>,
+    /// Where the control plane reads the bearer token: env:NAME, file:PATH, vault:MOUNT/data/PATH#KEY or kubernetes:NAME/KEY
+    #[arg(long, value_name = "REFERENCE", value_parser = reference::parse, conflicts_with_all = ["bearer", "bearer_file", "basic", "headers", "query"])]
+    bearer_from: Option<Value>,
+    /// User name, and where the password is read
+    #[arg(long, value_name = "USER=REFERENCE", value_parser = reference::parse_named, conflicts_with_all = ["bearer", "bearer_file", "basic", "headers", "query", "bearer_from"])]
+    basic_from: Option<(String, Value)>,
+    /// Header, and where its value is read; repeatable. It replaces the credential
+    #[arg(long = "header-from", value_name = "NAME=REFERENCE", value_parser = reference::parse_named, conflicts_with_all = ["bearer", "bearer_file", "basic", "headers", "query", "bearer_from", "basic_from"])]
+    headers_from: Vec<(String, Value)>,
+    /// Query parameter of the URL, and where its value is read
+    #[arg(long, value_name = "NAME=REFERENCE", value_parser = reference::parse_named, conflicts_with_all = ["bearer", "bearer_file", "basic", "headers", "query", "bearer_from", "basic_from", "headers_from"])]
+    query_from: Option<(String, Value)>,
 }
 
 impl CredentialFlags {
@@ -170,7 +184,26 @@ impl CredentialFlags {
         }
     }
 
+    /// The credential whose secrets the control plane reads elsewhere.
+    fn referring(&self) -> Option<Value> {
+        if let Some(from) = &self.bearer_from {
+            return Some(json!({ "bearer": { "tokenFrom": from } }));
+        }
+        if let Some((username, from)) = &self.basic_from {
+            return Some(json!({ "basic": { "username": username, "passwordFrom": from } }));
+        }
+        if let Some((parameter, from)) = &self.query_from {
+            return Some(json!({ "queryParameter": { "parameter": parameter, "valueFrom": from } }));
+        }
+        let header = |(name, from): &(String, Value)| json!({ "name": name, "valueFrom": from });
+        let headers: Vec<Value> = self.headers_from.iter().map(header).collect();
+        (!headers.is_empty()).then(|| json!({ "headers": { "headersFrom": headers } }))
+    }
+
     fn given(&self) -> Result<Option<Value>> {
+        if let Some(referring) = self.referring() {
+            return Ok(Some(referring));
+        }
         if let Some(token) = &self.bearer {
             return Ok(Some(json!({ "bearer": { "token": token } })));
         }

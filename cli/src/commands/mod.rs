@@ -38,6 +38,7 @@ pub mod ping;
 pub mod prompt;
 pub mod protection;
 pub mod read;
+pub mod reference;
 pub mod register;
 pub mod revoke;
 pub mod revoked;

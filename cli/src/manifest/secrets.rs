@@ -95,6 +95,11 @@ fn put_references(holder: &mut Mapping, path: &[String], id: &str, names: &mut V
         }
         return;
     }
+    // What the control plane reads elsewhere is no secret of the file.
+    let elsewhere = plain(&format!("{first}From"));
+    if holder.keys().any(|key| key.as_str().is_some_and(|key| plain(key) == elsewhere)) {
+        return;
+    }
     let mut keys: Vec<_> = holder.keys().filter(|key| meant(key)).cloned().collect();
     if keys.is_empty() && first != "*" {
         keys.push(first.as_str().into());
@@ -296,6 +301,16 @@ mod tests {
                 "{headers: {headers: {X-Key: '', b: ''}}}",
                 json!({"headers": {"headers": {"X-Key": from("UP_13_X_KEY"), "b": from("UP_13_B")}}}),
                 "UP_13_X_KEY UP_13_B",
+            ),
+            (
+                "{bearer: {tokenFrom: {env: {name: A}}}}",
+                json!({"bearer": {"tokenFrom": {"env": {"name": "A"}}}}),
+                "",
+            ),
+            (
+                "{basic: {username: u, passwordFrom: {env: {name: A}}}}",
+                json!({"basic": {"username": "u", "passwordFrom": {"env": {"name": "A"}}}}),
+                "",
             ),
             (
                 "{queryParameter: {parameter: p}}",

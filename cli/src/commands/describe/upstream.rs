@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::facts::{Facts, items, number, text};
+use crate::commands::reference;
 use crate::output::sections::Section;
 use crate::parse;
 
@@ -46,17 +47,29 @@ fn credential(credential: &Value) -> String {
         names.join(", ")
     };
     let of = |form: &str| credential.get(form).filter(|value| value.is_object());
-    if of("bearer").is_some() {
-        "a bearer token (not shown)".to_owned()
+    if let Some(bearer) = of("bearer") {
+        format!("a bearer token ({})", place(&bearer["tokenFrom"], "not shown"))
     } else if let Some(basic) = of("basic") {
-        format!("user {} and a password (not shown)", text(&basic["username"]))
+        let place = place(&basic["passwordFrom"], "not shown");
+        format!("user {} and a password ({place})", text(&basic["username"]))
     } else if let Some(headers) = of("headers") {
-        format!("headers {} (values not shown)", names(&headers["headers"]))
+        let known = names(&headers["headers"]);
+        let known = (!known.is_empty()).then(|| format!("{known} (values not shown)"));
+        let elsewhere = items(&headers["headersFrom"])
+            .iter()
+            .map(|header| format!("{} ({})", text(&header["name"]), place(&header["valueFrom"], "nowhere")));
+        format!("headers {}", known.into_iter().chain(elsewhere).collect::<Vec<_>>().join(", "))
     } else if let Some(query) = of("queryParameter") {
-        format!("query parameter {} (value not shown)", text(&query["parameter"]))
+        let place = place(&query["valueFrom"], "value not shown");
+        format!("query parameter {} ({place})", text(&query["parameter"]))
     } else {
         "none".to_owned()
     }
+}
+
+/// Where a secret is, or what is said where it is stored.
+fn place(reference: &Value, stored: &str) -> String {
+    reference::shown(reference).map_or(stored.to_owned(), |shown| format!("from {shown}"))
 }
 
 fn era(facts: &Facts) -> String {

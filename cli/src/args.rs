@@ -157,6 +157,8 @@ pub enum Command {
     Access(commands::access::Args),
     /// Show who changed what, who was refused what, and who signed in
     Audit(Box<commands::audit::Args>),
+    /// Show the keys of the installation and what needs each, or make new ones
+    Keys(commands::keys::Args),
     /// Show who is called how often, and how that ends
     Top(commands::top::Args),
     /// Show call counts

@@ -26,6 +26,7 @@ pub mod expose;
 pub mod fields;
 pub mod get;
 pub mod import;
+pub mod keys;
 pub mod last_uses;
 pub mod lint;
 pub mod login;
@@ -209,6 +210,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Export(args) => export::run(&invocation, args).await?,
         Command::Access(args) => return access::run(&invocation, args).await,
         Command::Audit(args) => return audit::run(&invocation, *args).await,
+        Command::Keys(args) => keys::run(&invocation, args).await?,
         Command::Top(args) => top::run(&invocation, args).await?,
         Command::Usage(args) => usage::run(&invocation, args).await?,
         Command::Call(args) => return call::run(&invocation, args).await,

@@ -149,4 +149,13 @@ pub(super) const PEOPLE: &[Examples] = &[
     ("audit show", &[("What one change was", "mcpctl audit show 42")]),
     ("audit verify", &[("Whether it is what was written", "mcpctl audit verify")]),
     ("audit export", &[("Into a file", "mcpctl audit export --since 30d > audit.jsonl")]),
+    ("keys", &[("All keys, and what needs each", "mcpctl keys list")]),
+    ("keys list", &[("All keys, and what needs each", "mcpctl keys list")]),
+    (
+        "keys rotate",
+        &[
+            ("All but the master key", "mcpctl keys rotate"),
+            ("Until nothing stored is sealed with the old one", "mcpctl keys rotate data --wait"),
+        ],
+    ),
 ];

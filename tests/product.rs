@@ -40,6 +40,7 @@ mod refusals;
 mod rights;
 mod rolling;
 mod ruling;
+mod secret_references;
 mod secrets_in_files;
 mod secure;
 mod sessions;

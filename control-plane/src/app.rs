@@ -12,7 +12,8 @@ use anyhow::Context as _;
 use axum::middleware::{from_fn, from_fn_with_state};
 use egress::CheckedResolver;
 use inbound::names::AllowedNames;
-use inbound::{BodyBudget, Connections};
+use inbound::tls::Certificate;
+use inbound::{BodyBudget, Connections, TransportRule};
 use secrecy::{ExposeSecret as _, SecretString};
 use startup::DirectoryLock;
 use tokio::net::TcpListener;
@@ -23,7 +24,6 @@ use tunnel::Tunnels;
 
 use crate::api::Registry;
 use crate::api::bodies::RequestBodies;
-use crate::api::proofs::TransportRule;
 use crate::audit::{AuditKeeper, AuditRecorder, AuditRetention};
 use crate::auth::admin::AdminToken;
 use crate::auth::audit_seal::AuditSeals;
@@ -31,7 +31,6 @@ use crate::auth::credential::EdgeCredentials;
 use crate::auth::keys::Signer;
 use crate::auth::master::MasterKey;
 use crate::auth::vault::Vault;
-use crate::certificate::Certificate;
 use crate::config::{Config, days, hours};
 use crate::discovery::audit_service::AuditApi;
 use crate::discovery::authenticate::EdgeAuthenticator;
@@ -140,7 +139,7 @@ fn lock(config: &Config) -> anyhow::Result<Option<DirectoryLock>> {
 pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<Running> {
     let addr = listener.local_addr()?;
     let certificate = match (&config.tls.tls_cert, &config.tls.tls_key) {
-        (Some(cert), Some(key)) => Some(Certificate::load(cert, key)?),
+        (Some(cert), Some(key)) => Some(Certificate::load(cert, key, None)?),
         _ => None,
     };
     let tls = certificate.as_ref().map(Certificate::in_force);
@@ -160,6 +159,8 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
         services::router(&parts, &publisher)?.layer(from_fn_with_state(Arc::new(names), http::check_names));
     // Outermost, so that it hears out whoever is refused, by whatever.
     let router = router.layer(from_fn(http::hear_out));
+    let hsts = tls.is_some().then(|| inbound::browser::hsts(config.tls.hsts_max_age)).flatten();
+    let router = router.layer(from_fn_with_state(hsts, http::protect));
     let connections = parts.connections.clone();
     let server = tokio::spawn(listener::serve(listener, connections, tls, router, stop.clone()));
     let leases = Leases::new(&parts.store, parts.replica.clone());

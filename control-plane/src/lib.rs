@@ -10,7 +10,6 @@ pub mod api;
 pub mod app;
 pub mod audit;
 pub mod auth;
-mod certificate;
 pub mod clock;
 pub mod config;
 pub mod discovery;

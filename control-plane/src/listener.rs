@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use axum::Router;
 use inbound::Connections;
+use inbound::tls::InForce;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-
-use crate::certificate::InForce;
 
 /// The time that calls may go on after the stop.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
@@ -26,7 +25,7 @@ pub(crate) async fn serve(
 ) {
     let handshake = move |stream| {
         // That of this moment, also where it is replaced meanwhile.
-        let tls = tls.as_ref().map(|in_force| TlsAcceptor::from(in_force.borrow().clone()));
+        let tls = tls.as_ref().map(|in_force| TlsAcceptor::from(in_force.borrow().config.clone()));
         async move {
             Ok(match tls {
                 None => Either::Left(stream),

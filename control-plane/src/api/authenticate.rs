@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use inbound::{ConnectionHandle, ConnectionHolder, Framing, Guarded, PublicRequest};
+use inbound::{ConnectionHandle, ConnectionHolder, Framing, Guarded, PublicRequest, TransportRule};
 use tonic::Code;
 use trunkline::common::v1::Permission;
 
@@ -21,7 +21,7 @@ use super::bodies::{RequestBodies, too_many_connections, too_many_public_request
 use super::credentials::Credentials;
 use super::json;
 use super::permissions::{Needs, Permissions, Undeclared};
-use super::proofs::{TransportRule, denied};
+use super::proofs::denied;
 use crate::audit::AuditRecorder;
 use crate::auth::api_key;
 use crate::auth::caller::Caller;

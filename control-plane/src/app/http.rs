@@ -124,6 +124,20 @@ pub(super) async fn check_names(
     }
 }
 
+/// Tells browsers what to refuse. Programs that speak gRPC are none.
+pub(super) async fn protect(
+    State(hsts): State<Option<HeaderValue>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let of_program = is_grpc(request.headers());
+    let mut response = next.run(request).await;
+    if !of_program {
+        inbound::browser::protect(response.headers_mut(), hsts.as_ref());
+    }
+    response
+}
+
 fn refusal(error: NameError) -> String {
     format!("{error}; see --allowed-host")
 }

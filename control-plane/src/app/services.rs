@@ -1,5 +1,6 @@
 //! All services on one router: gRPC, reflection, health, JSON, and what orchestrators ask.
 
+use inbound::TransportRule;
 use std::sync::Arc;
 
 use axum::Router;
@@ -20,7 +21,7 @@ use crate::api::credentials::Credentials;
 use crate::api::database::give_up_without_database;
 use crate::api::json::transcode;
 use crate::api::permissions::served;
-use crate::api::proofs::{Proofs, TransportRule};
+use crate::api::proofs::Proofs;
 use crate::auth::password::Passwords;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::discovery::fleet_service::FleetApi;

@@ -85,6 +85,9 @@ pub struct Tls {
     /// Private key of the certificate [PEM file]; read anew with it.
     #[arg(long = "tls-key", env = "TRUNKLINE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Time for which browsers use nothing but https for this host [seconds]; 0 says nothing. It is said over TLS only.
+    #[arg(long, env = "TRUNKLINE_HSTS_MAX_AGE", value_name = "SECONDS", default_value_t = inbound::browser::YEAR)]
+    pub hsts_max_age: u64,
 }
 
 /// Bounds of the listener: connections of those who have not authenticated, and bodies.
@@ -193,7 +196,7 @@ impl Config {
             data_dir: Some(data_dir.to_owned()),
             database_url: None,
             redis_url: None,
-            tls: Tls { tls_cert: None, tls_key: None },
+            tls: Tls { tls_cert: None, tls_key: None, hsts_max_age: inbound::browser::YEAR },
             limits: Limits::default(),
             keys: KeyOptions {
                 admin_token: None,

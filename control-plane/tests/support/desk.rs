@@ -2,6 +2,7 @@
 //! prove it is tested elsewhere.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use inbound::TransportRule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use trunkline_control_plane::api::Registry;
 use trunkline_control_plane::api::credentials::Credentials;
 use trunkline_control_plane::api::json::transcode;
 use trunkline_control_plane::api::permissions::{Needs, Permissions};
-use trunkline_control_plane::api::proofs::{Proofs, TransportRule};
+use trunkline_control_plane::api::proofs::Proofs;
 use trunkline_control_plane::audit::AuditRecorder;
 use trunkline_control_plane::auth::admin::AdminToken;
 use trunkline_control_plane::auth::caller::Caller;

@@ -1,12 +1,13 @@
 //! The checks that every listener makes, whatever it serves: the names that it answers to, the connections that it keeps
 //! open for strangers, where their requests come from, the memory that request bodies may take, how long the rest of one is read, the shares that callers have of what is bounded, and the
-//! log lines that strangers cause, and what is told of events that are ever the same.
+//! log lines that strangers cause, what is told of events that are ever the same; and the certificates of TLS.
 //!
 //! It must not know what is served, nor how callers prove who they are.
 
 mod accept;
 mod body;
 mod body_budget;
+pub mod browser;
 mod client_address;
 mod client_io;
 mod coalescer;
@@ -22,6 +23,8 @@ mod options;
 mod proxy_protocol;
 mod shares;
 mod table;
+pub mod tls;
+mod transport_rule;
 mod write_timeout;
 
 pub use accept::{accept, raise_file_limit, within_file_limit};
@@ -43,3 +46,4 @@ pub use shares::{Holder, OverShare, Share, Shares};
 pub use table::{
     Authenticated, ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, HolderId, Opened,
 };
+pub use transport_rule::TransportRule;

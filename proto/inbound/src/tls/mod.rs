@@ -1,5 +1,5 @@
-//! The certificate that the listener presents, and its key: read at the start, when their files change, and when somebody asks for
-//! it; and what is wrong with them in plain words.
+//! TLS of a listener: the certificate that it presents, its key, and whose certificates of clients it believes. They are read at the
+//! start, when their files change, and when somebody asks for it; what is wrong with them is said in plain words.
 //!
 //! It must not know who connects.
 
@@ -13,30 +13,64 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, InconsistentKeys, RootCertStore, ServerConfig};
 use tokio::sync::{Notify, watch};
 
 use files::Files;
 
-/// What new connections are accepted with.
-pub(crate) type InForce = watch::Receiver<Arc<ServerConfig>>;
+/// What new connections are accepted with, also after it was read anew.
+pub type InForce = watch::Receiver<Arc<Acceptance>>;
+
+/// Whose certificates of clients are believed.
+#[derive(Debug, Clone)]
+pub struct ClientAuthorities {
+    /// The file of their certificates.
+    pub file: PathBuf,
+    /// Whether a client without a certificate is refused.
+    pub is_required: bool,
+}
+
+/// What connections are accepted with at some time.
+#[derive(Debug)]
+pub struct Acceptance {
+    /// What a handshake is made with. It keeps the sessions that it may resume, so that none outlives it.
+    pub config: Arc<ServerConfig>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl Acceptance {
+    /// Returns whether a client that presented this chain would be let in.
+    pub fn believes(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let (Some(clients), Some((leaf, rest))) = (&self.clients, chain.split_first()) else { return false };
+        clients.verify_client_cert(leaf, rest, UnixTime::now()).is_ok()
+    }
+}
 
 /// The end of 9999: what is still valid then is without an end.
 const FOR_EVER: Duration = Duration::from_secs(253_402_300_799);
 
 /// The certificate in force, and the files that it is read from.
 #[derive(Debug)]
-pub(crate) struct Certificate {
+pub struct Certificate {
+    sources: Sources,
+    files: Files,
+    in_force: watch::Sender<Arc<Acceptance>>,
+    end: String,
+}
+
+/// The files of a certificate.
+#[derive(Debug)]
+struct Sources {
     cert: PathBuf,
     key: PathBuf,
-    files: Files<2>,
-    in_force: watch::Sender<Arc<ServerConfig>>,
-    end: String,
+    clients: Option<ClientAuthorities>,
 }
 
 /// Why a certificate or its key cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UnusableCertificate {
+pub enum UnusableCertificate {
     /// A file cannot be read.
     #[error("cannot read {option} {}: {problem}", .path.display())]
     Unreadable {
@@ -50,6 +84,17 @@ pub(crate) enum UnusableCertificate {
     /// There is no certificate in the file.
     #[error("--tls-cert {} has no certificate, which begins with `-----BEGIN CERTIFICATE-----`", .0.display())]
     NoCertificate(PathBuf),
+    /// There is no certificate of an authority in the file.
+    #[error("--client-ca {} has no certificate, which begins with `-----BEGIN CERTIFICATE-----`", .0.display())]
+    NoAuthority(PathBuf),
+    /// A certificate cannot be that of an authority.
+    #[error("--client-ca {} cannot be used: {problem}", .path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        problem: String,
+    },
     /// There is no private key in the file.
     #[error("--tls-key {} has no private key, which begins with `-----BEGIN PRIVATE KEY-----`", .0.display())]
     NoKey(PathBuf),
@@ -89,28 +134,36 @@ pub(crate) enum UnusableCertificate {
 
 /// A certificate as it was read.
 struct Loaded {
-    config: ServerConfig,
+    acceptance: Acceptance,
     /// Until when it is valid.
     end: String,
 }
 
 impl Certificate {
-    /// Reads a certificate with the chain of its authorities, and its key.
-    pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, UnusableCertificate> {
-        let (cert, key) = (cert.to_owned(), key.to_owned());
+    /// Reads a certificate with the chain of its authorities, its key, and the authorities of clients, if they may present
+    /// certificates.
+    ///
+    /// # Errors
+    /// If one of them cannot be used.
+    pub fn load(
+        cert: &Path,
+        key: &Path,
+        clients: Option<ClientAuthorities>,
+    ) -> Result<Self, UnusableCertificate> {
+        let sources = Sources { cert: cert.to_owned(), key: key.to_owned(), clients };
         // Looked at before they are read: what changes meanwhile is read again.
-        let files = Files::new([cert.clone(), key.clone()]);
-        let Loaded { config, end } = load(&cert, &key)?;
-        Ok(Self { cert, key, files, in_force: watch::Sender::new(Arc::new(config)), end })
+        let files = Files::new(sources.paths());
+        let Loaded { acceptance, end } = load(&sources)?;
+        Ok(Self { sources, files, in_force: watch::Sender::new(Arc::new(acceptance)), end })
     }
 
     /// What new connections are accepted with, also after it was read anew.
-    pub(crate) fn in_force(&self) -> InForce {
+    pub fn in_force(&self) -> InForce {
         self.in_force.subscribe()
     }
 
     /// Reads the files anew whenever they changed, and at each `asked`, for ever.
-    pub(crate) async fn keep_renewed(mut self, asked: Arc<Notify>) {
+    pub async fn keep_renewed(mut self, asked: Arc<Notify>) {
         loop {
             tokio::select! {
                 () = asked.notified() => self.files.look(),
@@ -122,10 +175,10 @@ impl Certificate {
 
     /// Puts what the files hold in force. What cannot be used is logged, and the certificate in force stays.
     fn renew(&mut self) {
-        match load(&self.cert, &self.key) {
-            Ok(Loaded { config, end }) => {
-                self.in_force.send_replace(Arc::new(config));
-                tracing::info!(valid_until = end, "--tls-cert {} was read anew", self.cert.display());
+        match load(&self.sources) {
+            Ok(Loaded { acceptance, end }) => {
+                self.in_force.send_replace(Arc::new(acceptance));
+                tracing::info!(valid_until = end, "--tls-cert {} was read anew", self.sources.cert.display());
                 self.end = end;
             }
             Err(error) => tracing::error!(
@@ -137,18 +190,28 @@ impl Certificate {
     }
 }
 
+impl Sources {
+    fn paths(&self) -> Vec<PathBuf> {
+        let clients = self.clients.iter().map(|clients| clients.file.clone());
+        [self.cert.clone(), self.key.clone()].into_iter().chain(clients).collect()
+    }
+}
+
 /// Reads a certificate and its key. What only clients object to is logged.
-fn load(cert: &Path, key: &Path) -> Result<Loaded, UnusableCertificate> {
+fn load(sources: &Sources) -> Result<Loaded, UnusableCertificate> {
+    let Sources { cert, key, clients } = sources;
     let chain = read_chain(cert)?;
     let private = read_key(key)?;
+    let clients = clients.as_ref().map(verifier).transpose()?;
     if let Some(complaint) = complaint(&chain) {
         tracing::warn!("the certificate in --tls-cert {} {complaint}", cert.display());
     }
     let end = end(&chain);
-    let mut config = configure(chain.clone(), private.clone_key()).map_err(|problem| {
+    let mut config = configure(chain.clone(), private.clone_key(), clients.clone()).map_err(|problem| {
         let (cert, key) = (cert.to_owned(), key.to_owned());
-        let fits =
-            |other: &CertificateDer<'static>| configure(vec![other.clone()], private.clone_key()).is_ok();
+        let fits = |other: &CertificateDer<'static>| {
+            configure(vec![other.clone()], private.clone_key(), None).is_ok()
+        };
         match problem {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) if chain[1..].iter().any(fits) => {
                 UnusableCertificate::Order { cert, key }
@@ -160,14 +223,39 @@ fn load(cert: &Path, key: &Path) -> Result<Loaded, UnusableCertificate> {
         }
     })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Loaded { config, end })
+    Ok(Loaded { acceptance: Acceptance { config: Arc::new(config), clients }, end })
+}
+
+/// Reads the authorities of clients.
+fn verifier(clients: &ClientAuthorities) -> Result<Arc<dyn ClientCertVerifier>, UnusableCertificate> {
+    let ClientAuthorities { file, is_required } = clients;
+    let authorities = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let authorities = match authorities {
+        Ok(authorities) if !authorities.is_empty() => authorities,
+        Ok(_) | Err(pem::Error::NoItemsFound) => return Err(UnusableCertificate::NoAuthority(file.clone())),
+        Err(error) => return Err(unreadable("--client-ca", file, &error)),
+    };
+    let refused = |problem: String| UnusableCertificate::Authority { path: file.clone(), problem };
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority).map_err(|error| refused(error.to_string()))?;
+    }
+    let builder = WebPkiClientVerifier::builder(Arc::new(roots));
+    let builder = if *is_required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| refused(error.to_string()))
 }
 
 fn configure(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, rustls::Error> {
-    ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)
+    let builder = ServerConfig::builder();
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients),
+        None => builder.with_no_client_auth(),
+    };
+    builder.with_single_cert(chain, key)
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, UnusableCertificate> {

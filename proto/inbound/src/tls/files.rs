@@ -13,9 +13,9 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// Files, and how they were when they were looked at last.
 #[derive(Debug)]
-pub(super) struct Files<const N: usize> {
-    paths: [PathBuf; N],
-    seen: [Option<Stamp>; N],
+pub(super) struct Files {
+    paths: Vec<PathBuf>,
+    seen: Vec<Option<Stamp>>,
 }
 
 /// Another one where a file was written to, or another file is in its place: which file it is, and when the system changed it
@@ -27,9 +27,9 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-impl<const N: usize> Files<N> {
+impl Files {
     /// Looks at files.
-    pub(super) fn new(paths: [PathBuf; N]) -> Self {
+    pub(super) fn new(paths: Vec<PathBuf>) -> Self {
         let seen = stamps(&paths);
         Self { paths, seen }
     }
@@ -52,8 +52,8 @@ impl<const N: usize> Files<N> {
     }
 }
 
-fn stamps<const N: usize>(paths: &[PathBuf; N]) -> [Option<Stamp>; N] {
-    paths.each_ref().map(|path| stamp(path))
+fn stamps(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
+    paths.iter().map(|path| stamp(path)).collect()
 }
 
 /// `None`: there is no such file.
@@ -76,7 +76,7 @@ mod tests {
         for name in ["cert", "key", "new"] {
             std::fs::write(path(name), name).unwrap();
         }
-        let mut files = Files::new([path("cert"), path("key")]);
+        let mut files = Files::new(vec![path("cert"), path("key")]);
         {
             let mut changed = std::pin::pin!(files.changed());
             assert_eq!(changed.as_mut().now_or_never(), None);

@@ -28,6 +28,7 @@ pub(crate) struct Authority {
     certificate: PathBuf,
     key: PathBuf,
     server: Arc<rustls::ServerConfig>,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
@@ -58,7 +59,20 @@ impl Authority {
             certificate: write("cert", leaf.pem()),
             key: write("key", key.serialize_pem()),
             server: Arc::new(server),
+            issuer,
         }
+    }
+
+    /// The files of the certificate and the key of a client with this URI.
+    fn client(&self, folder: &Path, uri: &str) -> (PathBuf, PathBuf) {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let files = (folder.join("client.pem"), folder.join("client-key.pem"));
+        std::fs::write(&files.0, certificate.pem()).unwrap();
+        std::fs::write(&files.1, key.serialize_pem()).unwrap();
+        files
     }
 }
 
@@ -170,6 +184,10 @@ impl Secure {
 
     /// An edge that trusts `control_ca` for the control plane and our authority for upstreams.
     async fn edge(&self, name: &str, control_ca: &Path) -> (Process, String) {
+        self.edge_with(name, control_ca, &[]).await
+    }
+
+    async fn edge_with(&self, name: &str, control_ca: &Path, options: &[&Path]) -> (Process, String) {
         let join_token = self.ok(&["create", "join-token"]).await;
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(binary("trunkline-edge-proxy"));
@@ -181,7 +199,7 @@ impl Secure {
             "--sibling-listen",
             "127.0.0.1:0",
         ]);
-        command.args(["--edge-id", name]);
+        command.args(["--edge-id", name]).args(options);
         command.args(["--control-plane", &self.control]).arg("--control-plane-ca").arg(control_ca);
         command.arg("--data-dir").arg(self.folder.path().join(name));
         command.env("TRUNKLINE_JOIN_TOKEN", join_token.trim()).env("SSL_CERT_FILE", &self.ours.ca);
@@ -291,6 +309,113 @@ async fn every_hop_is_in_tls_and_strangers_are_not_spoken_to() {
     let refused = secure.ctl(&["get", "edges"]).await;
     assert_ne!(refused.status.code(), Some(0));
     assert!(text(&refused).contains("certificate"), "{}", text(&refused));
+}
+
+/// What an initialize over HTTPS comes to: the protocol, the status, and the whole answer.
+fn initialize(address: &str, ca: &Path, options: &[&str]) -> (String, String) {
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
+    let mut command = Command::new("curl");
+    command.args(["-sS", "-i", "-w", "\n%{http_version} %{http_code}", "--noproxy", "*", "--cacert"]).arg(ca);
+    command.args([
+        "-H",
+        "content-type: application/json",
+        "-H",
+        "accept: application/json, text/event-stream",
+    ]);
+    command.args(options).args(["-d", body]).arg(format!("https://{address}/servers/dev/mcp"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (answer, outcome) = said.rsplit_once('\n').unwrap();
+    (outcome.to_owned(), answer.to_ascii_lowercase())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_speak_tls_to_an_edge_and_are_known_by_their_certificates() {
+    const AGENT: &str = "spiffe://example.org/ns/prod/sa/agent";
+    let fake = Fake::start(&format!("[{}]", tool("quick")), |_, request| {
+        let body = r#""result":{"content":[{"type":"text","text":"done in secret"}]}}"#;
+        vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{},{body}"#, id(request)))]
+    })
+    .await;
+    let secure = Secure::start().await;
+    let [cert, key, clients] =
+        [&secure.ours.certificate, &secure.ours.key, &secure.theirs.ca].map(PathBuf::as_path);
+    let options =
+        [Path::new("--tls-cert"), cert, Path::new("--tls-key"), key, Path::new("--client-ca"), clients];
+    let (edge, address) = secure.edge_with("friend", &secure.ours.ca, &options).await;
+    secure.ok(&["config", "set-context", "ours", "--edge", &format!("https://{address}")]).await;
+    secure.ok(&["create", "upstream", "good", "--url", &fake.url()]).await;
+    secure.ok(&["create", "server", "dev", "--tool", "good/*"]).await;
+    secure.ok(&["create", "token", "laptop", "--server", "dev"]).await;
+    let said = eventually("the call arrives", PATIENCE, || async {
+        let called = secure.ctl(&["call", "dev", "quick"]).await;
+        if called.status.success() { Ok(text(&called)) } else { Err(text(&called)) }
+    })
+    .await;
+    assert_eq!(said.trim(), "done in secret");
+    let made = secure.ctl(&["create", "token", "agent", "--server", "dev", "--certificate", AGENT]).await;
+    assert!(made.status.success() && text(&made).contains("it has no bearer"), "{}", text(&made));
+    let described = secure.ok(&["describe", "token", "agent"]).await;
+    assert!(described.contains(AGENT), "{described}");
+
+    let (certificate, private) = secure.theirs.client(secure.folder.path(), AGENT);
+    let (certificate, private) = (certificate.to_str().unwrap(), private.to_str().unwrap());
+    let presented = ["--cert", certificate, "--key", private];
+    let ca = secure.ours.ca.clone();
+    let ask = |options: &[&str]| initialize(&address, &ca, options);
+    eventually("the edge knows the token", PATIENCE, || async {
+        let (outcome, answer) = ask(&[&["--http2"], &presented[..]].concat());
+        if outcome == "2 200" { Ok(()) } else { Err(format!("{outcome} {answer}")) }
+    })
+    .await;
+    let (outcome, answer) = ask(&[&["--http1.1"], &presented[..]].concat());
+    assert_eq!(outcome, "1.1 200");
+    assert!(answer.contains("strict-transport-security: max-age=31536000"), "{answer}");
+    let (outcome, answer) = ask(&["--http2"]);
+    assert_eq!(outcome, "2 401");
+    assert!(answer.contains("bearer_missing"), "{answer}");
+    for (version, is_spoken) in [("-tls1_2", true), ("-tls1_3", true), ("-tls1_1", false)] {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-connect", &address, version, "-alpn", "h2", "-CAfile"]).arg(&ca);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert_eq!(text(&output).contains("ALPN protocol: h2"), is_spoken, "{version}: {}", text(&output));
+    }
+
+    // A server that dials in does so over TLS, too.
+    let mut exposed = tokio::process::Command::new(binary("mcpctl"));
+    exposed.args(["expose", "--register", "far", "--connect", &secure.control, "--edge"]);
+    exposed.arg(format!("https://{address}")).args(["--", "python3"]);
+    exposed.arg(crate::support::root().join("cli/tests/bridges/stdio_server.py"));
+    exposed.env("MCPCTL_CONFIG", secure.folder.path().join("mcpctl.yaml")).stdin(Stdio::null());
+    let _exposed = exposed.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    eventually("the server is registered", PATIENCE, || async {
+        let listed = text(&secure.ctl(&["get", "upstreams"]).await);
+        if listed.contains("far") { Ok(()) } else { Err(listed) }
+    })
+    .await;
+    secure.ok(&["create", "server", "far", "--tool", "far/*"]).await;
+    secure.ok(&["create", "token", "far", "--server", "far"]).await;
+    eventually("the call arrives through the tunnel", PATIENCE, || async {
+        let called = secure.ctl(&["call", "far", "pid"]).await;
+        if called.status.success() { Ok(()) } else { Err(text(&called)) }
+    })
+    .await;
+
+    secure.ok(&["revoke", "token", "agent"]).await;
+    eventually("the certificate is nobody's", PATIENCE, || async {
+        let (outcome, answer) = ask(&[&["--http2"], &presented[..]].concat());
+        if outcome == "2 401" && answer.contains("certificate_unknown") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    secure.replace_certificate();
+    edge.signal("HUP");
+    eventually("the edge says that it was read", PATIENCE, || async {
+        let said = edge.output();
+        if said.contains("was read anew") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    assert_eq!(initialize(&address, &secure.theirs.ca, &["--http2"]).0, "2 401");
 }
 
 #[tokio::test(flavor = "multi_thread")]

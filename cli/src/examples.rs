@@ -85,6 +85,10 @@ const EXAMPLES: &[Examples] = &[
             ("All of a server", "mcpctl create token laptop --server dev"),
             ("Some tools, for 90 days", "mcpctl create token ci --server dev --tool 'time_*' --expires 90d"),
             (
+                "For a workload, by its client certificate",
+                "mcpctl create token agent --server dev --certificate spiffe://example.org/ns/prod/sa/agent",
+            ),
+            (
                 "From one network, in office hours, and not too much",
                 "mcpctl create token ci --server dev --from 10.0.0.0/8 --window 'Mon-Fri 08:00-18:00 Europe/Berlin' --rate 5/s --quota '10000/month per tool'",
             ),

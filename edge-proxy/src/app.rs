@@ -10,9 +10,10 @@ use std::time::Duration;
 use egress::CheckedResolver;
 use inbound::Connections;
 use inbound::names::AllowedNames;
+use inbound::tls::{self, UnusableCertificate};
 use startup::{DirectoryLock, LockError};
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline::discovery::v1::Edge;
 
@@ -25,12 +26,14 @@ use crate::fleet::{Certificate, Fleet, Waiters};
 use crate::limits::LeaseKeeper;
 use crate::listener;
 use crate::observe::{Exporter, Inbound, Metrics, SnapshotReaders};
+use crate::os::sockets::listen;
 use crate::os::{clock, files};
 use crate::session::TerminatedFile;
 use crate::snapshot::build::Builder;
 use crate::snapshot::client::{Client, Publication, Subscriber};
 use crate::snapshot::disk::{Disk, DiskKey, KeyError, LoadedCopy, Saver};
 use crate::snapshot::{Budget, Current, PageLimits};
+use crate::transport::ClientPort;
 use crate::tunnels::{TunnelServer, Tunnels};
 use crate::usage::{Reporter, Shard};
 
@@ -47,6 +50,7 @@ pub struct Running {
     ended: oneshot::Receiver<()>,
     tunnels: Arc<Tunnels>,
     control_planes: Arc<ControlPlanes>,
+    renew: Arc<Notify>,
     stop: DropGuard,
     /// The data directory: two edges in one would end each other's streams for ever.
     _lock: DirectoryLock,
@@ -93,6 +97,9 @@ pub enum StartError {
     /// The key of the copy on disk cannot be read or made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The certificate of the client port cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] UnusableCertificate),
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -112,6 +119,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 /// Starts an edge on sockets that are bound already.
 pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartError> {
     config.check_client_address()?;
+    let client_certificate = config.tls.certificate()?;
     let folder = config.data_dir()?;
     let lock = DirectoryLock::take(&folder, "edge", config.listen)?;
     let client = bind(listeners.client, "--listen", config.listen)?;
@@ -151,13 +159,15 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         fleet,
         CheckedResolver::system(config.egress.rule()),
     )?;
+    let client_port = ClientPort::new(&config.tls, client_certificate.as_ref(), &config.limits.connections);
+    let shared = shared.with_client_port(client_port);
     let operators = admin::connections();
     let exporter = Exporter::new(&metrics, snapshot_readers(&current), inbound(&shared, &operators))?;
     let disk = Arc::new(Disk::new(&folder, DiskKey::get(config.snapshot_key.as_ref(), &folder)?));
     let edge = Edge {
         id: edge_id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        client_address: config.advertise_address.clone().unwrap_or_else(|| format!("http://{client_addr}")),
+        client_address: config.client_address(client_addr),
         // Set with each connection to a control plane.
         sibling_address: String::new(),
         sibling_certificate_sha256: fingerprint.to_vec(),
@@ -201,6 +211,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     }
     let control_planes = Arc::new(config.control_planes()?);
     let advertised = AdvertisedAddress::new(config.sibling_advertise.as_deref(), sibling_addr);
+    let renew = Arc::new(Notify::new());
     let background = Background {
         current: Arc::clone(&current),
         client: Client::new(
@@ -216,6 +227,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         reporter,
         keeper,
         audit,
+        certificate: client_certificate.map(|certificate| (certificate, Arc::clone(&renew))),
     };
     tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge listens");
     if !*current.complete().borrow() {
@@ -243,6 +255,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         ended,
         tunnels,
         control_planes,
+        renew,
         stop,
         _lock: lock,
     })
@@ -254,17 +267,6 @@ fn bind(
     address: SocketAddr,
 ) -> Result<TcpListener, StartError> {
     given.map_or_else(|| listen(address), Ok).map_err(|error| StartError::Listen { option, address, error })
-}
-
-/// Listens with a backlog that fits a burst of clients.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4_096)?;
-    Ok(socket.into())
 }
 
 fn snapshot_readers(current: &Arc<Current>) -> SnapshotReaders {
@@ -374,6 +376,7 @@ struct Background {
     reporter: Reporter,
     keeper: Option<LeaseKeeper>,
     audit: AuditReporter,
+    certificate: Option<(tls::Certificate, Arc<Notify>)>,
 }
 
 impl Background {
@@ -383,6 +386,9 @@ impl Background {
         let client = tokio::spawn(self.client.run());
         tokio::spawn(announce_ready(self.current));
         let calls_ended = CancellationToken::new();
+        if let Some((certificate, asked)) = self.certificate {
+            tokio::spawn(certificate.keep_renewed(asked));
+        }
         let keeper = self.keeper.map(|keeper| tokio::spawn(keeper.run(calls_ended.clone())));
         let audit = tokio::spawn(self.audit.run(calls_ended.clone()));
         tokio::select! {
@@ -479,9 +485,10 @@ fn spawn(
 }
 
 impl Running {
-    /// Reads the authorities of control planes anew, for new connections.
+    /// Reads the authorities of control planes, and the certificate of the client port, anew, for new connections.
     pub fn renew(&self) {
         self.control_planes.renew();
+        self.renew.notify_one();
     }
 
     /// Stops accepting, hands its tunnels over to other edges, lets calls finish and streams end, those of other edges through

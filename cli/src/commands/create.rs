@@ -274,6 +274,11 @@ impl Creator<'_> {
         let item = reflection::submessage(&answer, kind.singular)
             .ok_or_else(|| Error::failure("the response contains no token"))?;
         // Whatever fails first, the other keeps it.
+        if bearer.is_empty() {
+            self.show_without_bearer(kind, &item)?;
+            warnings::of_tokens(&[(None, item.clone())]);
+            return Ok(Some(item));
+        }
         let is_saved = !no_save && save_token(self.invocation, &item, &bearer);
         self.show_token(kind, &item, &bearer).inspect_err(|_| {
             if !is_saved {
@@ -285,6 +290,17 @@ impl Creator<'_> {
         }
         warnings::of_tokens(&[(None, item.clone())]);
         Ok(Some(item))
+    }
+
+    /// Shows a token that clients present by a certificate.
+    fn show_without_bearer(&self, kind: &Kind, item: &DynamicMessage) -> Result {
+        if let Some(format) = &self.invocation.format {
+            output::print(&output::resources(kind, std::slice::from_ref(item), true, format)?)?;
+        } else {
+            output::print(&format!("{} created", reflection::text(item, "name")))?;
+        }
+        output::eprint("it has no bearer: clients present a certificate that it names, over TLS");
+        Ok(())
     }
 
     fn show_token(&self, kind: &Kind, item: &DynamicMessage, bearer: &str) -> Result {

@@ -27,6 +27,9 @@ pub struct TokenFlags {
     /// Description
     #[arg(long)]
     description: Option<String>,
+    /// Identity of a client certificate by which edges know it without a bearer: spiffe://…, dns:NAME or cn:NAME; repeatable
+    #[arg(long = "certificate", value_name = "IDENTITY")]
+    certificates: Vec<String>,
     /// Label; repeatable. An update keeps the others, and KEY- takes one out
     #[arg(long = "label", value_name = "KEY=VALUE|KEY-", value_parser = parse::pair_or_removal)]
     labels: Vec<KeyChange>,
@@ -88,6 +91,7 @@ impl TokenFlags {
         let mut fields = Fields::default();
         fields.set_scope(&self.servers, self.globs());
         fields.set("description", text(&self.description)).set_map("meta.labels", &self.labels);
+        fields.set_list("certificates", &self.certificates, |identity| Value::String(identity.clone()));
         self.ownership.set(&mut fields);
         let end = |expires: Expiry| {
             expires.timestamp(time::OffsetDateTime::now_utc()).map_or(Value::Null, Value::String)

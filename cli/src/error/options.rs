@@ -29,6 +29,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("conditions.rates", "--rate"),
     ("conditions.quotas", "--quota"),
     ("purpose", "--purpose"),
+    ("certificates", "--certificate"),
     ("definition_json", "--definition"),
     ("title", "--title"),
     ("description", "--description"),

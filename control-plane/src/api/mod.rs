@@ -11,6 +11,7 @@ mod belongings;
 pub mod bodies;
 mod bulk;
 mod catalogue;
+mod certificates;
 pub mod credentials;
 mod crud;
 pub mod database;

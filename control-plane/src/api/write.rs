@@ -60,6 +60,8 @@ pub(super) struct Write<'a> {
     teams: Vec<(String, Option<Team>, Team)>,
     deleted: Vec<String>,
     deleted_teams: Vec<String>,
+    /// The tokens that were given client certificates, and which.
+    pub(super) certificates: Vec<(String, String)>,
     /// What to do about what is used by others, and is to be deleted.
     pub(super) referrer_advice: &'static str,
 }
@@ -80,6 +82,7 @@ impl<'a> Write<'a> {
             teams: Vec::new(),
             deleted: Vec::new(),
             deleted_teams: Vec::new(),
+            certificates: Vec::new(),
             referrer_advice: DELETE_ANYWAY,
         })
     }
@@ -108,6 +111,7 @@ impl<'a> Write<'a> {
             self.check_scope(&message, before.as_ref(), prefix).await?;
             self.check_references(&message, before.as_ref(), moved.is_some(), prefix)?;
             self.check_if_role(before.as_ref(), &message).await?;
+            self.check_certificates(&message, before.as_ref())?;
             if before.is_none() {
                 self.check_name_is_free(K::KIND, message.name()).await?;
             }
@@ -209,6 +213,7 @@ impl<'a> Write<'a> {
         for team in std::mem::take(&mut self.deleted_teams) {
             self.check_owns_nothing(&team).await?;
         }
+        self.check_certificates_unique().await?;
         self.check_names().await?;
         self.check_team_rules().await?;
         Ok(self.tx)
@@ -329,7 +334,7 @@ impl<'a> Write<'a> {
     }
 
     /// Names those that exist for the caller, and counts the others.
-    async fn named_as_seen(&mut self, all: Vec<String>) -> Result<String, Error> {
+    pub(super) async fn named_as_seen(&mut self, all: Vec<String>) -> Result<String, Error> {
         let mut seen = Vec::new();
         for name in &all {
             let row = match names::kind_of(name) {

@@ -79,6 +79,10 @@ pub trait KindRules: KindMessage {
     fn scope(&self) -> Option<&Scope> {
         None
     }
+    /// The identities of client certificates that it names, each of which is of one resource.
+    fn certificates(&self) -> &[String] {
+        &[]
+    }
     /// The other resources it names, its team included.
     fn all_references(&self) -> Vec<Reference> {
         let team = self.meta().map(|meta| meta.team.clone()).filter(|team| !team.is_empty());

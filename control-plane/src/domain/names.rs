@@ -124,6 +124,11 @@ pub fn upstream(id: &str) -> String {
     format!("upstreams/{id}")
 }
 
+/// The name by which the identity of a client certificate is kept among what resources refer to.
+pub fn certificate(identity: &str) -> String {
+    format!("certificates/{identity}")
+}
+
 /// The id of a name: its last part.
 pub fn id(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, id)| id)

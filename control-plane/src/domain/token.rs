@@ -3,6 +3,8 @@
 use trunkline::identity::v1::{Conditions, Scope, Token, TokenState};
 use trunkline::registry::v1::UpstreamState;
 
+use access::certificate::check_identity;
+
 use super::scope::{self, ALL};
 use super::{
     Kind, KindRules, Reference, SeesPeople, Steps, Surroundings, Violations, conditions, meta, names,
@@ -11,6 +13,7 @@ use crate::clock;
 
 const MAX_DESCRIPTION: usize = 1_024;
 const MAX_PURPOSE: usize = 256;
+const MAX_CERTIFICATES: usize = 16;
 /// A token that ends within this time is said to be about to: seven days.
 const SOON_US: i64 = 7 * 86_400_000_000;
 /// Entries of a scope that match nothing, and are named.
@@ -37,12 +40,22 @@ impl KindRules for Token {
         if let Some(scope) = &self.scope {
             scope::validate(scope, violations);
         }
+        validate_certificates(&self.certificates, violations);
+    }
+    fn certificates(&self) -> &[String] {
+        &self.certificates
     }
     fn scope(&self) -> Option<&Scope> {
         self.scope.as_ref()
     }
     fn references(&self) -> Vec<Reference> {
-        scope::references(self.scope.as_ref())
+        // Nothing that exists: so others that name the same are found.
+        let certificates = self.certificates.iter().map(|identity| Reference {
+            field: "certificates".to_owned(),
+            target: names::certificate(identity),
+            required: false,
+        });
+        scope::references(self.scope.as_ref()).into_iter().chain(certificates).collect()
     }
     fn search(&self) -> Vec<&str> {
         vec![&self.description, &self.purpose]
@@ -65,6 +78,20 @@ impl KindRules for Token {
         let used = around.people.last_uses.get(&self.name).cloned().unwrap_or_default();
         self.last_use_time = (used.time_us > 0).then(|| clock::timestamp(used.time_us));
         self.last_use_address = used.address;
+    }
+}
+
+fn validate_certificates(certificates: &[String], violations: &mut Violations) {
+    let count = certificates.len();
+    let text = format!("has {count} entries; the maximum is {MAX_CERTIFICATES}");
+    violations.require(count <= MAX_CERTIFICATES, "certificates", text);
+    for (index, identity) in certificates.iter().take(MAX_CERTIFICATES).enumerate() {
+        let field = format!("certificates[{index}]");
+        if let Err(problem) = check_identity(identity) {
+            violations.add(field, problem.to_string());
+        } else if certificates[..index].contains(identity) {
+            violations.add(field, "is named twice");
+        }
     }
 }
 
@@ -199,6 +226,23 @@ mod tests {
         assert_eq!(state(&catalogue, &["servers/b"], 10, true).0, TokenState::Revoked);
         catalogue.remove(Kind::Server, "servers/b");
         assert_eq!(state(&catalogue, &["servers/b"], LATER, false), unusable("servers/b does not exist"));
+    }
+
+    #[test]
+    fn certificates_are_named_in_one_spelling_once_and_in_bounds() {
+        let is_fine = |certificates: &[&str]| {
+            let certificates = certificates.iter().map(|&identity| identity.to_owned()).collect();
+            let mut violations = Violations::default();
+            Token { certificates, ..Token::default() }.validate(&mut violations);
+            violations.is_empty()
+        };
+        assert!(is_fine(&["spiffe://example.org/agent", "dns:agent.example.org", "cn:agent"]));
+        for refused in [&["*"][..], &["dns:*.example.org"], &["agent"], &["cn:agent", "cn:agent"]] {
+            assert!(!is_fine(refused), "{refused:?}");
+        }
+        let many: Vec<String> = (0..=MAX_CERTIFICATES).map(|number| format!("cn:{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(is_fine(&many[..MAX_CERTIFICATES]) && !is_fine(&many));
     }
 
     /// A token of Ann's, for a server that exists, seen while `people` are known.

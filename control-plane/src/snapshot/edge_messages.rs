@@ -139,11 +139,13 @@ pub(super) fn token(token: &identity::v1::Token, bounds: Bounds) -> edge::Token 
         prompts: Vec::new(),
         access: None,
     };
-    if conditions == Conditions::default() && bounds == Bounds::default() {
+    let is_plain = conditions == Conditions::default() && bounds == Bounds::default();
+    if is_plain && token.certificates.is_empty() {
         let Scope { servers, tools, resources, prompts } = scope;
         return edge::Token { servers, tools, resources, prompts, ..shown };
     }
-    shown.access = Some(access(scope, conditions, bounds));
+    let certificates = token.certificates.clone();
+    shown.access = Some(edge::Access { certificates, ..access(scope, conditions, bounds) });
     shown
 }
 
@@ -164,6 +166,7 @@ fn access(scope: Scope, conditions: Conditions, bounds: Bounds) -> edge::Access 
         limits: limits('r', conditions.rates).chain(limits('q', conditions.quotas)).collect(),
         ceiling: bounds.ceiling,
         suspended: bounds.suspended,
+        certificates: Vec::new(),
     }
 }
 

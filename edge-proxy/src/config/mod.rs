@@ -4,6 +4,7 @@ mod control_planes;
 pub mod limits;
 pub mod published;
 mod secret;
+pub mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use control_planes::ControlPlanes;
 use limits::Limits;
 use published::PublishedNames;
 pub use secret::Secret;
+use tls::TlsOptions;
 
 /// The edge of Trunkline: terminates MCP, enforces scopes and calls upstreams.
 ///
@@ -118,6 +120,9 @@ pub struct Config {
     /// The names this edge answers to.
     #[command(flatten)]
     pub published: PublishedNames,
+    /// TLS of the client port.
+    #[command(flatten)]
+    pub tls: TlsOptions,
 }
 
 /// What is recorded of calls that are let in.
@@ -210,6 +215,12 @@ impl Config {
         set("XDG_DATA_HOME").or_else(home).map(|base| base.join("trunkline")).ok_or(ConfigError::NoHome)
     }
 
+    /// The URL under which clients reach the edge that listens at `address`, for display.
+    pub fn client_address(&self, address: SocketAddr) -> String {
+        let scheme = if self.tls.tls_cert.is_some() { "https" } else { "http" };
+        self.advertise_address.clone().unwrap_or_else(|| format!("{scheme}://{address}"))
+    }
+
     /// Checks that there is somebody to believe the addresses of clients of.
     pub fn check_client_address(&self) -> Result<(), ConfigError> {
         let Limits { client_address: source, connections, .. } = &self.limits;
@@ -266,6 +277,7 @@ impl Config {
             "allowedHosts": self.published.hosts.allowed_hosts,
             "allowedOrigins": self.published.allowed_origins,
             "publicPathPrefix": self.published.public_path_prefix,
+            "tls": self.tls.to_json(),
         })
     }
 

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::collections::byte_queue;
 use crate::context::{Authenticated, RequestContext, StreamPermit, WorkerState};
 use crate::error::{ErrorContext, Failure};
+use crate::identity::{ClientCertificate, Presented};
 use crate::observe::{CloseReason, ConnectionTransport, GaugeGuard};
 use crate::policy::Caller;
 use crate::respond::Reply;
@@ -51,7 +52,8 @@ pub struct ClientConnection {
     server: Box<str>,
     /// The uid of the server, which must stay the same.
     uid: Box<str>,
-    bearer: Box<str>,
+    bearer: Option<Box<str>>,
+    certificate: Option<Arc<ClientCertificate>>,
     session: ConnectionSession,
     handler: Handler,
     /// True if the client already gets notifications without having asked.
@@ -95,7 +97,8 @@ impl ConnectionGuard {
             token: context.principal().uid.as_ref().into(),
             server: context.server().id.clone(),
             uid: context.server().uid.clone(),
-            bearer: context.bearer.into(),
+            bearer: context.presented.bearer.map(Into::into),
+            certificate: context.presented.certificate.cloned(),
             session: ConnectionSession::new(transport == ConnectionTransport::WebSocket),
             handler,
             listening: Cell::new(false),
@@ -144,14 +147,14 @@ impl ClientConnection {
         &self.worker
     }
 
-    /// The bearer that it was opened with.
-    pub fn bearer(&self) -> &str {
-        &self.bearer
+    /// What it was opened with.
+    pub fn presented(&self) -> Presented<'_> {
+        Presented { bearer: self.bearer.as_deref(), certificate: self.certificate.as_ref() }
     }
 
-    /// Verifies the bearer again.
+    /// Verifies what it was opened with again.
     pub fn authenticate(&self) -> Result<Authenticated, Failure> {
-        Authenticated::now(&self.worker, Some(&self.bearer), self.address)
+        Authenticated::now(&self.worker, self.presented(), self.address)
     }
 
     /// Admits the principal again, to the server that the connection was opened to.

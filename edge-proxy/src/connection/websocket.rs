@@ -37,8 +37,9 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 /// Makes a ticket for the server in `context`, in exchange for the bearer.
 pub fn ticket(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     let server = context.server();
-    let ticket =
-        Ticket::new(context.bearer, context.now()).seal(&context.snapshot.trust, &server.id, &server.uid);
+    let none = "a ticket stands for a bearer; open the WebSocket with the client certificate itself";
+    let bearer = context.presented.bearer.ok_or_else(|| Failure::Invalid(none.to_owned()))?;
+    let ticket = Ticket::new(bearer, context.now()).seal(&context.snapshot.trust, &server.id, &server.uid);
     let ticket = ticket.map_err(|error| Failure::Internal(error.to_string()))?;
     let body = format!(r#"{{"ticket":{},"expires_in":{}}}"#, json::quote(&ticket), ticket::LIFETIME);
     Ok(Reply::json([Bytes::from(body)]))

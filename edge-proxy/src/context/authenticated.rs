@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::worker::WorkerState;
 use crate::audit::Asked;
 use crate::error::Failure;
-use crate::identity::Principal;
+use crate::identity::{self, Presented, Principal};
 use crate::policy::{self, Caller, Denied, Facts};
 use crate::snapshot::Snapshot;
 
@@ -23,17 +23,26 @@ pub struct Authenticated {
 }
 
 impl Authenticated {
-    /// Verifies a bearer that a client at `address`, if that is known, presented, on the snapshot in force and now.
+    /// Verifies what a client at `address`, if that is known, presented, on the snapshot in force and now.
     ///
     /// # Errors
-    /// If there is none, it is not valid, or no bearer is believed.
-    pub fn now(worker: &WorkerState, bearer: Option<&str>, address: Option<IpAddr>) -> Result<Self, Failure> {
+    /// If there is nothing, it is not valid, or no bearer is believed.
+    pub fn now(
+        worker: &WorkerState,
+        presented: Presented<'_>,
+        address: Option<IpAddr>,
+    ) -> Result<Self, Failure> {
         let (current, now) = (&worker.shared.environment.current, worker.now());
         if !current.is_trust_fresh(now) {
             return Err(Failure::TrustStale);
         }
         let snapshot = current.load_full();
-        let principal = worker.bearers.authenticate(&snapshot.trust, bearer)?;
+        let principal = match presented {
+            Presented { bearer: None, certificate: Some(certificate) } => {
+                identity::principal_of(&snapshot, certificate)?
+            }
+            Presented { bearer, .. } => worker.bearers.authenticate(&snapshot.trust, bearer)?,
+        };
         Ok(Self { snapshot, principal, facts: Facts { address, now } })
     }
 

@@ -22,7 +22,7 @@ use crate::session::{
     EndedCalls, EndedSession, LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets,
 };
 use crate::snapshot::Current;
-use crate::transport::OriginPolicy;
+use crate::transport::{ClientPort, OriginPolicy};
 use crate::upstream::{Environment, Places, SessionCommand, SessionLosses};
 
 /// Orders that may wait for one worker.
@@ -50,6 +50,8 @@ pub struct EdgeState {
     pub limits: Arc<LimitTable>,
     /// What is recorded of calls.
     pub audit: Arc<AuditLog>,
+    /// What the client port takes.
+    pub client_port: ClientPort,
     /// Open client connections.
     pub connections: Connections,
     /// Where their requests come from.
@@ -102,11 +104,17 @@ impl EdgeState {
             streams: Arc::default(),
             limits: Arc::new(LimitTable::new(Arc::clone(&environment.metrics))),
             audit: Arc::new(AuditLog::new(Arc::clone(&environment.metrics))),
+            client_port: ClientPort::default(),
             connections,
             client_addresses,
             workers: Mutex::default(),
             environment: Arc::new(environment),
         })
+    }
+
+    /// Has the client port take this.
+    pub fn with_client_port(self, client_port: ClientPort) -> Self {
+        Self { client_port, ..self }
     }
 
     /// Admits one more request in flight, unless there are too many.

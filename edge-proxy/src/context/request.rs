@@ -13,7 +13,7 @@ use super::permits::StreamPermit;
 use super::worker::WorkerState;
 use crate::audit::Asked;
 use crate::error::Failure;
-use crate::identity::Principal;
+use crate::identity::{Presented, Principal};
 use crate::limits::{Charge, Counted, LimitsLeft};
 use crate::policy::{Caller, Denied, Permit};
 use crate::session::{ConnectionSession, HandleOwner};
@@ -28,8 +28,8 @@ pub struct RequestContext<'a> {
     pub snapshot: &'a Arc<Snapshot>,
     /// The caller, at the server that the request is for.
     pub caller: Caller<'a>,
-    /// The bearer that the caller presented.
-    pub bearer: &'a str,
+    /// What the caller presented.
+    pub presented: Presented<'a>,
     /// The transport that it arrived by.
     pub arrival: Arrival<'a>,
     /// The time of its arrival.
@@ -54,9 +54,9 @@ impl<'a> RequestContext<'a> {
         self.worker.now() == self.now() && Arc::ptr_eq(self.snapshot, &current.load())
     }
 
-    /// Verifies the bearer again, on the snapshot in force and now.
+    /// Verifies what the caller presented again, on the snapshot in force and now.
     pub fn authenticate_again(&self) -> Result<Authenticated, Failure> {
-        Authenticated::now(self.worker, Some(self.bearer), self.caller.facts().address)
+        Authenticated::now(self.worker, self.presented, self.caller.facts().address)
     }
 
     /// Admits the caller again, for what is left of the request.
@@ -69,7 +69,7 @@ impl<'a> RequestContext<'a> {
             worker: self.worker,
             snapshot: &again.snapshot,
             caller: again.admit_again(self.worker, [&server.id, &server.uid])?,
-            bearer: self.bearer,
+            presented: self.presented,
             arrival: self.arrival,
             started: self.started,
             limits_left: self.limits_left,

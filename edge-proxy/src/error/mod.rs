@@ -65,6 +65,14 @@ pub enum Failure {
         /// True if one was presented.
         presented: bool,
     },
+    /// No token names the certificate of the client, or several do.
+    #[error(
+        "no valid token names the client certificate; name its identity in the certificates of one token, or send a bearer"
+    )]
+    Certificate,
+    /// HTTP Basic where somebody could listen, or from a page.
+    #[error("HTTP Basic is taken over TLS or from this machine only, and not from pages of browsers")]
+    BasicNotHere,
     /// A bearer in the URL, where it ends up in logs.
     #[error(
         "a bearer must not be in the URL; send it in the Authorization header, or use a ticket in a browser"
@@ -269,9 +277,9 @@ impl Failure {
 
     fn code(&self, era: Era) -> i64 {
         match self {
-            Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket => -31001,
+            Self::Bearer { .. } | Self::Certificate | Self::BearerInUrl | Self::Ticket => -31001,
             Self::TrustStale => -31002,
-            Self::Host | Self::Origin | Self::RepeatedHeader(_) => -31003,
+            Self::Host | Self::Origin | Self::RepeatedHeader(_) | Self::BasicNotHere => -31003,
             Self::Path | Self::Server | Self::Tunnel => -31004,
             Self::Verb(_) | Self::Upgrade => -31005,
             Self::ContentType(_) | Self::ContentCoding(_) => -31006,
@@ -303,13 +311,15 @@ impl Failure {
     /// The HTTP status of the answer, where the transport has any.
     pub fn status(&self, era: Era) -> StatusCode {
         match self {
-            Self::Host | Self::Origin | Self::Unmet(_) | Self::Rule { .. } => StatusCode::FORBIDDEN,
+            Self::Host | Self::Origin | Self::BasicNotHere | Self::Unmet(_) | Self::Rule { .. } => {
+                StatusCode::FORBIDDEN
+            }
             Self::Path | Self::Server | Self::Tunnel | Self::SessionUnknown | Self::Disconnected => {
                 StatusCode::NOT_FOUND
             }
             Self::Verb(_) | Self::StreamWithoutSession => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upgrade => StatusCode::UPGRADE_REQUIRED,
-            Self::Bearer { .. } | Self::Ticket => StatusCode::UNAUTHORIZED,
+            Self::Bearer { .. } | Self::Certificate | Self::Ticket => StatusCode::UNAUTHORIZED,
             Self::TrustStale
             | Self::Overloaded
             | Self::Pending
@@ -348,6 +358,8 @@ impl Failure {
         match self {
             Self::Bearer { presented: true } => reason("bearer_invalid"),
             Self::Bearer { presented: false } => reason("bearer_missing"),
+            Self::Certificate => reason("certificate_unknown"),
+            Self::BasicNotHere => reason("basic_not_here"),
             Self::BearerInUrl => reason("bearer_in_url"),
             Self::Ticket => reason("ticket_invalid"),
             Self::Upgrade => reason("upgrade_needed"),
@@ -408,9 +420,12 @@ impl Failure {
         Some(match self {
             Self::Host | Self::Origin | Self::RepeatedHeader(_) => Rejection::Origin,
             Self::Path | Self::Server | Self::Tunnel => Rejection::UnknownPath,
-            Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket | Self::TrustStale => {
-                Rejection::Unauthenticated
-            }
+            Self::Bearer { .. }
+            | Self::Certificate
+            | Self::BasicNotHere
+            | Self::BearerInUrl
+            | Self::Ticket
+            | Self::TrustStale => Rejection::Unauthenticated,
             Self::Unmet(_) | Self::Rule { .. } => Rejection::UnmetCondition,
             Self::SessionMissing
             | Self::StreamWithoutSession

@@ -197,6 +197,11 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
         observer.observe(read.proxy_headers_refused.get(), &[])
     });
     let read = Arc::clone(metrics);
+    let handshakes = "TLS handshakes of clients that failed";
+    counter(meter, "tls_handshakes_failed", handshakes, move |observer| {
+        observer.observe(read.tls_handshakes_failed.get(), &[])
+    });
+    let read = Arc::clone(metrics);
     let replaced = "Upstream sessions ended to make room for others of the same token";
     counter(meter, "upstream_sessions_replaced", replaced, move |observer| {
         observer.observe(read.upstream_sessions_replaced.get(), &[])

@@ -222,6 +222,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections of balancers that did not begin with a PROXY protocol header.
     pub proxy_headers_refused: Counter,
+    /// TLS handshakes of clients that failed.
+    pub tls_handshakes_failed: Counter,
     /// Open streams to clients (GET streams and SSE answers).
     pub streams: Gauge,
     /// Calls in flight.

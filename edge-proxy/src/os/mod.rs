@@ -2,3 +2,4 @@
 
 pub(crate) mod clock;
 pub(crate) mod files;
+pub(crate) mod sockets;

@@ -86,6 +86,9 @@ pub enum Reason {
     /// The token was deleted.
     #[error("the token does not exist")]
     NoToken,
+    /// No token, or several, name the client certificate.
+    #[error("no token alone names the client certificate")]
+    NotNamed,
     /// The token was revoked.
     #[error("the token is revoked")]
     Revoked,
@@ -171,6 +174,7 @@ impl Reason {
             | Self::Withdrawn
             | Self::TokenExpired
             | Self::CredentialExpired => Failure::Bearer { presented: true },
+            Self::NotNamed => Failure::Certificate,
             Self::Unmet(unmet) => Failure::Unmet(unmet),
         }
     }

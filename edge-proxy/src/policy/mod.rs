@@ -178,9 +178,13 @@ pub fn remaining(snapshot: &Snapshot, principal: &Principal, now: u64) -> Option
 }
 
 fn token<'a>(snapshot: &'a Snapshot, principal: &Principal) -> Option<&'a Token> {
-    match principal.kind {
+    match &principal.kind {
         PrincipalKind::Token => snapshot.tokens.get(&principal.uid).map(AsRef::as_ref),
         PrincipalKind::Person(_) => None,
+        PrincipalKind::Certificate(certificate) => {
+            let token = snapshot.token_of(certificate.identities())?;
+            (token.uid == principal.uid).then_some(&**token)
+        }
     }
 }
 
@@ -194,9 +198,11 @@ fn in_force<'a>(
     match &principal.kind {
         PrincipalKind::Token => {
             let token = token(snapshot, principal).ok_or(Reason::NoToken)?;
-            conditions::check(principal, token, facts)?;
-            let (conditions, limits) = (token.conditions.as_deref(), &*token.limits);
-            Ok(RightsInForce { scope: &token.scope, conditions, limits })
+            of_token(principal, token, facts)
+        }
+        PrincipalKind::Certificate(_) => {
+            let token = token(snapshot, principal).ok_or(Reason::NotNamed)?;
+            of_token(principal, token, facts)
         }
         PrincipalKind::Person(grants) => {
             conditions::check_person(principal, facts)?;
@@ -204,6 +210,12 @@ fn in_force<'a>(
             Ok(RightsInForce { scope, conditions: None, limits: &[] })
         }
     }
+}
+
+fn of_token<'a>(principal: &Principal, token: &'a Token, facts: &Facts) -> Result<RightsInForce<'a>, Reason> {
+    conditions::check(principal, token, facts)?;
+    let (conditions, limits) = (token.conditions.as_deref(), &*token.limits);
+    Ok(RightsInForce { scope: &token.scope, conditions, limits })
 }
 
 fn visible<'a>(

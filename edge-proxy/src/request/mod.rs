@@ -25,7 +25,7 @@ use crate::builtin::{self, capabilities, listen};
 use crate::connection::{ClientConnection, sse, websocket};
 use crate::context::{ActiveCall, Arrival, Authenticated, InFlightPermit, RequestContext, WorkerState};
 use crate::error::{ErrorContext, Failure};
-use crate::identity::Principal;
+use crate::identity::{Presented, Principal};
 use crate::policy::Arguments;
 use crate::respond::Reply;
 use crate::session::{self, Session, SessionId, SessionLookup};
@@ -60,6 +60,7 @@ pub async fn serve(
     };
     if let Some(origin) = origin {
         OriginPolicy::expose(origin, response.headers_mut());
+        inbound::browser::protect(response.headers_mut(), None);
     }
     closing(is_body_pending, response)
 }
@@ -77,7 +78,11 @@ fn rejected(worker: &WorkerState, failure: &Failure, error_context: &ErrorContex
     if let Some(reason) = failure.counts_as() {
         worker.shared.environment.metrics.rejected(reason).inc();
     }
-    respond::failure(failure, error_context)
+    let mut response = respond::failure(failure, error_context);
+    if worker.shared.client_port.basic.is_some() {
+        respond::offer_basic(&mut response);
+    }
+    response
 }
 
 async fn handle(
@@ -104,11 +109,16 @@ async fn handle(
     if http_request.verb == Verb::Options {
         return Ok(shared.origin_policy.preflight(&http_request.headers));
     }
+    if let Some(rule) = &shared.client_port.basic {
+        http_request.take_basic(|headers| http_connection.is_private(rule, headers))?;
+    }
     if http_request.endpoint == Endpoint::WebSocket {
         return websocket_request(worker, http_connection, http_request, started, in_flight).await;
     }
     let address = http_connection.client_address(&http_request.headers);
-    let first = Authenticated::now(worker, http_request.bearer(), address)?;
+    let certificate = http_connection.certificate(&http_request.headers);
+    let presented = Presented { bearer: http_request.bearer(), certificate };
+    let first = Authenticated::now(worker, presented, address)?;
     let server = http_request.server();
     let (caller, has_waited) = admission::of_request(worker, &first, server, &mut in_flight).await?;
     http_connection.set_authenticated(HolderIdentity::Token(&first.principal().uid))?;
@@ -121,10 +131,10 @@ async fn handle(
         Bytes::new()
     };
     let arrival = Arrival::Request(&http_request.headers);
-    let bearer = http_request.bearer().unwrap_or_default();
+    let presented = Presented { bearer: http_request.bearer(), certificate };
     let again;
     let (snapshot, limits_left) = (&first.snapshot, &RefCell::default());
-    let context = RequestContext { worker, snapshot, caller, bearer, arrival, started, limits_left };
+    let context = RequestContext { worker, snapshot, caller, presented, arrival, started, limits_left };
     // Rights may have ended while the body came.
     let context = if !(has_body || has_waited) || context.is_current() {
         context
@@ -185,12 +195,13 @@ async fn websocket_request(
     };
     let bearer = ticket.as_ref().map(|ticket| &*ticket.bearer).or_else(|| http_request.bearer());
     let address = http_connection.client_address(&http_request.headers);
-    let first = Authenticated::now(worker, bearer, address)?;
+    let presented = Presented { bearer, certificate: http_connection.certificate(&http_request.headers) };
+    let first = Authenticated::now(worker, presented, address)?;
     // Whether its rights ended meanwhile the connection looks after itself.
     let (caller, _) = admission::of_request(worker, &first, http_request.server(), &mut in_flight).await?;
-    let (bearer, arrival) = (bearer.unwrap_or_default(), Arrival::Request(&http_request.headers));
+    let arrival = Arrival::Request(&http_request.headers);
     let (snapshot, limits_left) = (&first.snapshot, &RefCell::default());
-    let context = RequestContext { worker, snapshot, caller, bearer, arrival, started, limits_left };
+    let context = RequestContext { worker, snapshot, caller, presented, arrival, started, limits_left };
     // Before the ticket is used: what is refused can be tried again with it.
     let permit = context.connection_permit()?;
     let again;
@@ -233,7 +244,7 @@ async fn connection_message(
         worker,
         snapshot: &authenticated.snapshot,
         caller,
-        bearer: connection.bearer(),
+        presented: connection.presented(),
         arrival: Arrival::Connection(connection.session()),
         started,
         limits_left: &RefCell::default(),

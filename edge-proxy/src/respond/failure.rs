@@ -23,6 +23,7 @@ pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body
             drop(headers.insert(ALLOW, HeaderValue::from_static("POST, DELETE")));
         }
         Failure::Bearer { presented } => drop(headers.insert(WWW_AUTHENTICATE, challenge(*presented))),
+        Failure::Certificate => drop(headers.insert(WWW_AUTHENTICATE, challenge(false))),
         // RFC 9110, section 15.5.16.
         Failure::ContentCoding(_) => {
             drop(headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
@@ -48,6 +49,14 @@ pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body
         _ => {}
     }
     response
+}
+
+/// Adds to a challenge that HTTP Basic is taken, too.
+pub fn offer_basic(response: &mut Response<Body>) {
+    if response.headers().contains_key(WWW_AUTHENTICATE) {
+        let basic = HeaderValue::from_static(r#"Basic realm="Trunkline", charset="UTF-8""#);
+        response.headers_mut().append(WWW_AUTHENTICATE, basic);
+    }
 }
 
 fn challenge(presented: bool) -> HeaderValue {

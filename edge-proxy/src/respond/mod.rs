@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-pub use failure::failure;
+pub use failure::{failure, offer_basic};
 use futures_util::{Stream, StreamExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};

@@ -59,6 +59,8 @@ pub struct Snapshot {
     pub servers: Servers,
     /// Tokens by uid, the `jti` of a bearer.
     pub tokens: Arc<HashMap<Box<str>, Arc<Token>>>,
+    /// Tokens by the identities of certificates that they name; `None` where several do.
+    pub certificates: Arc<HashMap<Box<str>, Option<Arc<Token>>>>,
     /// What roles and teams grant to people, and what was withdrawn.
     pub grants: Arc<Grants>,
     /// Upstreams by id.
@@ -67,4 +69,13 @@ pub struct Snapshot {
     pub trust: Arc<Trust>,
     /// The edges of the fleet, this one included.
     pub siblings: Arc<Siblings>,
+}
+
+impl Snapshot {
+    /// Returns the token that names a certificate of these identities. Where it could be one or another, it is none.
+    pub fn token_of(&self, identities: &[Box<str>]) -> Option<&Arc<Token>> {
+        let mut named = identities.iter().filter_map(|identity| self.certificates.get(identity));
+        let first = named.next()?.as_ref()?;
+        named.all(|other| other.as_ref().is_some_and(|other| other.uid == first.uid)).then_some(first)
+    }
 }

@@ -24,6 +24,8 @@ pub struct Token {
     pub conditions: Option<Box<Conditions>>,
     /// Its rates and quotas, in the order in which they are checked.
     pub limits: Box<[TokenLimit]>,
+    /// The identities of the client certificates by which it is presented.
+    pub certificates: Box<[Box<str>]>,
 }
 
 /// Permissions as they are configured. An empty list allows nothing.

@@ -9,10 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use inbound::{ClientAddresses, ConnectionHandle, ConnectionHolder};
+use http::header::ORIGIN;
+use inbound::{ClientAddresses, ConnectionHandle, ConnectionHolder, TransportRule};
 use tokio::sync::Notify;
 
 use crate::error::Failure;
+use crate::identity::ClientCertificate;
 
 /// The task that takes the connection over when it no longer speaks HTTP.
 type Upgraded = Pin<Box<dyn Future<Output = ()>>>;
@@ -32,6 +34,8 @@ pub struct HttpConnection {
     addresses: Arc<ClientAddresses>,
     /// Where it came from, as far as it says so itself.
     address: Option<IpAddr>,
+    is_tls: bool,
+    certificate: Option<Arc<ClientCertificate>>,
     has_request: Cell<bool>,
     first: Notify,
     cut: Notify,
@@ -45,11 +49,37 @@ impl HttpConnection {
             handle,
             addresses,
             address,
+            is_tls: false,
+            certificate: None,
             has_request: Cell::default(),
             first: Notify::new(),
             cut: Notify::new(),
             upgraded: RefCell::default(),
         }
+    }
+
+    /// Makes it one over TLS, of a client with this certificate, if it presented one.
+    pub fn over_tls(self, certificate: Option<Arc<ClientCertificate>>) -> Self {
+        Self { is_tls: true, certificate, ..self }
+    }
+
+    /// Creates the state of one stream of it, which is cut alone.
+    pub fn stream(&self) -> Self {
+        let (handle, addresses) = (self.handle.clone(), Arc::clone(&self.addresses));
+        let (is_tls, certificate) = (self.is_tls, self.certificate.clone());
+        Self { is_tls, certificate, ..Self::new(handle, addresses, self.address) }
+    }
+
+    /// The certificate that the client presented, for one request on it. Browsers present theirs whichever page asks, so for pages it
+    /// counts for nothing.
+    pub fn certificate(&self, headers: &HeaderMap) -> Option<&Arc<ClientCertificate>> {
+        self.certificate.as_ref().filter(|_| !headers.contains_key(ORIGIN))
+    }
+
+    /// Returns whether nobody can listen to one request on it, and it comes from no page: browsers send passwords whichever page asks.
+    pub fn is_private(&self, rule: &TransportRule, headers: &HeaderMap) -> bool {
+        let is_secure = self.is_tls || rule.is_secure(Some(self.handle.address()), headers);
+        is_secure && !headers.contains_key(ORIGIN)
     }
 
     /// The address of the client of one request on it, if it is known. A proxy's connection carries those of many.

@@ -2,6 +2,7 @@
 
 mod body;
 mod buffered_body;
+mod client_tls;
 mod http_connection;
 mod message;
 mod origin_policy;
@@ -11,6 +12,7 @@ pub mod websocket;
 
 pub use body::{Body, Chunks};
 pub use buffered_body::{BufferError, BufferedBody};
+pub use client_tls::{ClientPort, ClientTls, HandedOver, TlsStream};
 pub use http_connection::{HolderIdentity, HttpConnection};
 pub use message::{Message, is_empty_list, mended, unreadable, with_object_arguments};
 pub use origin_policy::OriginPolicy;

@@ -3,6 +3,8 @@
 //!
 //! It must not know eras, sessions or callers.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
@@ -91,6 +93,24 @@ impl HttpRequest {
         self.upgrade.take()
     }
 
+    /// Takes the password of HTTP Basic for a bearer, where `is_private` says that nobody could read it on its way.
+    pub fn take_basic(&mut self, is_private: impl FnOnce(&HeaderMap) -> bool) -> Result<(), Failure> {
+        let value = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some((scheme, encoded)) = value.and_then(|value| value.split_once(' ')) else { return Ok(()) };
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return Ok(());
+        }
+        if !is_private(&self.headers) {
+            return Err(Failure::BasicNotHere);
+        }
+        let bearer = password(encoded.trim()).unwrap_or_default();
+        let bearer = HeaderValue::from_str(&format!("Bearer {bearer}"));
+        let mut bearer = bearer.unwrap_or(HeaderValue::from_static("Bearer"));
+        bearer.set_sensitive(true);
+        self.headers.insert(AUTHORIZATION, bearer);
+        Ok(())
+    }
+
     /// The bearer of the `Authorization` header; empty if the header has another scheme.
     pub fn bearer(&self) -> Option<&str> {
         let value = self.headers.get(AUTHORIZATION)?.to_str().unwrap_or_default();
@@ -135,6 +155,12 @@ impl HttpRequest {
             }
         }
     }
+}
+
+/// The password of HTTP Basic. Its user name says nothing.
+fn password(encoded: &str) -> Option<String> {
+    let pair = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    pair.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 enum BodyError {

@@ -3,7 +3,6 @@
 //! It must not know what goes through a tunnel.
 
 use std::io;
-use std::net::TcpStream as StdStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,12 +14,12 @@ use inbound::{ClientIo, into_stream};
 use tokio::net::TcpStream;
 
 use super::Tunnels;
-use super::serve::AcceptedTunnel;
+use super::serve::{AcceptedTunnel, Socket};
 use crate::error::Failure;
 use crate::identity::verify_tunnel_credential;
 use crate::snapshot::Current;
 use crate::transport::websocket::Handshake;
-use crate::transport::{Body, HolderIdentity, HttpConnection, OriginPolicy, path};
+use crate::transport::{Body, HolderIdentity, HttpConnection, OriginPolicy, TlsStream, path};
 
 /// Accepts a tunnel of the upstream with this id, and passes its connection to the thread that serves tunnels.
 pub fn accept(
@@ -69,10 +68,16 @@ pub fn accept(
 }
 
 /// Takes the socket out, for another thread, and the bytes that were read already.
-fn into_parts(upgraded: Upgraded) -> io::Result<(StdStream, Bytes)> {
+fn into_parts(upgraded: Upgraded) -> io::Result<(Socket, Bytes)> {
+    let upgraded = match upgraded.downcast::<ClientIo<TcpStream>>() {
+        Ok(parts) => return Ok((Socket::Plain(into_stream(parts.io).into_std()?), parts.read_buf)),
+        Err(upgraded) => upgraded,
+    };
     let other = |_| io::Error::other("the connection was not accepted by this listener");
-    let parts = upgraded.downcast::<ClientIo<TcpStream>>().map_err(other)?;
-    Ok((into_stream(parts.io).into_std()?, parts.read_buf))
+    let parts = upgraded.downcast::<ClientIo<TlsStream>>().map_err(other)?;
+    let mut stream = into_stream(parts.io);
+    let socket = stream.get_mut().0.take()?;
+    Ok((Socket::Tls(Box::new(stream), socket), parts.read_buf))
 }
 
 fn bearer(request: &Request<Incoming>) -> Option<&str> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_util::either::Either;
 use tunnel::{Role, Tunnel};
 
 use super::Tunnels;
@@ -17,6 +18,7 @@ use crate::observe::Metrics;
 use crate::os::clock;
 use crate::session::event;
 use crate::snapshot::{Current, Snapshot};
+use crate::transport::TlsStream;
 
 /// The time that an upstream has to take the news that this edge is stopping.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,11 +27,33 @@ const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct AcceptedTunnel {
     /// The connection, on which frames follow.
-    pub(super) socket: StdStream,
+    pub(super) socket: Socket,
     /// The bytes that were read already.
     pub(super) ahead: Bytes,
     /// The uid of the upstream.
     pub(super) upstream: Arc<str>,
+}
+
+/// A connection that belongs to no thread.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// One without TLS.
+    Plain(StdStream),
+    /// The state of TLS, and its socket.
+    Tls(Box<TlsStream>, StdStream),
+}
+
+impl Socket {
+    /// Gives the connection to the runtime of this thread.
+    fn into_stream(self) -> io::Result<Either<TcpStream, Box<TlsStream>>> {
+        Ok(match self {
+            Self::Plain(socket) => Either::Left(TcpStream::from_std(socket)?),
+            Self::Tls(mut stream, socket) => {
+                stream.get_mut().0.put(socket)?;
+                Either::Right(stream)
+            }
+        })
+    }
 }
 
 /// The parts of the edge that tunnels use.
@@ -141,7 +165,7 @@ fn dials_in(snapshot: &Snapshot, uid: &str) -> bool {
 }
 
 async fn start(accepted: AcceptedTunnel) -> io::Result<(Tunnel, impl Future<Output = io::Error> + Send)> {
-    let socket = TcpStream::from_std(accepted.socket)?;
+    let socket = accepted.socket.into_stream()?;
     let carrier = tunnel::websocket(socket, Role::Server, accepted.ahead.to_vec()).await;
     Tunnel::start(carrier).await
 }

@@ -446,6 +446,7 @@ fn wire_token(id: &str, token: &TokenSpec) -> Option<wire::Token> {
         limits: limits.collect(),
         ceiling,
         suspended: token.conditions.suspended,
+        certificates: Vec::new(),
     };
     Some(wire::Token {
         name: format!("tokens/{id}"),

@@ -2,6 +2,7 @@
 //! and explains with it, edges enforce by it. It must not know messages of the contract, MCP, clocks or sockets.
 
 pub mod address;
+pub mod certificate;
 pub mod change;
 pub mod decide;
 pub mod difference;

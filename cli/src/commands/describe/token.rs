@@ -12,6 +12,7 @@ pub(super) fn sections(facts: &Facts) -> Vec<Section> {
         head.field("Last used", facts.when("lastUseTime"))
             .field("Last used from", facts.text("lastUseAddress"));
         head.field("Suspended", facts.when("suspendTime"));
+        head.field("Certificates", facts.text("certificates"));
         head.field("Revoked", facts.when("revokeTime")).field("Signing key", facts.text("keyId"));
     });
     let mut scope = Section::new("Scope");

@@ -17,6 +17,7 @@ use super::{ByName, conditions, decode, grants};
 pub(super) struct ScopeCache {
     tokens: ByName<Arc<Token>>,
     by_uid: Arc<ByName<Arc<Token>>>,
+    by_certificate: Arc<ByName<Option<Arc<Token>>>>,
     /// Names of tokens that may do no more than their owner.
     ceilings: HashSet<Box<str>>,
     scopes: Arc<Scopes>,
@@ -40,6 +41,11 @@ impl ScopeCache {
             now => now.is_some().then(|| (uid.clone(), Arc::clone(token))),
         });
         Some(left.collect())
+    }
+
+    /// Returns the tokens by the identities of certificates that they name; `None` where several do.
+    pub(super) fn certificates(&self) -> Arc<ByName<Option<Arc<Token>>>> {
+        Arc::clone(&self.by_certificate)
     }
 
     /// The scopes of everybody.
@@ -75,6 +81,7 @@ impl ScopeCache {
         }
         let by_uid = self.tokens.values().map(|token| (token.uid.clone(), Arc::clone(token)));
         self.by_uid = Arc::new(by_uid.collect());
+        self.by_certificate = Arc::new(by_certificate(self.tokens.values()));
     }
 
     fn token(&mut self, message: wire::Token, grants: &Grants, problems: &mut Vec<String>) -> Token {
@@ -100,8 +107,23 @@ impl ScopeCache {
             scope: self.scopes.of(all_of),
             conditions: conditions.map(Box::new),
             limits,
+            certificates: access.certificates.iter().map(|identity| identity.as_str().into()).collect(),
         }
     }
+}
+
+/// Finds who names which certificates. One that was revoked is over for ever, so that another token may take its place.
+fn by_certificate<'a>(tokens: impl Iterator<Item = &'a Arc<Token>>) -> ByName<Option<Arc<Token>>> {
+    let mut named = ByName::<Option<Arc<Token>>>::new();
+    for token in tokens.filter(|token| !token.revoked) {
+        for identity in &token.certificates {
+            let of_another = named
+                .get(identity)
+                .is_some_and(|known| known.as_ref().is_none_or(|known| known.uid != token.uid));
+            named.insert(identity.clone(), (!of_another).then(|| Arc::clone(token)));
+        }
+    }
+    named
 }
 
 /// Reads permissions. Those for what no method may use are left out, so that it is in no list either.

@@ -15,6 +15,7 @@ use trunkline_edge_proxy::fleet::Waiters;
 use trunkline_edge_proxy::listener;
 use trunkline_edge_proxy::observe::{ConnectionTransport, Metrics};
 use trunkline_edge_proxy::snapshot::Current;
+use trunkline_edge_proxy::transport::ClientPort;
 use trunkline_edge_proxy::usage::Shard;
 
 use super::{Keys, PATIENCE, TestSnapshot};
@@ -30,7 +31,8 @@ pub(crate) struct Edge {
     /// The bearer that its clients present.
     pub(crate) bearer: String,
     drain: watch::Sender<bool>,
-    pub(super) client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
+    scheme: &'static str,
 }
 
 /// A whole answer.
@@ -78,7 +80,15 @@ impl Edge {
     pub(crate) fn resolving(url: &str, resolver: CheckedResolver) -> Self {
         let (limits, published) = (Limits::default(), PublishedNames::default());
         let alone = |_: &_, _: &_| Fleet::alone(Arc::new(Waiters::new("edge")));
-        Self::assemble(url, limits, &published, Keys::new(), alone, resolver)
+        Self::assemble(url, limits, &published, Keys::new(), alone, resolver, ClientPort::default())
+    }
+
+    /// An edge whose client port takes this.
+    pub(crate) fn with_port(url: &str, limits: Limits, published: &PublishedNames, port: ClientPort) -> Self {
+        let alone = |_: &_, _: &_| Fleet::alone(Arc::new(Waiters::new("edge")));
+        let loopback = Rule::new(vec![Range::Class(Class::Loopback)], Vec::new());
+        let resolver = CheckedResolver::system(loopback);
+        Self::assemble(url, limits, published, Keys::new(), alone, resolver, port)
     }
 
     /// An edge whose others are what `fleet` makes of its snapshot and its numbers.
@@ -90,7 +100,8 @@ impl Edge {
         fleet: impl FnOnce(&Arc<Current>, &Arc<Metrics>) -> Fleet,
     ) -> Self {
         let loopback = Rule::new(vec![Range::Class(Class::Loopback)], Vec::new());
-        Self::assemble(url, limits, published, keys, fleet, CheckedResolver::system(loopback))
+        let resolver = CheckedResolver::system(loopback);
+        Self::assemble(url, limits, published, keys, fleet, resolver, ClientPort::default())
     }
 
     fn assemble(
@@ -100,7 +111,9 @@ impl Edge {
         keys: Keys,
         fleet: impl FnOnce(&Arc<Current>, &Arc<Metrics>) -> Fleet,
         resolver: CheckedResolver,
+        port: ClientPort,
     ) -> Self {
+        let scheme = if port.tls.is_some() { "https" } else { "http" };
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let snapshot = TestSnapshot::new(&keys, url);
         let current = Arc::new(Current::new());
@@ -120,7 +133,7 @@ impl Edge {
             fleet,
             resolver,
         );
-        let shared = Arc::new(shared.unwrap());
+        let shared = Arc::new(shared.unwrap().with_client_port(port));
         let (drain, draining) = watch::channel(false);
         // Two workers, so that what must not depend on the worker is seen not to.
         for _ in 0..2 {
@@ -133,7 +146,8 @@ impl Edge {
             });
         }
         let bearer = keys.bearer("all");
-        Self { address, current, keys, snapshot, metrics, waiters, shared, bearer, drain, client: client() }
+        let client = client();
+        Self { address, current, keys, snapshot, metrics, waiters, shared, bearer, drain, client, scheme }
     }
 
     /// Makes its client a person, who is in the team `core` as a `developer`, and by that may use all of `servers/dev`.
@@ -153,7 +167,11 @@ impl Edge {
     }
 
     pub(crate) fn url(&self, server: &str) -> String {
-        format!("http://{}/servers/{server}/mcp", self.address)
+        format!("{}/servers/{server}/mcp", self.host())
+    }
+
+    pub(crate) fn host(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Waits until nothing is left of what clients opened.
@@ -201,7 +219,7 @@ impl Edge {
 
     /// A request to any path, without a bearer.
     pub(crate) fn at(&self, method: &str, path: &str, body: &str) -> reqwest::RequestBuilder {
-        let url = format!("http://{}{path}", self.address);
+        let url = format!("{}{path}", self.host());
         let request = self.client.request(method.parse().unwrap(), url).body(body.to_owned());
         request
             .header("content-type", "application/json")

@@ -6,6 +6,7 @@ mod snapshot;
 mod sse;
 mod talker;
 mod tasks;
+pub(crate) mod tls;
 mod upstream;
 mod websocket;
 

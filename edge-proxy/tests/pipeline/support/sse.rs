@@ -25,7 +25,7 @@ impl Sse {
             edge.at("GET", "/servers/dev/sse", "").header("authorization", &bearer).send().await.unwrap();
         assert_eq!(stream.status(), 200, "{}", stream.text().await.unwrap());
         assert_eq!(stream.headers()["content-type"], "text/event-stream");
-        let (client, host) = (edge.client.clone(), format!("http://{}", edge.address));
+        let (client, host) = (edge.client.clone(), edge.host());
         let mut opened = Self { client, host, bearer, stream, read: String::new(), endpoint: String::new() };
         let (event, endpoint) = opened.event().await.unwrap();
         assert_eq!(event, "endpoint");
@@ -52,7 +52,7 @@ impl Sse {
 
     /// Posts to another edge from now on.
     pub(crate) fn post_to(&mut self, edge: &Edge) {
-        self.host = format!("http://{}", edge.address);
+        self.host = edge.host();
     }
 
     pub(crate) async fn post(&self, body: &str) -> Reply {

@@ -1,27 +1,27 @@
-//! Sockets of clients: accepts, bounds, speaks HTTP/1.1, drains. It must not know what a request asks for.
+//! Sockets of clients: accepts, bounds, speaks TLS where told to, HTTP/1.1 and HTTP/2, drains. It must not know what a request asks
+//! for.
 
-use std::convert::Infallible;
+mod http1;
+mod http2;
+mod tls;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
-use inbound::{Connection, Guarded, LineLimit, ProxyProtocolError, client_io};
+use http::HeaderMap;
+use inbound::{Connection, LineLimit, ProxyProtocolError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::context::{EdgeState, WorkerState};
+use crate::context::{self, EdgeState, WorkerState};
 use crate::transport::HttpConnection;
 use crate::usage::Shard;
-use crate::{context, request};
 
-/// Bytes that are read ahead of a request's head.
-const READ_AHEAD: usize = 64 << 10;
 /// Past `--send-timeout`, when HTTP+SSE and WebSocket end a connection and say why, a client that still reads nothing is cut
 /// off.
 const CUT_OFF_AFTER: Duration = Duration::from_secs(10);
@@ -121,7 +121,11 @@ fn spawn_connection(
         if stream.set_nodelay(true).is_ok()
             && let Some(origin) = origin(&mut stream, connection, &worker.shared).await
         {
-            serve_connection(stream, &origin, &worker).await;
+            match &worker.shared.client_port.tls {
+                None => serve_plain(stream, &origin, &worker).await,
+                // Boxed: connections without TLS would hold the room for it.
+                Some(tls) => Box::pin(tls::serve(stream, &origin, &worker, tls)).await,
+            }
         }
         drop((counted, alive));
     });
@@ -160,48 +164,40 @@ fn refuse(shared: &EdgeState, peer: IpAddr, error: &ProxyProtocolError) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, origin: &Origin, worker: &Rc<WorkerState>) {
-    let limits = &worker.shared.environment.limits;
-    let Origin { connection, address } = origin;
-    let addresses = Arc::clone(&worker.shared.client_addresses);
-    let http_connection = Rc::new(HttpConnection::new(connection.handle().clone(), addresses, *address));
-    let service = service_fn(|request| {
-        let (worker, http_connection) = (Rc::clone(worker), Rc::clone(&http_connection));
-        http_connection.note_request();
-        let in_progress = connection.handle().begin_request();
-        // Boxed: hyper moves it several times, and each connection would hold the room for it while it is idle.
-        Box::pin(async move {
-            let response = request::serve(&worker, &http_connection, request).await;
-            Ok::<_, Infallible>(response.map(|body| Guarded::new(body, in_progress)))
-        })
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_header_size(limits.max_header_bytes)
-        .max_buf_size(limits.max_header_bytes + READ_AHEAD)
-        .serve_connection(client_io(stream, limits.send_timeout + CUT_OFF_AFTER), service)
-        .with_upgrades();
+async fn serve_plain(stream: TcpStream, origin: &Origin, worker: &Rc<WorkerState>) {
+    let http_connection = Rc::new(origin.http_connection(worker));
+    http1::serve(stream, &origin.connection, &http_connection, worker, |_: &mut HeaderMap| {}).await;
+}
+
+impl Origin {
+    fn http_connection(&self, worker: &WorkerState) -> HttpConnection {
+        let addresses = Arc::clone(&worker.shared.client_addresses);
+        HttpConnection::new(self.connection.handle().clone(), addresses, self.address)
+    }
+}
+
+/// Serves a connection to its end: until the client closes it, it must close, or, once `leaves` is over, what it has begun has ended.
+async fn drive<F: Future<Output = hyper::Result<()>>>(
+    served: F,
+    leave: impl Fn(Pin<&mut F>),
+    leaves: impl Future<Output = ()>,
+    connection: &Connection,
+    http_connection: &HttpConnection,
+) {
     let mut served = std::pin::pin!(served);
-    let mut drain = worker.drain.clone();
-    let drained = async {
-        let _ = drain.wait_for(|draining| *draining).await;
-        // A connection without any request is closed at once by what follows.
-        let _ = tokio::time::timeout(FIRST_REQUEST, http_connection.first_request()).await;
-    };
     let ended = tokio::select! {
         biased;
         ended = served.as_mut() => ended,
         () = http_connection.cut_off() => return,
         reason = connection.must_close() => {
             if reason.may_finish() {
-                served.as_mut().graceful_shutdown();
+                leave(served.as_mut());
                 let _ = tokio::time::timeout(FAREWELL, served).await;
             }
             return;
         }
-        () = drained => {
-            served.as_mut().graceful_shutdown();
+        () = leaves => {
+            leave(served.as_mut());
             tokio::select! {
                 ended = served => ended,
                 () = http_connection.cut_off() => return,
@@ -214,6 +210,14 @@ async fn serve_connection(stream: TcpStream, origin: &Origin, worker: &Rc<Worker
     if let Some(upgraded) = http_connection.upgraded() {
         upgraded.await;
     }
+}
+
+/// Waits until the edge drains and the connection has had its time for a first request. One without any request is closed at once by
+/// what follows.
+async fn drained(worker: &WorkerState, http_connection: &HttpConnection) {
+    let mut drain = worker.drain.clone();
+    let _ = drain.wait_for(|draining| *draining).await;
+    let _ = tokio::time::timeout(FIRST_REQUEST, http_connection.first_request()).await;
 }
 
 async fn sweep(worker: &Rc<WorkerState>) {

@@ -41,7 +41,8 @@ pub struct Difference {
 /// Works out what differs, by at most so many decisions.
 #[must_use]
 pub fn difference(before: World, after: World, now_s: i64, decisions: usize) -> Difference {
-    let all = peers(&before, &after, now_s);
+    let alike = peers(&before, &after, now_s);
+    let alone = one_by_one(&alike);
     let mut budget = Budget { left: decisions, is_exceeded: false };
     let mut sides = [Side::of(before, now_s), Side::of(after, now_s)];
     let names: BTreeSet<String> = sides.iter().flat_map(|side| side.whole.keys().cloned()).collect();
@@ -50,7 +51,9 @@ pub fn difference(before: World, after: World, now_s: i64, decisions: usize) -> 
         if budget.is_exceeded {
             break;
         }
-        moves.extend(at_server(&mut sides, name, &all, &mut budget));
+        // Where a server says more than whose it is, it may matter who somebody is, and not only what they hold.
+        let all = if sides.iter().all(|side| side.is_plain(name)) { &alike } else { &alone };
+        moves.extend(at_server(&mut sides, name, all, &mut budget));
     }
     Difference { moves, cut: budget.is_exceeded }
 }
@@ -102,6 +105,13 @@ fn peers(before: &World, after: &World, now_s: i64) -> Vec<Peers> {
         Peers { names, is_touched }
     });
     peers.collect()
+}
+
+/// The same, everybody for themselves.
+fn one_by_one(peers: &[Peers]) -> Vec<Peers> {
+    let alone =
+        |peers: &Peers, name: &String| Peers { names: vec![name.clone()], is_touched: peers.is_touched };
+    peers.iter().flat_map(|peers| peers.names.iter().map(move |name| alone(peers, name))).collect()
 }
 
 /// What everybody gains and loses at one server, by who that is.
@@ -255,11 +265,18 @@ impl Side {
 
     fn open(&mut self, name: &str) {
         let Some(server) = self.whole.get(name) else { return };
-        let mut frame = server.clone();
-        for list in [&mut frame.tools, &mut frame.resources, &mut frame.templates, &mut frame.prompts] {
-            list.clear();
-        }
+        let frame = bare(server);
         self.world.servers.insert(name.to_owned(), frame);
+    }
+
+    /// Whether a server says no more of who may use it than whose it is.
+    fn is_plain(&self, name: &str) -> bool {
+        let Some(server) = self.whole.get(name) else { return true };
+        let mut rest = bare(server);
+        rest.owner_uid.clear();
+        rest.team.clear();
+        rest.public = false;
+        rest == Server::default()
     }
 
     fn close(&mut self, name: &str) {
@@ -303,6 +320,15 @@ impl Side {
             ..Request::default()
         }
     }
+}
+
+/// A server without what it exposes.
+fn bare(server: &Server) -> Server {
+    let mut bare = server.clone();
+    for list in [&mut bare.tools, &mut bare.resources, &mut bare.templates, &mut bare.prompts] {
+        list.clear();
+    }
+    bare
 }
 
 /// Whether a request that is refused for this is refused whatever it names.

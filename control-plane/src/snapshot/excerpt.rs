@@ -11,14 +11,15 @@ use crate::domain::{Catalogue, Kind};
 use crate::rights::roles::BUILT_IN;
 use crate::store::{Row, StoreError};
 
-/// What edges would be sent of these servers, tokens, teams and roles. `owners`: those whom they belong to, by name; `None`: there is
-/// nobody of that name.
+/// What edges would be sent of these servers, tokens, teams and roles, with tools as they were sent unless they are among the rows.
+/// `owners`: those whom they belong to, by name; `None`: there is nobody of that name.
 pub fn excerpt(
     catalogue: Catalogue,
+    sent: &Snapshot,
     rows: &[&Row],
     owners: BTreeMap<String, Option<Owner>>,
 ) -> Result<Snapshot, StoreError> {
-    let mut projector = Projector::over(catalogue);
+    let mut projector = Projector::over(catalogue, sent);
     for row in rows {
         projector.apply(row)?;
     }

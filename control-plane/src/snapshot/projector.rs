@@ -70,9 +70,11 @@ pub struct TooLarge {
 }
 
 impl Projector {
-    /// A projector that knows the whole catalogue already, for a part of what there is else.
-    pub(super) fn over(catalogue: Catalogue) -> Self {
-        Self { catalogue, ..Self::default() }
+    /// A projector that knows the whole catalogue already, and the tools that edges were sent, for a part of what there is else.
+    pub(super) fn over(catalogue: Catalogue, sent: &Snapshot) -> Self {
+        let mut projector = Self { catalogue, ..Self::default() };
+        projector.items[StreamType::Tool] = sent.items[StreamType::Tool].clone();
+        projector
     }
 
     /// Takes in what its servers expose of resources, as far as decisions look at it: their URIs.

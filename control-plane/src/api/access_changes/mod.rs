@@ -20,6 +20,7 @@ use super::policy::held;
 use super::rpc::Call;
 use crate::domain::{Catalogue, Kind};
 use crate::error::Error;
+use crate::snapshot::content::Snapshot;
 use crate::snapshot::{Owner, Published, excerpt};
 use crate::store::rights::Standing;
 use crate::store::{Row, StoreError, Tx};
@@ -34,6 +35,8 @@ const DECIDING: [Kind; 4] = [Kind::Server, Kind::Token, Kind::Team, Kind::Role];
 /// What the answer follows from.
 pub(super) struct AccessQuestion {
     catalogue: Arc<CatalogueAtRevision>,
+    /// What edges are sent at present.
+    sent: Arc<Snapshot>,
     /// What the write has written.
     written: Vec<Row>,
     /// Before and after it.
@@ -89,6 +92,7 @@ impl Call<'_> {
         let now_us = tx.now_us();
         Ok(Some(AccessQuestion {
             catalogue,
+            sent: self.registry.snapshot(),
             written,
             rows,
             standings,
@@ -135,13 +139,14 @@ impl AccessQuestion {
             Kind::Token => self.tokens.contains(&row.name),
             _ => true,
         };
-        let rows: Vec<&Row> = rows.values().filter(is_asked).collect();
+        let tools = self.written.iter().filter(|row| side == 1 && row.kind == Kind::Tool);
+        let rows: Vec<&Row> = rows.values().filter(is_asked).chain(tools).collect();
         let owners = rows.iter().map(|row| row.ownership.owner.clone()).filter(|owner| !owner.is_empty());
         let owners = owners.map(|name| {
             let owner = standings.get(&name).map(Owner::from);
             (name, owner)
         });
-        let snapshot = excerpt(catalogue, &rows, owners.collect())?;
+        let snapshot = excerpt(catalogue, &self.sent, &rows, owners.collect())?;
         let published = Published::read(&snapshot);
         let mut world = published.grants();
         world.tokens = published.tokens_after("").map(|(name, token)| (name.to_owned(), token)).collect();

@@ -143,7 +143,7 @@ impl UsageService for Usage {
         &self,
         request: Request<ListLastUsesRequest>,
     ) -> Result<Response<ListLastUsesResponse>, Status> {
-        let viewer = Viewer::of(&Caller::rights(&request));
+        let viewer = Viewer::of(&Caller::rights(&request), Permission::UsageRead);
         let ListLastUsesRequest { server, token } = request.into_inner();
         let query = LastUsesQuery { server, token, limit: MAX_SUMS, viewer };
         let last_uses = self.table.last_uses(&query).await.map_err(Error::from)?;

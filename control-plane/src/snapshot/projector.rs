@@ -79,7 +79,8 @@ impl Projector {
 
     /// Takes in what its servers expose of resources, as far as decisions look at it: their URIs.
     pub(super) fn put_exposed_uris(&mut self) {
-        let exposed = self.servers.values().flat_map(|server| evaluate(server, &self.catalogue).entries);
+        let exposed =
+            self.servers.values().flat_map(|server| members::evaluate(server, &self.catalogue).entries);
         let uris = exposed.filter(|exposed| exposed.kind == Kind::Resource).map(|exposed| {
             let (name, own) = (exposed.entry.name.clone(), exposed.entry.own.clone());
             match exposed.entry.template {

@@ -141,6 +141,7 @@ impl Denied {
             Self::Rule(denial) if denial.is_error() => "policy_error",
             Self::Rule(_) => "denied_by_rule",
             Self::Condition(Reason::NoToken) => "token_unknown",
+            Self::Condition(Reason::NotNamed) => "certificate_unknown",
             Self::Condition(Reason::Revoked) => "token_revoked",
             Self::Condition(Reason::Suspended) => "owner_disabled",
             Self::Condition(Reason::Withdrawn) => "bearer_withdrawn",

@@ -317,6 +317,7 @@ impl Side {
             method: family.used_by().to_owned(),
             target,
             now_s: self.now_s,
+            at_any_time: true,
             ..Request::default()
         }
     }

@@ -154,12 +154,12 @@ fn meant<'a>(server: &'a ServerSpec, asked: &'a Asked) -> Vec<Target<'a>> {
         TargetKind::Prompt => vec![listed(name, false)],
         TargetKind::Template => {
             let named = server.templates.iter().filter(|template| **template == name);
-            named.map(|template| of_template(*template, Fact::Absent)).collect()
+            named.map(|template| of_template(template, Fact::Absent)).collect()
         }
         TargetKind::Resource => {
             let exact = server.uris.contains(name).then(|| listed(name, false));
             let produced = server.templates.iter().filter(|template| produces(template, name));
-            exact.into_iter().chain(produced.map(|template| of_template(*template, Fact::Is(name)))).collect()
+            exact.into_iter().chain(produced.map(|template| of_template(template, Fact::Is(name)))).collect()
         }
     }
 }

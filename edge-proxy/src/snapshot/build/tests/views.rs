@@ -69,7 +69,7 @@ async fn a_revocation_is_in_force_before_what_takes_long_is_looked_at() {
     let views = first.servers.views("dev").unwrap();
     let scope = |snapshot: &Snapshot| Arc::clone(&snapshot.tokens["uid-greedy"].scope);
     assert_eq!(views.view(&scope(&first)).unwrap_err(), NoView::Pending, "no worker works it out");
-    views.prepare(&scope(&first)).await;
+    views.prepare(&scope(&first), None).await;
     views.view(&scope(&first)).unwrap();
 
     // The server changes, and another token is revoked.

@@ -32,8 +32,8 @@ use stores::Source;
 const CONCURRENCY: usize = 8;
 /// A place is not read again within this time because an upstream refused what was read there.
 const SUSPECTED_AGAIN: Duration = Duration::from_secs(5);
-/// How long is waited for places that were never read, before it is gone on without them.
-const FIRST_READ: Duration = Duration::from_secs(5);
+/// How long is waited for places that were never read, before it is gone on without them, where nobody else waits meanwhile.
+pub const FIRST_READ: Duration = Duration::from_secs(5);
 /// How long reading a place may take.
 const READ: Duration = Duration::from_secs(15);
 /// What nobody refers to is kept for so long.
@@ -124,7 +124,7 @@ impl References {
 
     /// The same, after what was never read is read.
     pub async fn resolve(&self, credential: &Credential) -> Result<Credential, Unresolved> {
-        self.read_old(&self.sources(credential)).await;
+        self.read_old(&self.sources(credential), FIRST_READ).await;
         self.look(credential)
     }
 
@@ -157,10 +157,10 @@ impl References {
         self.wake.notify_one();
     }
 
-    /// Reads what upstreams refer to and was never read. It is waited for a while only.
-    pub async fn read_wanted(&self) {
+    /// Reads what upstreams refer to and was never read. It is waited for `at_most` so long.
+    pub async fn read_wanted(&self, at_most: Duration) {
         let wanted: BTreeSet<Source> = self.lock().wanted.values().flatten().cloned().collect();
-        self.read_old(&wanted).await;
+        self.read_old(&wanted, at_most).await;
     }
 
     /// Reads again and again what upstreams refer to, for ever.
@@ -196,7 +196,7 @@ impl References {
         (due, next)
     }
 
-    async fn read_old(&self, sources: &BTreeSet<Source>) {
+    async fn read_old(&self, sources: &BTreeSet<Source>, at_most: Duration) {
         let now = Instant::now();
         let old: Vec<Source> = {
             let mut known = self.lock();
@@ -210,7 +210,7 @@ impl References {
         let reading =
             futures_util::stream::iter(old).for_each_concurrent(CONCURRENCY, |source| self.read(source, now));
         // What takes longer is read by the task that reads.
-        let _ = timeout(FIRST_READ, reading).await;
+        let _ = timeout(at_most, reading).await;
     }
 
     /// Reads a place, unless somebody else has since it was `asked` for.

@@ -22,10 +22,12 @@ use super::projector::{Projector, TooLarge};
 use crate::auth::keys::{ALGORITHM, CLIENT_AUDIENCE, KeyError, Ring, Signer};
 use crate::auth::vault::{Sealed, Vault, VaultError};
 use crate::domain::{Kind, credential, secret_reference};
-use crate::references::References;
+use crate::references::{FIRST_READ, References};
 use crate::store::rights::Standing;
 use crate::store::{Row, Store, StoreError};
 
+/// How long a snapshot waits for secrets that are kept elsewhere, once there is one: what was taken away waits with it.
+const NEXT_READ: Duration = Duration::from_millis(200);
 /// Between the first snapshot and the next, when changes come one after another.
 const SHORTEST: Duration = Duration::from_millis(50);
 /// The longest interval, reached while changes keep coming.
@@ -296,7 +298,8 @@ impl Publisher {
         }
         if !changed.is_empty() {
             // Otherwise edges would lose for a moment what they hold, at each start and each change of a reference.
-            self.references.read_wanted().await;
+            let at_most = if self.revision == 0 { FIRST_READ } else { NEXT_READ };
+            self.references.read_wanted(at_most).await;
             changed.iter().for_each(|name| self.put_referring(name));
         }
         Ok(())

@@ -63,7 +63,8 @@ fn of_one(rules: &Rules, request: &Request, caller: &Caller, family: Family, exp
         server: &server,
         target: exposed.target(false),
         method: family.used_by(),
-        arguments: Fact::Later,
+        // A resource is read without any.
+        arguments: if family == Family::Resources { Fact::Absent } else { Fact::Later },
         source: Fact::Later,
         now_s: None,
     };

@@ -280,7 +280,10 @@ async fn conditions_are_shown_replaced_and_refused_with_what_to_write() {
             ctl(&gateway, &[&["update", "token", "ci", "--yes"], words.as_slice()].concat()).await;
         assert!(code == 2 && said.contains(expected) && said.contains(words[0]), "{said}");
     }
-    let (_, said, code) = ctl(&gateway, &["update", "token", "ci", "--clear", "conditions.windows"]).await;
+    let clear = ["update", "token", "ci", "--clear", "conditions.windows"];
+    let (_, said, code) = ctl(&gateway, &clear).await;
+    assert!(code == 2 && said.contains("add --yes to confirm"), "{said}");
+    let (_, said, code) = ctl(&gateway, &[&clear[..], &["--yes"]].concat()).await;
     assert_eq!(code, 0, "{said}");
     let (_, said, code) = ctl(&gateway, &["access", "check", "--token", "ci", "--server", "dev"]).await;
     assert_eq!(code, 2);

@@ -63,7 +63,11 @@ async fn what_happens_is_recorded_and_what_is_tampered_with_is_found(store: Stor
     }
 
     let text = gateway.ctl("audit --action CreateToken").await;
-    assert!(text.starts_with("TIME "), "{text}");
+    assert!(text.starts_with("NUMBER "), "{text}");
+    let nothing = gateway.try_ctl(&["audit", "--actor", "tokens/cy"]).await;
+    let (printed, said) =
+        (String::from_utf8(nothing.stdout).unwrap(), String::from_utf8(nothing.stderr).unwrap());
+    assert_eq!((printed.as_str(), said.as_str()), ("", "no records\n"));
     assert!(
         text.contains("system/administrator") && text.contains("tokens/ci") && text.contains("created"),
         "{text}"

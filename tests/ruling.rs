@@ -88,7 +88,7 @@ async fn a_rule_lets_some_arguments_pass_and_refuses_others() {
     assert_eq!(code, 0);
     let (printed, _, code) = check(&["--tool", "files_read"]).await;
     assert!(printed.starts_with("it depends on the arguments"), "{printed}");
-    assert_eq!(code, 0);
+    assert_eq!(code, 1, "a script does not take that for allowed");
     let (_, said, code) = check(&["--tool", "files_read", "--args", "{path: 1}"]).await;
     assert!(said.contains("this is no JSON"), "{said}");
     assert_eq!(code, 2);

@@ -104,7 +104,8 @@ async fn references_are_written_shown_and_kept() {
         let shown = gateway.ctl_args(&["get", "upstream", "a", "-o", "json"]).await;
         let shown: Value = serde_json::from_str(&shown).unwrap();
         let reason = shown["status"]["reason"].as_str().unwrap_or_default().to_owned();
-        if reason.ends_with("the variable is not set") { Ok(()) } else { Err(reason) }
+        let unset = "TRUNKLINE_SECRET_GITLAB is not set at the control plane";
+        if reason.contains(unset) { Ok(()) } else { Err(reason) }
     };
     eventually("its status says that the variable is not set", PATIENCE, status).await;
     let refused =

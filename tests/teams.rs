@@ -40,8 +40,7 @@ async fn a_team_is_made_filled_and_taken_apart(store: Store) {
     assert_ne!(code, 0);
 
     let added = gateway.ctl("add member core bob@example.org --role viewer").await;
-    let expected = "users/bob@example.org is a member of teams/core; programs of theirs that run already notice within an hour, or when they connect \
-                    again\n";
+    let expected = "users/bob@example.org is a member of teams/core\n";
     assert_eq!(added, expected);
     let members = get(&gateway, "members core").await;
     let short: Vec<_> =

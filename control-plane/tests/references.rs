@@ -433,7 +433,7 @@ async fn without_its_secret_an_upstream_is_not_called_until_it_is_there(database
     let created = control.upstream("up", with_bearer_from(&up.url(), from_file("token")), true).await;
     let status = created.status.unwrap();
     assert_eq!(status.state(), UpstreamState::Unauthorized);
-    let why = "its credential cannot be had: credential.bearer.token_from: the file does not exist";
+    let why = "its credential cannot be had: credential.bearer.token_from: token: the file does not exist";
     assert_eq!(status.reason, why);
     let mut edge = connect(&control, "e1").await;
     edge.until(|held| holds(held, StreamType::Upstream, "upstreams/up")).await;

@@ -414,6 +414,10 @@ async fn sealing_keys_seal_once_every_edge_can_open(database: Database) {
     let ids = |signer: &Signer| signer.ring().sealing.iter().map(|key| key.id).collect::<Vec<_>>();
     signer.rotate_sealing().await.unwrap();
     assert_eq!(ids(&signer), [1, 2], "the new one opens, and does not seal yet");
+    for _ in 0..5 {
+        signer.rotate_sealing().await.unwrap();
+    }
+    assert_eq!(ids(&signer), [1, 2], "who asks again meanwhile gets no other, and the one in use stays");
     assert!(!signer.activate_sealing().await.unwrap(), "its time has not come");
     Keys::new(&store).activate(Purpose::Sealing, 2, 0).await.unwrap();
     signer.load().await.unwrap();

@@ -19,7 +19,7 @@ use crate::client::clock::Clock;
 use crate::client::interruption::Interruption;
 use crate::client::standing::or_nonexistent;
 use crate::client::trouble::{self, Repeating};
-use crate::client::unmet::Unmet;
+use crate::client::unmet::{self, Unmet};
 use crate::commands::Invocation;
 use crate::context::Context;
 use crate::error::{Error, Result, tls};
@@ -135,6 +135,8 @@ pub struct Opening<'w> {
     strangers: Vec<Caller>,
     /// Why the first was refused of those that were passed over for a condition of their own.
     unmet: Option<Error>,
+    /// Whether that was said already.
+    is_unmet_told: bool,
     /// Whether nobody was named, so that whoever is signed in may call where no saved token may.
     is_free: bool,
     /// Whether that was tried.
@@ -172,6 +174,7 @@ impl<'w> Opening<'w> {
             callers,
             strangers: Vec::new(),
             unmet: None,
+            is_unmet_told: false,
             is_free: flags.caller.token.is_none() && flags.caller.bearer_file.is_none(),
             has_signed_in: false,
             hint,
@@ -196,7 +199,9 @@ impl<'w> Opening<'w> {
         }
         match (self.is_open, self.unmet.take()) {
             (true, _) => Ok(None),
-            (false, Some(unmet)) => Err(unmet),
+            (false, Some(unmet)) if self.strangers.is_empty() => Err(unmet),
+            // What was said of one is not why the others may not.
+            (false, Some(unmet)) => Err(Error::new(unmet.exit, format!("{unmet}; and {}", self.hidden()))),
             (false, None) => Err(or_nonexistent(self.invocation, &self.server.name, self.hidden()).await),
         }
     }
@@ -213,21 +218,26 @@ impl<'w> Opening<'w> {
         let context = self.invocation.context().ok()?;
         // Where that cannot be asked for, the refusal is what is told.
         let caller = signed_in(self.invocation, &context).await.ok().flatten()?;
-        output::eprint(format!("{refused}; trying {caller}"));
+        match self.is_unmet_told {
+            true => output::eprint(format!("trying {caller}")),
+            false => output::eprint(format!("{refused}; trying {caller}")),
+        }
         Some(caller)
     }
 
     /// Goes on to the next one where a condition refuses a saved token that nobody named, or fails with that.
     fn pass_over_unmet(&mut self, unmet: &Unmet, caller: &Caller) -> Result {
-        let told = self.server.refused(unmet, caller);
+        let told = self.server.refused(unmet, caller, unmet::AT_ALL);
         let is_saved = matches!(caller.source, BearerSource::Saved { .. });
         if !unmet.is_of_condition() || !is_saved || !self.is_free {
             return Err(self.unmet.take().unwrap_or(told));
         }
-        if let Some(next) = self.callers.peek() {
+        let next = self.callers.peek();
+        if let Some(next) = next {
             output::eprint(format!("{told}; trying {next}"));
         }
         if self.unmet.is_none() {
+            self.is_unmet_told = next.is_some();
             self.unmet = Some(told);
         }
         Ok(())
@@ -342,7 +352,10 @@ impl EdgeSession {
         self.mcp.close().await;
         match result {
             Ok(result) => Ok(result),
-            Err(error) => Err(self.server.told(error, &self.caller, inquiry.repeating)),
+            Err(error) => {
+                let question = unmet::question(&inquiry);
+                Err(self.server.told(error, &self.caller, inquiry.repeating, &question))
+            }
         }
     }
 
@@ -351,7 +364,7 @@ impl EdgeSession {
         match self.mcp.list_all(method, max_items).await {
             Err(ClientError::Unsupported | ClientError::Rpc { code: METHOD_NOT_FOUND, .. }) => Ok(Vec::new()),
             Ok(listed) => Ok(listed),
-            Err(error) => Err(self.server.told(error, &self.caller, Repeating::Harmless)),
+            Err(error) => Err(self.server.told(error, &self.caller, Repeating::Harmless, unmet::AT_ALL)),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::client::caller::{BearerSource, Caller};
 use crate::client::proxy::EdgeProxy;
 use crate::client::session::EdgeServer;
 use crate::client::signature;
-use crate::client::unmet::Unmet;
+use crate::client::unmet::{self, Unmet};
 use crate::context::Secret;
 use crate::error::{Error, Exit, Result};
 
@@ -70,10 +70,11 @@ impl EdgeServer {
         Err(self.diagnosed(error, &nobody).await)
     }
 
-    /// Says what went wrong in a session: perhaps a condition of the token does not hold any more.
-    pub fn told(&self, error: ClientError, caller: &Caller, repeating: Repeating) -> Error {
+    /// Says what went wrong in a session: perhaps a condition of the token does not hold any more, or a rule refuses, of which
+    /// `access check` is asked the `question`.
+    pub fn told(&self, error: ClientError, caller: &Caller, repeating: Repeating, question: &str) -> Error {
         match Unmet::of(&error) {
-            Some(unmet) => self.refused(&unmet, caller),
+            Some(unmet) => self.refused(&unmet, caller, question),
             None => self.explain(error, caller, repeating),
         }
     }
@@ -81,7 +82,7 @@ impl EdgeServer {
     /// Says why no session was opened: perhaps a condition of the token does not hold, or no edge is there.
     pub async fn diagnosed(&self, error: ClientError, caller: &Caller) -> Error {
         if let Some(unmet) = Unmet::of(&error) {
-            return self.refused(&unmet, caller);
+            return self.refused(&unmet, caller, unmet::AT_ALL);
         }
         let is_asked = match &error {
             ClientError::Rpc { .. } | ClientError::Timeout(_) => false,

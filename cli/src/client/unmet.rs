@@ -1,16 +1,25 @@
 //! A condition of a token that does not hold, as an edge tells it.
 
 use mcp::client::ClientError;
+use mcp::json;
+use mcp::method::Method;
 use serde_json::Value;
 
 use crate::client::caller::{BearerSource, Caller, claims};
-use crate::client::session::EdgeServer;
+use crate::client::session::{EdgeServer, Inquiry};
+use crate::client::signature;
 use crate::error::{Error, Exit};
+use crate::shell::quoted;
 
 /// What an edge says where a condition or a limit of a token refuses.
 const CODE: i64 = -31012;
 /// The reasons of conditions, which hold for whatever a token is used for.
 const OF_CONDITIONS: [&str; 3] = ["not_yet_valid", "address_not_allowed", "outside_time_window"];
+
+/// What `access check` is asked where nothing is known of the request: whether its maker may call the server at all.
+pub(super) const AT_ALL: &str = "--method tools/list";
+/// Longer arguments are not repeated.
+const MAX_ARGUMENTS: usize = 300;
 
 /// Why an edge refuses a token that it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,29 +52,48 @@ pub fn is_by_condition(body: &[u8]) -> bool {
 }
 
 impl EdgeServer {
-    /// Says which condition does not hold, and how to see why.
-    pub(super) fn refused(&self, unmet: &Unmet, caller: &Caller) -> Error {
+    /// Says which condition does not hold, and how to see why: what `access check` is asked.
+    pub(super) fn refused(&self, unmet: &Unmet, caller: &Caller, question: &str) -> Error {
         let Unmet { message, reason } = unmet;
         Error::new(
             Exit::Refused,
             format!(
                 "the edge at {} refused {caller}: {message} ({reason}); {}",
                 self.edge,
-                self.advice_on_unmet(unmet, caller)
+                self.advice_on_unmet(unmet, caller, question)
             ),
         )
     }
 
-    fn advice_on_unmet(&self, unmet: &Unmet, caller: &Caller) -> String {
+    fn advice_on_unmet(&self, unmet: &Unmet, caller: &Caller, question: &str) -> String {
         if !self.is_managed() {
             return "ask whoever gave you the bearer where and when it may be used".to_owned();
         }
         let from = if unmet.reason == "address_not_allowed" { " --from ADDRESS" } else { "" };
         let token = token_of(caller).map(|token| format!(" --token {token}")).unwrap_or_default();
-        format!(
-            "run `mcpctl access check{token} --server {} --method tools/list{from}` to see why",
-            self.name
-        )
+        format!("run `mcpctl access check{token} --server {} {question}{from}` to see why", self.name)
+    }
+}
+
+/// What `access check` is asked about a request: rules look at what it names, and at its arguments.
+pub(super) fn question(inquiry: &Inquiry<'_>) -> String {
+    let (flag, member) = match inquiry.method {
+        Method::ToolsCall => ("--tool", "name"),
+        Method::ResourcesRead => ("--resource", "uri"),
+        Method::PromptsGet => ("--prompt", "name"),
+        _ => return AT_ALL.to_owned(),
+    };
+    let [target, arguments] = json::members(inquiry.params, [member, "arguments"]).unwrap_or_default();
+    let Some(target) = target.and_then(signature::readable) else { return AT_ALL.to_owned() };
+    let arguments = arguments.map(|given| format!(" --args {}", shown(given))).unwrap_or_default();
+    format!("{flag} {}{arguments}", quoted(&target))
+}
+
+/// Arguments as they are to be typed. What is long, or has several lines, came from a file.
+fn shown(arguments: &str) -> String {
+    match arguments.len() > MAX_ARGUMENTS || arguments.contains(['\n', '\r']) {
+        true => "JSON".to_owned(),
+        false => quoted(&printable::json(arguments)),
     }
 }
 
@@ -111,7 +139,7 @@ mod tests {
         let server = EdgeServer::of(&context, "dev", std::time::Duration::from_secs(5)).unwrap();
         let source = BearerSource::Saved { name: "ci".to_owned(), file: "FILE".into() };
         let caller = Caller { bearer: Secret::new("s3cret"), source };
-        server.refused(&unmet("address_not_allowed"), &caller).to_string()
+        server.refused(&unmet("address_not_allowed"), &caller, AT_ALL).to_string()
     }
 
     #[test]
@@ -128,6 +156,18 @@ mod tests {
             of_context(None),
             format!("{told}ask whoever gave you the bearer where and when it may be used")
         );
+    }
+
+    #[test]
+    fn what_is_asked_is_about_the_request_that_was_refused() {
+        let asked = |method: Method, params: &str| question(&Inquiry::reading(method, params));
+        let call = r#"{"name":"files_read","arguments":{"path":"/etc"},"_meta":{}}"#;
+        assert_eq!(asked(Method::ToolsCall, call), r#"--tool files_read --args '{"path":"/etc"}'"#);
+        let read = r#"{"uri":"docs://a b"}"#;
+        assert_eq!(asked(Method::ResourcesRead, read), "--resource 'docs://a b'");
+        let long = format!(r#"{{"name":"x","arguments":{{"text":"{}"}}}}"#, "a".repeat(MAX_ARGUMENTS));
+        assert_eq!(asked(Method::ToolsCall, &long), "--tool x --args JSON");
+        assert_eq!(asked(Method::ToolsList, "{}"), AT_ALL);
     }
 
     #[test]

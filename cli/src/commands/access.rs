@@ -24,7 +24,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// Decide about one request as an edge would, and say why; exits with 0 (allowed) or 4 (denied)
+    /// Decide about one request as an edge would, and say why; exits with 0 (allowed), 4 (denied), or 1 (it depends on the arguments,
+    /// and --args is not given)
     Check(Box<CheckArgs>),
     /// List who may use something of a server
     WhoCan(WhoCanArgs),
@@ -127,7 +128,16 @@ async fn check(invocation: &Invocation, args: CheckArgs) -> Result<u8> {
         .ok_or_else(|| Error::failure("the response contains no decision"))?;
     let told = reflection::to_json(&decision);
     output::print(&output::message(&decision, invocation.format(), || in_words(&told))?)?;
-    Ok(if told["allowed"] == true { 0 } else { Exit::Refused as u8 })
+    Ok(exit_code(&told))
+}
+
+/// What depends on arguments is no permission: a script must not take it for one.
+fn exit_code(decision: &Value) -> u8 {
+    match (decision["allowed"] == true, decision["dependsOnArguments"] == true) {
+        (true, false) => 0,
+        (true, true) => Exit::Failure as u8,
+        (false, _) => Exit::Refused as u8,
+    }
 }
 
 impl CheckArgs {
@@ -202,13 +212,7 @@ fn in_words(decision: &Value) -> String {
     };
     let titles = ["LOOKED AT", "FIELD", "SAYS", "HOLDS"].map(str::to_owned).to_vec();
     let grounds = list("grounds").iter().map(|ground| {
-        let holds = match (ground["holds"] == true, text(ground, "note")) {
-            (true, note) if note.is_empty() => "yes".to_owned(),
-            (true, note) => note,
-            (false, note) if note.is_empty() => "no".to_owned(),
-            (false, note) => format!("no: {note}"),
-        };
-        vec![text(ground, "resource"), text(ground, "field"), text(ground, "text"), holds]
+        vec![text(ground, "resource"), text(ground, "field"), text(ground, "text"), holds(ground)]
     });
     let mut said = head + &table::render_rows(titles, grounds);
     let limits: Vec<_> = list("limits").iter().filter_map(Value::as_str).collect();
@@ -225,6 +229,22 @@ fn in_words(decision: &Value) -> String {
         };
     }
     said
+}
+
+/// Whether what was looked at speaks for the request. Of a rule it is said what it does: its condition may be true, and refuse.
+fn holds(ground: &Value) -> String {
+    let text = |field: &str| ground[field].as_str().unwrap_or_default();
+    let (is_rule, note) = (text("field").starts_with("rules["), text("note"));
+    match (ground["holds"] == true, note.is_empty()) {
+        (true, true) if is_rule => "does not refuse".to_owned(),
+        (true, true) => "yes".to_owned(),
+        (true, false) if is_rule => "depends".to_owned(),
+        (true, false) => note.to_owned(),
+        (false, is_bare) => {
+            let said = if is_rule { "refuses" } else { "no" };
+            if is_bare { said.to_owned() } else { format!("{said}: {note}") }
+        }
+    }
 }
 
 async fn who_can(invocation: &Invocation, args: WhoCanArgs) -> Result {
@@ -381,11 +401,28 @@ as long as these are not used up: 5/s
                 "note": "it depends on what the request brings"}]});
         let told = "it depends on the arguments (revision 3): tokens/ci may use dev_write at servers/dev, depending on the arguments; give --args to decide about a call
 LOOKED AT    FIELD     SAYS                               HOLDS
-servers/dev  rules[0]  deny etc when args.path == '/etc'  it depends on what the request brings
+servers/dev  rules[0]  deny etc when args.path == '/etc'  depends
 ";
         assert_eq!(in_words(&open), told);
+        let code = |allowed: bool, depends: bool| {
+            exit_code(&json!({"allowed": allowed, "dependsOnArguments": depends}))
+        };
+        assert_eq!([code(true, false), code(true, true), code(false, false)], [0, 1, 4]);
         assert!(json_text("{\"a\":1,\"a\":2}").is_ok(), "as it was typed");
         assert!(json_text("{a:1}").is_err());
+    }
+
+    #[test]
+    fn of_a_rule_it_is_said_what_it_does() {
+        for (field, is_for, note, told) in [
+            ("rules[0]", true, "", "does not refuse"),
+            ("rules[0]", false, "", "refuses"),
+            ("rules[1]", false, "ask who is on call", "refuses: ask who is on call"),
+            ("conditions.from[0]", true, "", "yes"),
+            ("conditions.from[0]", false, "the client is 127.0.0.1", "no: the client is 127.0.0.1"),
+        ] {
+            assert_eq!(holds(&json!({"field": field, "holds": is_for, "note": note})), told);
+        }
     }
 
     #[test]

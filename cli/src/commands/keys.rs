@@ -103,25 +103,26 @@ fn is_settled(keys: &[Value], purpose: Purpose) -> bool {
 }
 
 /// What is still to happen before nothing needs old keys.
-fn advice(keys: &[Value], purpose: Purpose) -> Vec<String> {
+fn advice(keys: &[Value], wanted: Purpose) -> Vec<String> {
     let mut lines = Vec::new();
-    let of = || keys.iter().filter(|key| is_of(key, purpose));
+    let of = || keys.iter().filter(|key| is_of(key, wanted));
     if of().any(|key| state(key) == "pending") {
         lines.push("the new keys are used within two minutes, when all edges know them".to_owned());
     }
     for key in of().filter(|key| state(key) == "retiring") {
-        let id = printable::line(text(&key["id"]));
+        // Keys of different purposes may have one number.
+        let (purpose, id) = (purpose(key), printable::line(text(&key["id"])));
         let named: Vec<&str> = needs(key).flat_map(|need| items(&need["names"])).map(text).collect();
         let ends = needs(key).map(|need| text(&need["untilTime"])).max().unwrap_or_default();
         lines.push(match (named.is_empty(), ends.is_empty()) {
             (false, _) => {
                 let named = named.iter().map(|name| name.trim_start_matches("tokens/")).collect::<Vec<_>>().join(" ");
                 let named = printable::line(&named);
-                format!("key {id} is needed until these tokens, which have no end, are issued anew or revoked: {named}")
+                format!("{purpose} key {id} is needed until these tokens, which have no end, are issued anew or revoked: {named}")
             }
-            (true, false) => format!("key {id} is needed by nothing after {}", parse::to_the_second(ends)),
-            (true, true) if needs(key).next().is_none() => format!("key {id} is needed by nothing, and is deleted soon"),
-            (true, true) => format!("what key {id} seals is being sealed with the new one"),
+            (true, false) => format!("{purpose} key {id} is needed by nothing after {}", parse::to_the_second(ends)),
+            (true, true) if needs(key).next().is_none() => format!("{purpose} key {id} is needed by nothing, and is deleted soon"),
+            (true, true) => format!("what {purpose} key {id} seals is being sealed with the new one"),
         });
     }
     lines
@@ -146,10 +147,14 @@ fn show(invocation: &Invocation, answer: &DynamicMessage) -> Result {
     })
 }
 
-/// What needs a key: `12 secrets, 3 tokens until 2027-01-04T00:00:00Z`.
+/// What needs a key: `12 credentials, 3 tokens until 2027-01-04T00:00:00Z`.
 fn needed_by(key: &Value) -> String {
     let one = |need: &Value| {
-        let what = text(&need["what"]);
+        let what = match text(&need["what"]) {
+            // Whole credentials are sealed, also those that only say where their secret is.
+            "secrets" => "credentials",
+            what => what,
+        };
         let what = match text(&need["count"]) {
             "" | "0" => what.to_owned(),
             "1" => format!("1 {}", what.replacen("s ", " ", 1).trim_end_matches('s')),
@@ -214,11 +219,11 @@ mod tests {
         ]);
         assert_eq!(
             needed_by(&key("1", "DATA", "ACTIVE", needs)),
-            "12 secrets, 3 tokens until 2027-01-04T00:00:00Z, bearers of people until 2026-12-01T10:00:00Z"
+            "12 credentials, 3 tokens until 2027-01-04T00:00:00Z, bearers of people until 2026-12-01T10:00:00Z"
         );
         assert_eq!(needed_by(&key("1", "DATA", "ACTIVE", json!([]))), "nothing");
         let one = json!([{"what": "secrets", "count": "1"}, {"what": "tokens without an end", "count": "1"}]);
-        assert_eq!(needed_by(&key("1", "DATA", "ACTIVE", one)), "1 secret, 1 token without an end");
+        assert_eq!(needed_by(&key("1", "DATA", "ACTIVE", one)), "1 credential, 1 token without an end");
     }
 
     #[test]
@@ -254,11 +259,11 @@ mod tests {
             json!([{"what": "tokens without an end", "count": "2", "names": ["tokens/a", "tokens/b"]}]);
         assert_eq!(
             of(endless),
-            "key k is needed until these tokens, which have no end, are issued anew or revoked: a b"
+            "signing key k is needed until these tokens, which have no end, are issued anew or revoked: a b"
         );
         let ending = json!([{"what": "tokens", "untilTime": "2027-01-04T00:00:00Z"}, {"what": "x", "untilTime": "2026-01-04T00:00:00Z"}]);
-        assert_eq!(of(ending), "key k is needed by nothing after 2027-01-04T00:00:00Z");
-        assert_eq!(of(json!([])), "key k is needed by nothing, and is deleted soon");
+        assert_eq!(of(ending), "signing key k is needed by nothing after 2027-01-04T00:00:00Z");
+        assert_eq!(of(json!([])), "signing key k is needed by nothing, and is deleted soon");
         assert_eq!(advice(&[key("k", "DATA", "RETIRING", json!([]))], Purpose::Signing), [""; 0]);
     }
 }

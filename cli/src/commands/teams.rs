@@ -158,7 +158,7 @@ pub async fn add(invocation: &Invocation, args: AddArgs) -> Result {
     each(&who, async |who| {
         let member = terms.member(&people::meant(&client, who).await)?;
         let answer = add_member(&client, &full, member).await?;
-        show_member(invocation, &answer, &full)
+        show_member(invocation, &client, &answer, &full).await
     })
     .await
 }
@@ -238,7 +238,12 @@ impl InviteArgs {
     }
 }
 
-fn show_member(invocation: &Invocation, answer: &DynamicMessage, team: &str) -> Result {
+async fn show_member(
+    invocation: &Invocation,
+    client: &ControlClient,
+    answer: &DynamicMessage,
+    team: &str,
+) -> Result {
     let member = reflection::submessage(answer, "member")
         .ok_or_else(|| Error::failure("the response contains no member"))?;
     match &invocation.format {
@@ -246,12 +251,26 @@ fn show_member(invocation: &Invocation, answer: &DynamicMessage, team: &str) -> 
         None => {
             let is_owner = reflection::to_json(&member)["owner"] == true;
             let what = if is_owner { "an owner" } else { "a member" };
-            output::print(&format!(
-                "{} is {what} of {team}; programs of theirs that run already notice within an hour, or when they connect again",
-                reflection::text(&member, "principal")
-            ))
+            let who = reflection::text(&member, "principal");
+            output::print(&format!("{who} is {what} of {team}"))?;
+            if has_begun(client, &who).await {
+                output::eprint(
+                    "what runs for them already, such as `mcpctl connect`, has that within an hour, or at once when it is started again",
+                );
+            }
+            Ok(())
         }
     }
+}
+
+/// Whether something may run for somebody: not for a user who never signed in, nor where it is not known.
+async fn has_begun(client: &ControlClient, who: &str) -> bool {
+    if !who.starts_with("users/") {
+        return true;
+    }
+    let answer = client.call(&Kind::from_word("user").method("Get"), json!({ "name": who })).await;
+    let user = answer.ok().and_then(|answer| reflection::submessage(&answer, "user"));
+    user.is_some_and(|user| reflection::to_json(&user)["lastSignInTime"].is_string())
 }
 
 /// Runs `remove`.

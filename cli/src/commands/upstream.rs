@@ -172,13 +172,34 @@ impl Credential {
     }
 }
 
+/// How a reason begins where an upstream was not asked, because its credential could not be had.
+const UNHAD: &str = "its credential cannot be had: ";
+/// How it goes on where something was read that is no such secret: what was read before stays at the edges.
+const UNUSABLE: [&str; 4] = ["what was read ", "it is ", "it has ", "its key "];
+/// How a reason ends that nothing mends but that: the environment of a process does not change.
+const UNTIL_RESTART: &str = "restart the control plane";
+
+/// Says that an upstream was not asked, and why: without the field where the place is named.
+fn not_called(name: &str, why: &str) -> Error {
+    let named = why.split_once(": ").filter(|(field, _)| field.starts_with("credential."));
+    let why = named.map_or(why, |(_, why)| why);
+    let text = match UNUSABLE.iter().any(|beginning| why.starts_with(beginning)) {
+        true => format!(
+            "{name} has a secret that cannot be used: {why}; edges go on with the one before, if there was one"
+        ),
+        false => format!("{name} is not called: {why}"),
+    };
+    Error::new(Exit::Refused, text)
+}
+
 fn check_ready(status: &Value, name: &str, credential: &Credential) -> Result {
     let reason = status["reason"].as_str().unwrap_or("no response");
     match status["state"].as_str() {
         Some("UPSTREAM_STATE_READY") => Ok(()),
-        Some("UPSTREAM_STATE_UNAUTHORIZED") => {
-            Err(Error::new(Exit::Refused, format!("{}: {reason}", credential.advice(name))))
-        }
+        Some("UPSTREAM_STATE_UNAUTHORIZED") => Err(match reason.strip_prefix(UNHAD) {
+            Some(why) => not_called(name, why),
+            None => Error::new(Exit::Refused, format!("{}: {reason}", credential.advice(name))),
+        }),
         // What answers with a status only is something else than a server.
         Some("UPSTREAM_STATE_INCOMPATIBLE") if reason.starts_with("HTTP ") => Err(Error::failure(format!(
             "{name} is not a usable MCP server: {reason}; check the path of its URL, such as /mcp"
@@ -218,15 +239,44 @@ pub fn report_state(upstream: &DynamicMessage) {
                 output::eprint(format!("{id}: {reason}"));
             }
         }
-        Err(error) => output::eprint(format!(
-            "{error}. Retrying in the background; run `mcpctl refresh upstream {id}` to retry now"
-        )),
+        Err(error) => output::eprint(with_retry(&error.to_string(), id)),
+    }
+}
+
+/// Says that it is tried again, where that can help.
+pub fn with_retry(error: &str, id: &str) -> String {
+    match error.ends_with(UNTIL_RESTART) {
+        true => error.to_owned(),
+        false => {
+            format!("{error}. Retrying in the background; run `mcpctl refresh upstream {id}` to retry now")
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_credential_that_cannot_be_had_was_not_rejected() {
+        let told = |why: &str| {
+            let status = json!({ "state": "UPSTREAM_STATE_UNAUTHORIZED", "reason": why });
+            check_ready(&status, "gh", &Credential::Given).unwrap_err().to_string()
+        };
+        let unset = "A is not set at the control plane; set it and restart the control plane";
+        let said = told(&format!("{UNHAD}credential.bearer.token_from: {unset}"));
+        assert_eq!(said, format!("gh is not called: {unset}"));
+        assert_eq!(with_retry(&said, "gh"), said, "a restart is what helps");
+        let said = told(&format!("{UNHAD}credential.bearer.token_from: gh/token: the file does not exist"));
+        assert_eq!(said, "gh is not called: gh/token: the file does not exist");
+        assert!(with_retry(&said, "gh").contains("Retrying"), "it may be written meanwhile");
+        let said = told(&format!("{UNHAD}credential.bearer.token_from: what was read is too long"));
+        assert!(
+            said.starts_with("gh has a secret that cannot be used: what was read is too long; "),
+            "{said}"
+        );
+        assert_eq!(told("HTTP 401"), "gh rejected the credential: HTTP 401");
+    }
 
     #[test]
     fn a_verdict_says_what_it_is_and_how_that_was_found() {

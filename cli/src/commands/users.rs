@@ -257,10 +257,16 @@ pub fn say_link(
     let link = reflection::submessage(answer, "link").map(|link| reflection::to_json(&link));
     let end = link.as_ref().and_then(|link| link["expireTime"].as_str()).map(to_the_second);
     let until = end.map(|end| format!(" until {end}")).unwrap_or_default();
-    let edge = invocation.context()?.edge.map(|edge| format!(" --edge {}", quoted(&edge)));
+    let context = invocation.context()?;
+    let edge = context.edge.map(|edge| format!(" --edge {}", quoted(&edge)));
+    // Where it is here says nothing of where it will be there.
+    let (file, whose) = match context.ca_file.is_some() {
+        true => (" --ca-file FILE", ", where FILE is the certificate that you give them"),
+        false => ("", ""),
+    };
     output::eprint(format!(
-        "{done}. With this link, good once{until} and shown only once, they run `mcpctl config set-context NAME --control {}{} && \
-         mcpctl login --link LINK`:",
+        "{done}. With this link, good once{until} and shown only once, they run `mcpctl config set-context NAME --control {}{}{file} && \
+         mcpctl login --link LINK`{whose}:",
         quoted(client.target()),
         edge.unwrap_or_default()
     ));

@@ -385,6 +385,12 @@ mod tests {
             "import: only",
             "client-config: name",
             "client-config: variable",
+            "audit: actor",
+            "audit: action",
+            "audit: resource",
+            "audit export: actor",
+            "audit export: action",
+            "audit export: resource",
         ];
         missing.retain(|place| !free.contains(&place.as_str()));
         assert!(missing.is_empty(), "without completion: {missing:?}");

@@ -281,12 +281,17 @@ impl Signer {
         self.load().await
     }
 
-    /// Makes a new sealing key, which seals after [`SEALING_ACTIVATION`], and forgets the oldest ones.
-    /// Edges must be told by a new revision.
+    /// Makes a new sealing key, which seals after [`SEALING_ACTIVATION`], and forgets the oldest ones; where a new one waits already, that
+    /// is it. Edges must be told by a new revision.
     pub async fn rotate_sealing(&self) -> Result<(), KeyError> {
+        let mut rows = self.keys.list(Purpose::Sealing).await?;
+        let known = rows.len();
+        rows.retain(|row| row.active_us != i64::MAX);
+        if rows.len() < known {
+            return self.load().await;
+        }
         self.add_sealing(i64::MAX).await?;
-        let rows = self.keys.list(Purpose::Sealing).await?;
-        for old in rows.iter().rev().skip(SEALING_KEYS_KEPT) {
+        for old in rows.iter().rev().skip(SEALING_KEYS_KEPT - 1) {
             self.keys.delete(Purpose::Sealing, old.id).await?;
         }
         self.load().await

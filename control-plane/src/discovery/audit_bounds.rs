@@ -19,6 +19,8 @@ const MAX_RECORDS: usize = 1_000;
 const MAX_ACTOR: usize = 300;
 /// Longest uid, reason and method, in bytes.
 const MAX_WORD: usize = 64;
+/// Longest name of a rule, in bytes.
+const MAX_RULE: usize = 256;
 /// Longest name of what was called, in bytes.
 const MAX_RESOURCE: usize = 2_048;
 /// Records that are older than a day are of no time that an edge knows: it keeps none for so long.
@@ -67,6 +69,7 @@ fn known(record: AuditRecord, edge: &str, now_us: i64) -> AuditRecord {
         action: record.action,
         resource: record.resource,
         reason: record.reason,
+        rule: record.rule,
         revision: record.revision,
         edge: format!("edges/{edge}"),
         arguments_sha256: record.arguments_sha256,
@@ -96,6 +99,7 @@ fn problem(record: &AuditRecord) -> Option<&'static str> {
         (is_method(&record.action), "`action` is not a method"),
         (is_line(&record.resource), "`resource` is not a name"),
         (is_text(&record.reason, MAX_WORD), "`reason` is not a reason"),
+        (is_text(&record.rule, MAX_RULE), "`rule` is not a rule"),
         (record.revision >= 0, "`revision` is negative"),
         (record.count > 0, "`count` is less than 1"),
         (hash == 0 || (hash == 32 && kind == AuditKind::Call), "`arguments_sha256` is not of a call"),
@@ -175,6 +179,7 @@ mod tests {
             AuditRecord { action: "tools call".to_owned(), ..record() },
             AuditRecord { resource: "x".repeat(MAX_RESOURCE + 1), ..record() },
             AuditRecord { reason: "é".to_owned(), ..record() },
+            AuditRecord { rule: "r".repeat(MAX_RULE + 1), ..record() },
             AuditRecord { revision: -1, ..record() },
             AuditRecord { count: 0, ..record() },
             AuditRecord { arguments_sha256: vec![0; 32], ..record() },

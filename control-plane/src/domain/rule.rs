@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use access::method::Methods;
-use access::rule::{Issue, Program, Shape};
+use access::rule::{Issue, Known, Program, ProgramError, Shape};
 use trunkline::policy::v1::{Rule, RuleEffect};
 
 use super::members::{Exposed, Exposure};
@@ -26,8 +26,14 @@ const ABOUT: [&str; 6] =
 const CALL: &str = "tools/call";
 const GET: &str = "prompts/get";
 
-/// Checks all that can be checked without looking at tools.
+/// Checks all that can be checked of rules of several servers without looking at tools.
 pub(super) fn validate(rules: &[Rule], violations: &mut Violations) {
+    validate_of("", rules, violations);
+}
+
+/// Checks all that can be checked without looking at tools of the rules of `servers/dev`. Empty: of several servers.
+pub fn validate_of(server: &str, rules: &[Rule], violations: &mut Violations) {
+    let server = server.strip_prefix("servers/").unwrap_or(server);
     let count = rules.len();
     violations.require(count <= MAX_RULES, "rules", format!("has {count} rules; the maximum is {MAX_RULES}"));
     let mut ids = HashSet::new();
@@ -41,11 +47,11 @@ pub(super) fn validate(rules: &[Rule], violations: &mut Violations) {
                 format!("repeats `{}`; each rule has its own", rule.id),
             ),
         }
-        validate_one(&field, rule, violations);
+        validate_one(&field, server, rule, violations);
     }
 }
 
-fn validate_one(field: &str, rule: &Rule, violations: &mut Violations) {
+fn validate_one(field: &str, server: &str, rule: &Rule, violations: &mut Violations) {
     let is_effect = matches!(RuleEffect::try_from(rule.effect), Ok(RuleEffect::Allow | RuleEffect::Deny));
     let known = reflect::choices("trunkline.policy.v1.RuleEffect");
     violations.require(is_effect, format!("{field}.effect"), format!("must be {known}"));
@@ -58,10 +64,24 @@ fn validate_one(field: &str, rule: &Rule, violations: &mut Violations) {
     let program = match rule.when.as_str() {
         "" => None,
         text if text.len() > MAX_WHEN_BYTES => None,
-        text => Program::parse(text).map_err(|error| violations.add(when, error.to_string())).ok(),
+        text => read(text, server, rule).map_err(|error| violations.add(when, error.to_string())).ok(),
     };
     let reads = program.is_some_and(|program| program.needs().arguments);
     validate_methods(&format!("{field}.methods"), &rule.methods, reads, violations);
+}
+
+/// Reads a program in which each part can come to something.
+fn read(text: &str, server: &str, rule: &Rule) -> Result<Program, ProgramError> {
+    let program = Program::parse(text)?;
+    let covered = |method: &&str| match rule.methods.as_slice() {
+        [] => !program.needs().arguments || *method == CALL,
+        patterns => patterns.iter().any(|pattern| covers(pattern, method)),
+    };
+    let methods: Vec<_> = ABOUT.into_iter().filter(covered).collect();
+    match program.vain(Known { server, methods: &methods }) {
+        Some(error) => Err(error),
+        None => Ok(program),
+    }
 }
 
 fn validate_patterns(field: &str, patterns: &[String], violations: &mut Violations) {
@@ -153,16 +173,31 @@ fn has(rule: &Rule, exposed: &Exposed<'_>) -> bool {
     rule.tools.is_empty() || rule.tools.iter().any(|pattern| glob::matches(pattern, &exposed.exposed_name))
 }
 
-/// The ids of rules whose `tools` name nothing that a server exposes. What a template produces is not known.
+/// The ids of rules whose `tools`, or `tool.name` in `when`, name nothing that a server exposes. What a template produces is not known.
+///
+/// They are told of and not refused: what an upstream has may come later.
 pub(super) fn idle(rules: &[Rule], exposure: &Exposure<'_>) -> Vec<String> {
     let has_templates = exposure.entries.iter().any(|exposed| exposed.entry.template);
+    let mut left = MAX_PAIRS;
     let is_idle = |rule: &&Rule| {
         let may_be_produced = has_templates && rule.tools.iter().any(|pattern| pattern.contains(':'));
-        !rule.tools.is_empty()
+        let by_tools = !rule.tools.is_empty()
             && !may_be_produced
-            && !exposure.entries.iter().any(|exposed| has(rule, exposed))
+            && !exposure.entries.iter().any(|exposed| has(rule, exposed));
+        by_tools || (!has_templates && names_nothing(rule, exposure, &mut left))
     };
     rules.iter().take(MAX_RULES).filter(is_idle).map(|rule| rule.id.clone()).collect()
+}
+
+/// Whether the expression of a rule is true of no name that it covers.
+fn names_nothing(rule: &Rule, exposure: &Exposure<'_>, left: &mut usize) -> bool {
+    let program = Program::parse(&rule.when).ok().filter(|program| program.needs().tool);
+    let (Some(program), Some(rest)) = (program, left.checked_sub(exposure.entries.len())) else {
+        return false;
+    };
+    *left = rest;
+    let covered = exposure.entries.iter().filter(|exposed| has(rule, exposed));
+    program.names_none_of(&covered.map(|exposed| exposed.exposed_name.as_str()).collect())
 }
 
 #[cfg(test)]

@@ -211,9 +211,11 @@ impl Stores {
             Source::Env(name) => environment(name),
             Source::File(path) => {
                 let folder = self.folder.clone().ok_or_else(|| closed("files", "--secret-dir"))?;
-                let path = path.clone();
-                let read = tokio::task::spawn_blocking(move || files::read(&folder, &path)).await;
-                read.unwrap_or_else(|_| Err("the file cannot be read".to_owned()))
+                let below = path.clone();
+                let read = tokio::task::spawn_blocking(move || files::read(&folder, &below)).await;
+                let read = read.unwrap_or_else(|_| Err("the file cannot be read".to_owned()));
+                // Which it is, is what its reader looks for.
+                read.map_err(|why| format!("{path}: {why}"))
             }
             Source::Vault { mount, path } => match &self.vault {
                 Some((vault, _)) => vault.read(mount, path).await,
@@ -249,8 +251,12 @@ fn variable_part(team: &str) -> String {
 fn environment(name: &str) -> Result<Document, String> {
     match std::env::var(name) {
         Ok(value) => Ok(Document::Text(Zeroizing::new(value))),
-        Err(std::env::VarError::NotPresent) => Err("the variable is not set".to_owned()),
-        Err(std::env::VarError::NotUnicode(_)) => Err("the variable is no UTF-8 text".to_owned()),
+        Err(std::env::VarError::NotPresent) => {
+            Err(format!("{name} is not set at the control plane; set it and restart the control plane"))
+        }
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!(
+            "{name} is no UTF-8 text at the control plane; mend it and restart the control plane"
+        )),
     }
 }
 

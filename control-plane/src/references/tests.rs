@@ -156,7 +156,7 @@ async fn what_was_read_takes_the_place_of_its_reference() {
     assert_eq!((filled.token.as_str(), filled.token_from), ("s3cret", None));
     for (reference, why) in [
         (file("bad"), "what was read contains characters that are not allowed in a header"),
-        (file("gone"), "the file does not exist"),
+        (file("gone"), "gone: the file does not exist"),
         (vault("", "trunkline/a"), "vault: its token cannot be read: entity not found"),
     ] {
         let error = references.resolve(&bearer(reference)).await.unwrap_err().to_string();

@@ -43,6 +43,8 @@ pub struct Asked<'a> {
     pub method: &'a str,
     /// What was asked of the server, as the client named it. Empty: nothing.
     pub target: &'a str,
+    /// The rule that refused it. Empty: none.
+    pub rule: &'a str,
     /// The revision by which it was decided.
     pub revision: i64,
 }
@@ -56,6 +58,7 @@ struct RefusedCall {
     method: Box<str>,
     resource: Box<str>,
     reason: &'static str,
+    rule: Box<str>,
     revision: i64,
 }
 
@@ -197,6 +200,7 @@ impl RefusedCall {
             method: asked.method.into(),
             resource: resource.into(),
             reason,
+            rule: asked.rule.into(),
             revision: asked.revision,
         }
     }
@@ -209,6 +213,7 @@ impl RefusedCall {
             method: OTHER.into(),
             resource: OTHER.into(),
             reason: OTHER,
+            rule: "".into(),
             revision,
         }
     }
@@ -223,6 +228,7 @@ impl RefusedCall {
             action: self.method.into(),
             resource: self.resource.into(),
             reason: self.reason.to_owned(),
+            rule: self.rule.into(),
             revision: self.revision,
             count: i64::try_from(count).unwrap_or(i64::MAX),
             ..AuditRecord::default()
@@ -259,6 +265,7 @@ mod tests {
             server: "dev",
             method: "tools/call",
             target,
+            rule: "",
             revision: 7,
         }
     }

@@ -83,6 +83,7 @@ impl Authenticated {
                 server,
                 method: "",
                 target: "",
+                rule: denied.rule(),
                 revision: self.snapshot.revision,
             };
             worker.shared.audit.refuse(&asked, reason);

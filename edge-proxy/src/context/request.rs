@@ -132,7 +132,8 @@ impl<'a> RequestContext<'a> {
     /// Records that policy refuses something of the server. Returns the refusal.
     pub fn refused(&self, method: &str, target: &str, denied: Denied) -> Denied {
         if let Some(reason) = denied.recorded_as() {
-            self.worker.shared.audit.refuse(&self.asked(method, target), reason);
+            let asked = Asked { rule: denied.rule(), ..self.asked(method, target) };
+            self.worker.shared.audit.refuse(&asked, reason);
         }
         denied
     }
@@ -163,6 +164,7 @@ impl<'a> RequestContext<'a> {
             server: &self.server().id,
             method,
             target,
+            rule: "",
             revision: self.snapshot.revision,
         }
     }

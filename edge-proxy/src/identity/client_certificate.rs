@@ -47,12 +47,12 @@ fn read(leaf: &[u8]) -> Option<(Vec<Box<str>>, u64)> {
     let expires = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
     let extension = certificate.subject_alternative_name().ok()?;
     let names = extension.map_or(&[][..], |extension| &extension.value.general_names[..]);
-    let (mut uris, mut dns_names) = (Vec::new(), Vec::new());
+    let (mut uris, mut dns_names, mut has_others) = (Vec::new(), Vec::new(), false);
     for name in names {
         match name {
             GeneralName::URI(uri) => uris.push(*uri),
             GeneralName::DNSName(name) => dns_names.push(*name),
-            _ => {}
+            _ => has_others = true,
         }
     }
     let common_names = certificate.subject().iter_common_name().map(|name| name.as_str());
@@ -60,7 +60,7 @@ fn read(leaf: &[u8]) -> Option<(Vec<Box<str>>, u64)> {
     if names.len() > MAX_NAMES || common_names.len() > MAX_NAMES {
         return None;
     }
-    Some((identities(&uris, &dns_names, &common_names), expires))
+    Some((identities(&uris, &dns_names, has_others, &common_names), expires))
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
             (vec![], "agent", vec!["cn:agent"]),
             (vec![spiffe.clone(), uri("spiffe://example.org/b")], "boss", vec![]),
             (vec![dns("spiffe://example.org/agent"), dns("*.example.org")], "boss", vec![]),
-            (vec![SanType::Rfc822Name("boss@example.org".try_into().unwrap())], "boss", vec!["cn:boss"]),
+            (vec![SanType::Rfc822Name("boss@example.org".try_into().unwrap())], "boss", vec![]),
             (vec![spiffe; MAX_NAMES + 1], "boss", vec![]),
         ] {
             let read = certificate(names, common_name);

@@ -131,6 +131,11 @@ impl Denied {
         self.failure(|| named.unknown())
     }
 
+    /// The id of the rule that refuses it. Empty: none, or it is not known any more.
+    pub fn rule(&self) -> &str {
+        if let Self::Rule(denial) = self { &denial.id } else { "" }
+    }
+
     /// The word by which it is recorded. `None`: nothing was refused, there is no such thing.
     pub fn recorded_as(&self) -> Option<&'static str> {
         Some(match self {

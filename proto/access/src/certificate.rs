@@ -57,10 +57,10 @@ pub fn check_identity(text: &str) -> Result<(), NoIdentity> {
 }
 
 /// The identities of a certificate with these names. One with several URIs is that of no workload (X.509-SVID, section 2), and a
-/// common name counts where there is nothing else: authorities look at it less than at the others.
-pub fn identities(uris: &[&str], dns_names: &[&str], common_names: &[&str]) -> Vec<Box<str>> {
+/// common name counts where there is nothing else, not even names of other kinds (`has_others`): authorities look at it less.
+pub fn identities(uris: &[&str], dns_names: &[&str], has_others: bool, common_names: &[&str]) -> Vec<Box<str>> {
     let names: Vec<String> = match (uris, dns_names, common_names) {
-        ([], [], [name]) => vec![format!("cn:{name}")],
+        ([], [], [name]) if !has_others => vec![format!("cn:{name}")],
         ([], [], _) => Vec::new(),
         (uris, dns_names, _) => {
             let spiffe_id = if let [uri] = uris { Some((*uri).to_owned()) } else { None };
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_what_its_names_say_and_its_common_name_only_without_them() {
-        let of = |uris: &[&str], dns: &[&str], common: &[&str]| identities(uris, dns, common).join(" ");
+        let of = |uris: &[&str], dns: &[&str], common: &[&str]| identities(uris, dns, false, common).join(" ");
         assert_eq!(of(&["spiffe://e.org/a"], &[], &["boss"]), "spiffe://e.org/a");
         assert_eq!(of(&["spiffe://e.org/a", "spiffe://e.org/b"], &[], &["boss"]), "");
         assert_eq!(of(&["spiffe://e.org/a", "https://e.org"], &["A.e.org"], &[]), "dns:a.e.org");
@@ -162,6 +162,7 @@ mod tests {
         assert_eq!(of(&[], &["*.e.org"], &["boss"]), "", "a wildcard is nobody");
         assert_eq!(of(&[], &[], &["agent"]), "cn:agent");
         assert_eq!(of(&[], &[], &["agent", "boss"]), "");
+        assert!(identities(&[], &[], true, &["agent"]).is_empty(), "it has an address");
     }
 
     proptest! {
@@ -169,10 +170,11 @@ mod tests {
         fn whatever_a_certificate_says_a_token_could_name_it(
             uris in proptest::collection::vec("(spiffe://)?[a-z./*]{0,12}", 0..3),
             dns in proptest::collection::vec("[a-zA-Z.*]{0,12}", 0..3),
+            has_others: bool,
             common in proptest::collection::vec(".{0,8}", 0..3),
         ) {
             let [uris, dns, common] = [&uris, &dns, &common].map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
-            for identity in identities(&uris, &dns, &common) {
+            for identity in identities(&uris, &dns, has_others, &common) {
                 prop_assert_eq!(check_identity(&identity), Ok(()));
                 prop_assert!(!identity.contains('*'));
             }

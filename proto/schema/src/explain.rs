@@ -239,6 +239,9 @@ FIELDS:
   password <string> -secret-
     (at most 16 KiB)
     The password.
+
+  passwordFrom <SecretReference>
+    Where the password is, in the place of `password`.
 "
         );
     }
@@ -271,7 +274,7 @@ FIELDS:
     #[test]
     fn a_tree_has_names_and_types_alone() {
         let tree = tree(&topic("credential"), &["upstreams"], 100);
-        let fields = "FIELDS:\n  one of: -required-\n    bearer <BearerCredential>\n      token <string> -secret-\n    basic <BasicCredential>\n";
+        let fields = "FIELDS:\n  one of: -required-\n    bearer <BearerCredential>\n      token <string> -secret-\n      tokenFrom <SecretReference>\n        one of: -required-\n          env <EnvironmentSource>\n            name <string>\n";
         assert!(tree.contains(fields) && tree.ends_with("  version <string> -output only-\n"), "{tree}");
     }
 

@@ -159,7 +159,7 @@ mod tests {
                 "registry.v1.HeadersCredential",
                 "headers",
                 &["secret"],
-                &["1 to 16 pairs", "at most 8 KiB each"],
+                &["at most 16 pairs", "at most 8 KiB each"],
             ),
             ("registry.v1.Member", "match", &["required"], &["at most 2 KiB", "names an Upstream"]),
             ("common.v1.Meta", "labels", &[], &["at most 64 pairs", "at most 128 characters each"]),

@@ -31,7 +31,7 @@ pub(super) fn lines(answer: &DynamicMessage) -> Vec<String> {
     match (reflection::number(answer, "access_changes_unseen"), changes.is_empty()) {
         (0, _) => {}
         (count, true) => lines.push(format!("{count} whom you may not see gain or lose something")),
-        (count, false) => lines.push(format!("and {count} whom you may not see")),
+        (count, false) => lines.push(format!("and {count} whom you may not see gain or lose something")),
     }
     if reflection::flag(answer, "access_changes_cut") {
         lines.push("there may be more: it is too much to work out or to tell".to_owned());
@@ -111,7 +111,7 @@ mod tests {
             [
                 "access: tokens/laptop loses dev_delete, dev_write on dev; teams/core (12 people) gains dev_list",
                 "access: users/ann loses a\\u{1b}[2J on lab, gains prompt review, resource docs://x and 7 more",
-                "access: and 3 whom you may not see",
+                "access: and 3 whom you may not see gain or lose something",
                 "access: there may be more: it is too much to work out or to tell",
             ]
         );

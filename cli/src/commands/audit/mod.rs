@@ -80,6 +80,11 @@ async fn list(invocation: &Invocation, args: ListArgs) -> Result {
     let filter = args.filter.to_json();
     let found = last(&client, &filter, args.tail).await?;
     let mut columns = RecordColumns::new(*invocation.format() == Format::Wide);
+    if !args.follow && found.is_empty() && invocation.format().is_for_people() {
+        // A name that is mistyped must not look like one that did nothing.
+        output::eprint("no records");
+        return Ok(());
+    }
     if !args.follow {
         return output::print(&render_all(&found, invocation.format(), &mut columns)?);
     }

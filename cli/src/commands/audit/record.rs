@@ -20,9 +20,8 @@ impl RecordColumns {
     }
 
     fn titles(&self) -> Vec<String> {
-        let more: &[&str] =
-            if self.wide { &["NUMBER", "THROUGH", "EDGE", "REVISION", "REQUEST"] } else { &[] };
-        ["TIME", "ACTOR", "ACTION", "RESOURCE", "OUTCOME", "FROM"]
+        let more: &[&str] = if self.wide { &["THROUGH", "EDGE", "REVISION", "REQUEST"] } else { &[] };
+        ["NUMBER", "TIME", "ACTOR", "ACTION", "RESOURCE", "OUTCOME", "FROM"]
             .iter()
             .chain(more)
             .map(|title| (*title).to_owned())
@@ -33,6 +32,7 @@ impl RecordColumns {
         let json = reflection::to_json(record);
         let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
         let mut cells = vec![
+            text("sequence"),
             parse::to_the_second(&text("time")),
             text("actor"),
             verb(&text("action")),
@@ -41,7 +41,7 @@ impl RecordColumns {
             text("address"),
         ];
         if self.wide {
-            cells.extend(["sequence", "through", "edge", "revision", "requestId"].map(text));
+            cells.extend(["through", "edge", "revision", "requestId"].map(text));
         }
         cells
     }
@@ -110,6 +110,7 @@ pub(super) fn in_full(record: &DynamicMessage) -> String {
         ("Action", text("action")),
         ("Resource", text("resource")),
         ("Outcome", outcome(&json)),
+        ("Rule", text("rule")),
         ("Revision", text("revision")),
         ("Edge", text("edge")),
         ("Request", text("requestId")),
@@ -175,15 +176,15 @@ mod tests {
             .lines()
             .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
             .collect();
-        assert_eq!(rows[0], ["TIME", "ACTOR", "ACTION", "RESOURCE", "OUTCOME", "FROM"]);
+        assert_eq!(rows[0], ["NUMBER", "TIME", "ACTOR", "ACTION", "RESOURCE", "OUTCOME", "FROM"]);
         let (first, second) = ("2027-01-31T12:00:00Z", "2027-01-31T12:00:01Z");
         assert_eq!(
             rows[1],
-            [first, "users/ann@example.org", "UpdateServer", "servers/dev", "changed", "192.0.2.7"]
+            ["7", first, "users/ann@example.org", "UpdateServer", "servers/dev", "changed", "192.0.2.7"]
         );
-        assert_eq!(rows[2][..3], [second, "tokens/ci", "tools/call"]);
-        assert_eq!(rows[2][4..], ["address_not_allowed (3 times)"]);
-        assert_eq!(rows[3], ["lose audit records", "4 records missing"]);
+        assert_eq!(rows[2][..4], ["8", second, "tokens/ci", "tools/call"]);
+        assert_eq!(rows[2][5..], ["address_not_allowed (3 times)"]);
+        assert_eq!(rows[3], ["9", "lose audit records", "4 records missing"]);
         let mut columns = RecordColumns::new(true);
         let first = columns.rows(&[change()]);
         assert_eq!(first.lines().count(), 2, "{first}");

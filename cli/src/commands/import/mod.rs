@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use crate::commands::Invocation;
 use crate::commands::register::patiently;
+use crate::commands::upstream;
 use crate::error::{Error, Exit, Result};
 use crate::output::{eprint, print};
 use crate::parse;
@@ -135,10 +136,8 @@ impl Trouble {
 
     /// A server that is stored all the same.
     fn broken(&mut self, server: &str, id: &str, reason: &str) {
-        eprint(format!(
-            "server {server}: stored as upstream {id}, but it does not work: {reason}. Retrying in the background; run `mcpctl refresh \
-             upstream {id}` to retry now"
-        ));
+        let reason = upstream::with_retry(reason, id);
+        eprint(format!("server {server}: stored as upstream {id}, but it does not work: {reason}"));
         self.broken.push(server.to_owned());
     }
 

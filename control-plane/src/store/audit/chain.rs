@@ -80,7 +80,7 @@ impl StoredRecord {
             return Some("its hash is not that of its content and of the record before it");
         }
         (*self != Self::of(&record, self.body.clone(), self.hash.clone()))
-            .then_some("what it is looked up by is not what it says")
+            .then_some("its columns (time, kind, actor, action, resource, reason) differ from its content")
     }
 
     fn of(record: &AuditRecord, body: Vec<u8>, hash: String) -> Self {

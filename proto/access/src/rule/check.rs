@@ -45,6 +45,8 @@ struct Type<'a> {
     dynamic: bool,
 }
 
+/// What `caller.kind` can be.
+pub(super) const CALLER_KINDS: [&str; 3] = ["token", "user", "service_account"];
 /// Values that are looked at together at most.
 const MAX_PAIRS: usize = 4_096;
 /// Names that are told of at most.
@@ -186,7 +188,7 @@ impl<'a> Checker<'a> {
 
     fn variable(&self, variable: Variable) -> Type<'a> {
         match variable {
-            Variable::CallerKind => Type::word(&["token", "user", "service_account"]),
+            Variable::CallerKind => Type::word(&CALLER_KINDS),
             Variable::CallerTeams => {
                 Type { items: Some(Box::new(Type::of(Kinds::TEXT))), ..Type::of(Kinds::LIST) }
             }
@@ -442,7 +444,7 @@ fn order(a: &Constant, b: &Constant) -> Option<Ordering> {
     }
 }
 
-fn holds(operator: Operator, a: &Constant, b: &Constant) -> bool {
+pub(super) fn holds(operator: Operator, a: &Constant, b: &Constant) -> bool {
     let found = order(a, b);
     match operator {
         Operator::Unequal => found != Some(Ordering::Equal),

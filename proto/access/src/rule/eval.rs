@@ -48,6 +48,8 @@ type Found<T> = Result<T, Stop>;
 
 const STEPS: Stop = Stop::Spent("it takes too many steps");
 const TYPES: Stop = Stop::Error("a value is of a type that this does not take");
+const UNLIKE: Stop =
+    Stop::Error("values of different types are compared, which readers may take for each other");
 const NO_MEMBER: Stop = Stop::Error("an argument that it reads is missing");
 const NO_ARGUMENTS: Stop = Stop::Error("the call has no arguments");
 const OVERFLOW: Stop = Stop::Error("a number is too large, or is divided by zero");
@@ -262,11 +264,7 @@ impl<'a> Machine<'a> {
     fn text_test(&mut self, test: TextTest, of: &'a Expr, other: &'a Expr) -> Found<Value<'a>> {
         let (of, other) = (self.text(of)?, self.text(other)?);
         self.step(of.len() + other.len())?;
-        Ok(Value::Bool(match test {
-            TextTest::StartsWith => of.starts_with(&*other),
-            TextTest::EndsWith => of.ends_with(&*other),
-            TextTest::Contains => of.contains(&*other),
-        }))
+        Ok(Value::Bool(test.holds(&of, &other)))
     }
 
     fn each(&mut self, all: bool, of: &'a Expr, body: &'a Expr) -> Found<Value<'a>> {
@@ -310,7 +308,7 @@ impl<'a> Machine<'a> {
         })
     }
 
-    /// Values of different types are not equal.
+    /// Values of different types are not compared: a server that reads `"5"` as 5 would get past what refuses 5. `null` is no other value.
     fn equal(&mut self, left: Value<'a>, right: Value<'a>) -> Found<bool> {
         use Value::{Bool, Double, Int, Items, List, Names, Null, Object, Text};
         self.step(0)?;
@@ -335,7 +333,8 @@ impl<'a> Machine<'a> {
                 Ok(a.len() == b.len() && row.truth()?)
             }
             (Object(_), Object(_)) => Err(Stop::Error("objects are not compared")),
-            _ => Ok(false),
+            (Null, _) | (_, Null) => Ok(false),
+            _ => Err(UNLIKE),
         }
     }
 

@@ -29,8 +29,8 @@ const LARGE: Doubt =
 const NO_UNICODE: Doubt = "a string of the arguments is no Unicode";
 /// How deep values may be that are gone past.
 const MAX_DEPTH: u32 = 128;
-/// Whole numbers up to which every reader keeps them.
-const MAX_NUMBER: f64 = 9_007_199_254_740_992.0;
+/// 2 to the 53, the first whole number that some readers also make of another one. Below it all keep them.
+const LIMIT: f64 = 9_007_199_254_740_992.0;
 /// Digits that every reader keeps.
 const MAX_DIGITS: usize = 17;
 
@@ -229,8 +229,7 @@ fn number(bytes: &[u8]) -> Read<Json<'_>> {
     }
     let found: f64 = text.parse().map_err(|_| MALFORMED)?;
     let has_value = mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
-    let is_kept =
-        found.abs() <= MAX_NUMBER && (found != 0.0) == has_value && mantissa.len() <= MAX_DIGITS + 1;
+    let is_kept = found.abs() < LIMIT && (found != 0.0) == has_value && mantissa.len() <= MAX_DIGITS + 1;
     match (is_kept, fraction.is_none() && exponent.is_none()) {
         (false, _) => Err(LARGE),
         (true, true) => text.parse().map(Json::Int).map_err(|_| LARGE),

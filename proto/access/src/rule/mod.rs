@@ -16,9 +16,11 @@ mod program;
 mod ruling;
 mod shape;
 mod syntax;
+mod vain;
 
 pub use check::Issue;
 pub use facts::{Caller, Fact, Facts, Target};
 pub use program::{Needs, Program, ProgramError, Unevaluable};
 pub use ruling::{Effect, Outcome, Refusal, Rule, Rules, Verdict};
 pub use shape::{Constant, Kinds, Shape};
+pub use vain::Known;

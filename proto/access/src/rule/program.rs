@@ -1,11 +1,14 @@
 //! A program: what was read of an expression, what it looks at, and what it comes to. It must not know rules.
 
+use std::collections::HashSet;
+
 use super::check::{Issue, check};
 use super::eval::{Stop, truth};
 use super::facts::Facts;
 use super::parser::parse;
 use super::shape::Shape;
 use super::syntax::{Expr, Node, Variable};
+use super::vain::{self, Known};
 
 /// An expression that was read and is well typed.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +94,19 @@ impl Program {
     #[must_use]
     pub fn issues(&self, arguments: &Shape) -> Vec<Issue> {
         check(&self.root, arguments)
+    }
+
+    /// What can never be meant by who writes a rule, though it reads well: a comparison with what is never there, or a part that looks at
+    /// nothing of a call. Edges take it as it stands.
+    #[must_use]
+    pub fn vain(&self, known: Known<'_>) -> Option<ProgramError> {
+        vain::find(&self.root, known).map(|issue| self.error(&issue, ""))
+    }
+
+    /// Whether it is false of whatever has one of these for `tool.name`.
+    #[must_use]
+    pub fn names_none_of(&self, names: &HashSet<&str>) -> bool {
+        vain::names_none_of(&self.root, names)
     }
 
     /// An issue as people are told it, about `tool dev_read`.

@@ -87,6 +87,16 @@ pub(super) enum Clock {
     Hours,
 }
 
+impl TextTest {
+    pub(super) fn holds(self, of: &str, other: &str) -> bool {
+        match self {
+            Self::StartsWith => of.starts_with(other),
+            Self::EndsWith => of.ends_with(other),
+            Self::Contains => of.contains(other),
+        }
+    }
+}
+
 impl Operator {
     pub(super) const fn sign(self) -> &'static str {
         match self {

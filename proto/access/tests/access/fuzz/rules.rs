@@ -1,6 +1,6 @@
 //! No text makes the reader of a rule fail, no arguments make a rule fail, and no refusal is long.
 
-use access::rule::{Caller, Fact, Facts, Program, Target};
+use access::rule::{Caller, Fact, Facts, Known, Program, Target};
 
 /// Bytes of a refusal, whatever was written.
 const MAX_REFUSAL: usize = 1_024;
@@ -14,6 +14,9 @@ pub(crate) fn check(text: &str, arguments: &[u8]) {
             return;
         }
     };
+    if let Some(told) = program.vain(Known { server: "dev", methods: &["tools/call"] }) {
+        assert!(told.to_string().len() <= MAX_REFUSAL);
+    }
     let caller = Caller { name: "ci".into(), kind: "token".into(), teams: vec!["core".into()] };
     let facts = Facts {
         caller: &caller,

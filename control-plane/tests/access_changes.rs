@@ -235,7 +235,7 @@ async fn everybody_is_told_of_those_whom_they_see_and_how_many_others_there_are(
     let answer = office.asked(&developer, less()).await;
     assert_eq!(lines(&answer), [loses("serviceAccounts/developer")]);
     assert_eq!(answer["accessChangesUnseen"], 5);
-    for hidden in ["laptop", "bob", "eve", "robot"] {
+    for hidden in ["laptop", "users/bob", "users/eve", "robot"] {
         assert!(!answer.to_string().contains(hidden), "{answer}");
     }
 

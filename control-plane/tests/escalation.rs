@@ -230,6 +230,8 @@ async fn who_sees_everything_gives_only_what_they_hold() {
 async fn a_server_selects_from_what_its_owner_or_team_may_use() {
     let (desk, ann, _) = start().await;
     let administrator = Rights::administrator();
+    let member = json!({"team": "teams/a", "principal": "users/ann"});
+    desk.ok(&administrator, "identity.v1.TeamService/AddMember", member).await;
     let mut manifests = Vec::new();
     for (id, meta) in [
         ("mine", json!({"owner": "users/ann"})),
@@ -299,4 +301,22 @@ async fn a_server_selects_from_what_its_owner_or_team_may_use() {
     let listed =
         desk.ok(&ann, "registry.v1.ServerService/ListServerEntries", json!({"name": "servers/s3"})).await;
     assert_eq!(listed["entries"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_owns_a_server_does_not_take_it_from_under_the_rules_of_its_team() {
+    let (desk, ann, _) = start().await;
+    let administrator = Rights::administrator();
+    let team = |rules: Value| json!({"team": {"name": "teams/a", "rules": rules}});
+    let mine = json!({"server": {"name": "servers/mine", "meta": {"owner": "users/ann", "team": "teams/a"}}});
+    let rules = json!([{"id": "no", "effect": "RULE_EFFECT_DENY", "tools": ["x"]}]);
+    desk.ok(&administrator, APPLY, json!({"manifests": [team(rules), mine]})).await;
+    let leave = json!({
+        "server": {"name": "servers/mine", "meta": {"owner": "users/ann", "visibility": "VISIBILITY_PRIVATE"}},
+        "updateMask": "meta.team,meta.visibility",
+    });
+    let told = desk.fails(&ann, UPDATE_SERVER, leave.clone(), DENIED).await;
+    assert!(told.to_string().contains("teams.write"), "{told}");
+    desk.ok(&administrator, APPLY, json!({"manifests": [team(json!([]))]})).await;
+    desk.ok(&ann, UPDATE_SERVER, leave).await;
 }

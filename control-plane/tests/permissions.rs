@@ -125,7 +125,8 @@ fn rpcs() -> Vec<String> {
 
 /// Tells whether a viewer may call an rpc: it reads the registry, tokens or usage, or looks at each resource that it is about.
 fn is_for_viewers(rpc: &str) -> bool {
-    const READ: [&str; 18] = [
+    const READ: [&str; 19] = [
+        "discovery.v1.FleetService/WatchRollout",
         "admin.v1.BulkService/ApplyResources",
         "admin.v1.BulkService/DeleteResources",
         "admin.v1.BulkService/ExportResources",

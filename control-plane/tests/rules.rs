@@ -100,6 +100,32 @@ async fn what_cannot_be_meant_is_refused_where_it_stands(database: Database) {
             "line 1, column 1: tool git_read has no argument file; it has mode, path",
         ),
         (
+            json!([rule("caller.name == 'users/bob@example.org'")]),
+            "rules[0].when",
+            "line 1, column 13: this is always false: the name of who calls has no /; write \"bob@example.org\"",
+        ),
+        (
+            json!([rule("'teams/core' in caller.teams")]),
+            "rules[0].when",
+            "line 1, column 1: this is always false: the id of a team has no /; write \"core\"",
+        ),
+        (
+            json!([rule("method == 'tool/call'")]),
+            "rules[0].when",
+            "line 1, column 8: this is always false: it is one of \"tools/call\", ",
+        ),
+        (
+            json!([rule("now.getDayOfWeek('Europe/Berlin') in [6, 7]")]),
+            "rules[0].when",
+            "line 1, column 42: this is never so: it is 0 (Sunday) to 6 (Saturday)",
+        ),
+        (
+            json!([rule("now.getHours('Europe/Berlin') > 24")]),
+            "rules[0].when",
+            "line 1, column 31: this is always false: it is 0 to 23",
+        ),
+        (json!([rule("false")]), "rules[0].when", "line 1, column 1: this is always false, "),
+        (
             json!([{"id": "a", "effect": "RULE_EFFECT_ALLOW", "methods": ["tools/list"]}]),
             "rules[0].methods[0]",
             "tools/list names nothing ",
@@ -120,6 +146,10 @@ async fn what_cannot_be_meant_is_refused_where_it_stands(database: Database) {
     assert!(!server["server"]["status"].to_string().contains("rules["), "{server}");
     let nothing = json!([of(&["other_*"], "args.whatever == 1")]);
     let server = api.ok(&format!("{SERVERS}/UpdateServer"), update(&nothing)).await;
+    assert_eq!(server["server"]["status"]["idleRules"], json!(["a"]), "{server}");
+    // What an upstream does not have yet it may have later.
+    let misspelt = json!([rule("tool.name == 'git_raed'"), {"id": "b", "effect": "deny", "when": "tool.name == 'git_read' && caller.kind == 'user'"}]);
+    let server = api.ok(&format!("{SERVERS}/UpdateServer"), update(&misspelt)).await;
     assert_eq!(server["server"]["status"]["idleRules"], json!(["a"]), "{server}");
     let team =
         json!({"team": {"name": "teams/core", "rules": [rule("args.path = 1")]}, "updateMask": "rules"});

@@ -30,6 +30,7 @@ mod prune;
 mod references;
 mod roles;
 mod rpc;
+mod rules;
 mod secrets;
 mod servers;
 mod service_accounts;

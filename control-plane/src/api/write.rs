@@ -12,11 +12,12 @@ use super::Registry;
 use super::guard::Found;
 use super::ownership::foreign_upstreams;
 use super::rpc::Call;
+use super::rules::check_rules;
 use super::secrets::SecretChange;
 use crate::domain::credential::Moved;
 use crate::domain::members::{self, Collision, Conflict, Exposure, LESS};
 use crate::domain::nearest::nearest;
-use crate::domain::{Catalogue, Kind, KindRules, Reference, Steps, Violations, meta, names, rule, scope};
+use crate::domain::{Catalogue, Kind, KindRules, Reference, Steps, Violations, meta, names, scope};
 use crate::error::Error;
 use crate::rights::Ownership;
 use crate::store::{Membership, Row, Tx};
@@ -26,9 +27,7 @@ const ADVISED: usize = 20;
 /// The number of referrers that an error names.
 const REFERRERS_NAMED: usize = 10;
 /// The steps in which all servers of a write are compared with what upstreams have, some 0.2 s: other writes wait meanwhile.
-const MAX_STEPS: usize = 4 * members::MAX_STEPS;
-/// Servers of a team that its rules are checked against. What the others expose is decided by edges.
-const MAX_SERVERS_OF_TEAM: usize = 100;
+pub(super) const MAX_STEPS: usize = 4 * members::MAX_STEPS;
 /// What to do about a resource that is used by others, where it was named to be deleted.
 const DELETE_ANYWAY: &str = "; set `force` to delete it anyway";
 /// The same where it is in the way of a prune, whose `force` is for something else.
@@ -57,7 +56,7 @@ pub(super) struct Write<'a> {
     pub(super) violations: Violations,
     pending: Vec<(String, Reference)>,
     servers: Vec<(String, Option<Server>, Server)>,
-    teams: Vec<(String, Option<Team>, Team)>,
+    pub(super) teams: Vec<(String, Option<Team>, Team)>,
     deleted: Vec<String>,
     deleted_teams: Vec<String>,
     /// The tokens that were given client certificates, and which.
@@ -111,6 +110,7 @@ impl<'a> Write<'a> {
             self.check_scope(&message, before.as_ref(), prefix).await?;
             self.check_references(&message, before.as_ref(), moved.is_some(), prefix)?;
             self.check_if_role(before.as_ref(), &message).await?;
+            self.check_stays_under_rules(&message, before.as_ref()).await?;
             self.check_certificates(&message, before.as_ref())?;
             if before.is_none() {
                 self.check_name_is_free(K::KIND, message.name()).await?;
@@ -217,32 +217,6 @@ impl<'a> Write<'a> {
         self.check_names().await?;
         self.check_team_rules().await?;
         Ok(self.tx)
-    }
-
-    /// Refuses rules that this write gives to a team, and that cannot be decided about what one of its servers exposes.
-    async fn check_team_rules(&mut self) -> Result<(), Error> {
-        let mut teams = std::mem::take(&mut self.teams);
-        teams.retain(|(_, before, team)| {
-            before.as_ref().is_none_or(|before| before.rules != team.rules) && !team.rules.is_empty()
-        });
-        if teams.is_empty() {
-            return Ok(());
-        }
-        let known = self.registry.catalogue_within(&mut self.tx).await?;
-        let (mut violations, mut left) = (Violations::default(), Steps::new(MAX_STEPS));
-        for (prefix, before, team) in &teams {
-            let own = known.catalogue.servers_of(&team.name).take(MAX_SERVERS_OF_TEAM);
-            for server in own.filter(|server| self.call.caller.sees(&server.ownership())) {
-                let exposure = evaluate(server, &known.catalogue, &mut left);
-                for (index, why) in rule::undecidable(&team.rules, &exposure) {
-                    let rule = &team.rules[index];
-                    let is_new = before.as_ref().is_none_or(|before| !before.rules.contains(rule));
-                    let field = format!("{prefix}rules[{index}].when");
-                    violations.require(!is_new, field, format!("{why} (at {})", server.name));
-                }
-            }
-        }
-        if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
     }
 
     /// Checks that what resources refer to exists for the caller.
@@ -406,7 +380,7 @@ impl<'a> Write<'a> {
 }
 
 /// What a server exposes, in so many steps of those that are left for the whole write.
-fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue, left: &mut Steps) -> Exposure<'a> {
+pub(super) fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue, left: &mut Steps) -> Exposure<'a> {
     let mut steps = Steps::new(left.left().min(members::MAX_STEPS));
     let exposure = members::evaluate_within(server, catalogue, &mut steps);
     let _is_enough = left.take(steps.taken());
@@ -421,30 +395,6 @@ fn too_much(field: &str) -> Error {
     );
     violations.add(field, text);
     Error::broken(Code::FailedPrecondition, "TOO_MUCH_TO_MATCH", violations)
-}
-
-/// Refuses rules that this write makes undecidable about what the server exposes.
-fn check_rules(
-    before: Option<(&Server, &Exposure<'_>)>,
-    (after, exposed): (&Server, &Exposure<'_>),
-    prefix: &str,
-) -> Result<(), Error> {
-    if after.rules.iter().all(|rule| rule.when.is_empty()) {
-        return Ok(());
-    }
-    let found = |(server, exposed): (&Server, &Exposure<'_>)| {
-        let found = rule::undecidable(&server.rules, exposed);
-        let named = found.into_iter().map(|(index, why)| (server.rules[index].clone(), index, why));
-        named.collect::<Vec<_>>()
-    };
-    let known = before.map(found).unwrap_or_default();
-    let mut new = found((after, exposed));
-    new.retain(|(rule, _, why)| !known.iter().any(|(known, _, before)| known == rule && before == why));
-    let mut violations = Violations::default();
-    for (_, index, why) in new {
-        violations.add(format!("{prefix}rules[{index}].when"), why);
-    }
-    if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
 }
 
 /// Refuses a lost race: an etag that is sent must be the one there is.

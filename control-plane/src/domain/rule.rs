@@ -16,6 +16,8 @@ const MAX_PATTERNS: usize = 256;
 const MAX_PATTERN_BYTES: usize = 2_048;
 const MAX_METHODS: usize = 32;
 const MAX_WHEN_BYTES: usize = 4_096;
+/// Bytes of the expressions of all rules of a server or team.
+const MAX_BYTES_OF_ALL: usize = 32 * 1_024;
 const MAX_REASON: usize = 200;
 /// Pairs of a rule and what it covers that are looked at together: ten thousand tools and 64 rules must not stop a write. What is not
 /// looked at is decided by edges, which refuse what they cannot decide.
@@ -36,6 +38,12 @@ pub fn validate_of(server: &str, rules: &[Rule], violations: &mut Violations) {
     let server = server.strip_prefix("servers/").unwrap_or(server);
     let count = rules.len();
     violations.require(count <= MAX_RULES, "rules", format!("has {count} rules; the maximum is {MAX_RULES}"));
+    // They are read while others wait to write.
+    let bytes: usize = rules.iter().map(|rule| rule.when.len()).sum();
+    if bytes > MAX_BYTES_OF_ALL {
+        let text = format!("have {bytes} bytes of `when` together; the maximum is {MAX_BYTES_OF_ALL}");
+        return violations.add("rules", text);
+    }
     let mut ids = HashSet::new();
     for (index, rule) in rules.iter().enumerate().take(MAX_RULES) {
         let field = format!("rules[{index}]");
@@ -253,6 +261,23 @@ mod tests {
                 "rules[0].methods[0]: resources/* has no arguments, which `when` reads; write tools/call or prompts/get",
             ),
             (
+                vec![rule("a", "tool.read_only ||\n caller.name == 'users/bob@example.org'")],
+                "rules[0].when: line 2, column 14: this is always false: the name of who calls has no /; write \"bob@example.org\"",
+            ),
+            (
+                vec![rule("a", "method == 'tool/call'")],
+                "rules[0].when: line 1, column 8: this is always false: it is one of \"tools/call\", \"prompts/get\", ",
+            ),
+            (
+                vec![methods("prompts/*", "method == 'tools/call'")],
+                "rules[0].when: line 1, column 8: this is always false: it is \"prompts/get\"",
+            ),
+            (
+                vec![rule("a", "args.x == 1 && method == 'prompts/get'")],
+                "rules[0].when: line 1, column 23: this is always false: it is \"tools/call\"",
+            ),
+            (vec![rule("a", "false")], "rules[0].when: line 1, column 1: this is always false, "),
+            (
                 vec![Rule { tools: vec![String::new()], ..rule("a", "") }],
                 "rules[0].tools[0]: is empty; write `*` for everything",
             ),
@@ -270,5 +295,20 @@ mod tests {
         }
         let many: Vec<_> = (0..65).map(|nth| rule(&format!("r{nth}"), "")).collect();
         assert_eq!(violations(&many), ["rules: has 65 rules; the maximum is 64"]);
+    }
+
+    #[test]
+    fn a_rule_of_a_server_is_about_that_server() {
+        for (server, when, expected) in [
+            ("servers/files", "server == 'filez'", "line 1, column 8: this is always false: it is \"files\""),
+            ("servers/files", "server != 'filez'", "line 1, column 8: this is always true: it is \"files\""),
+            ("servers/files", "server == 'files'", ""),
+            ("", "server == 'filez'", ""),
+        ] {
+            let mut violations = Violations::default();
+            validate_of(server, &[rule("a", when)], &mut violations);
+            let found = violations.into_vec().pop().map(|found| found.description).unwrap_or_default();
+            assert_eq!(found, expected, "{server} {when}");
+        }
     }
 }

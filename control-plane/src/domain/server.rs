@@ -31,7 +31,7 @@ impl KindRules for Server {
         let known = reflect::choices("trunkline.registry.v1.NameStyle");
         let text = format!("must be {known}, not {}", self.name_style);
         violations.require(style.is_ok(), "name_style", text);
-        rule::validate(&self.rules, violations);
+        rule::validate_of(&self.name, &self.rules, violations);
         for (kind, list) in members::lists(self) {
             let field = kind.collection();
             let count = list.len();

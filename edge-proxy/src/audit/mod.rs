@@ -5,7 +5,7 @@
 
 mod reporter;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,8 @@ const MOST_WAITING: usize = 10_000;
 const WINDOW_US: i64 = 60_000_000;
 /// Refusals that are told apart within a minute.
 const MOST_REFUSALS: usize = 1_000;
+/// Refusals of one principal that are told apart within a minute: nobody hides those of others, or fills the log.
+const MOST_REFUSALS_OF_ONE: u32 = 20;
 /// Longest name of what was asked for, in bytes.
 const MAX_RESOURCE: usize = 1_024;
 /// What counts as one where there are too many kinds.
@@ -78,6 +80,8 @@ pub struct AuditLog {
 #[derive(Debug)]
 struct Unshipped {
     refusals: Coalescer<RefusedCall>,
+    /// How many kinds of refusals each principal has had since then.
+    kinds: (i64, HashMap<Box<str>, u32>),
     waiting: VecDeque<AuditRecord>,
     /// Records for which there was no room, and that no record tells yet.
     lost: u64,
@@ -92,7 +96,12 @@ impl AuditLog {
             records_calls: AtomicBool::new(false),
             fails_closed: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
-            pending: Mutex::new(Unshipped { refusals, waiting: VecDeque::new(), lost: 0 }),
+            pending: Mutex::new(Unshipped {
+                refusals,
+                kinds: Default::default(),
+                waiting: VecDeque::new(),
+                lost: 0,
+            }),
             metrics,
         }
     }
@@ -130,7 +139,9 @@ impl AuditLog {
         let refusal = RefusedCall::of(asked, reason);
         let other = || RefusedCall::other(asked.revision);
         let mut pending = self.lock();
+        let refusal = if pending.has_room_for(&refusal.actor, now_us) { refusal } else { refusal.of_many() };
         if let Some(first) = pending.refusals.note(refusal, other, now_us) {
+            pending.count_kind(&first.actor);
             self.wait(&mut pending, first.record(1, now_us));
         }
     }
@@ -182,7 +193,28 @@ impl AuditLog {
     }
 }
 
+impl Unshipped {
+    /// Whether refusals of a principal are told apart still.
+    fn has_room_for(&mut self, actor: &str, now_us: i64) -> bool {
+        let (since_us, counts) = &mut self.kinds;
+        if !(0..WINDOW_US).contains(&(now_us - *since_us)) {
+            (*since_us, *counts) = (now_us, HashMap::new());
+        }
+        counts.get(actor).is_none_or(|count| *count < MOST_REFUSALS_OF_ONE)
+    }
+
+    fn count_kind(&mut self, actor: &str) {
+        *self.kinds.1.entry(actor.into()).or_default() += 1;
+    }
+}
+
 impl RefusedCall {
+    /// One of so many that what it was is not told.
+    fn of_many(self) -> Self {
+        let Self { actor, actor_uid, revision, .. } = self;
+        Self { actor, actor_uid, ..Self::other(revision) }
+    }
+
     fn of(asked: &Asked<'_>, reason: &'static str) -> Self {
         let (actor, actor_uid) = asked.principal;
         let server = asked.server;
@@ -270,6 +302,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn one_principal_does_not_hide_the_refusals_of_others() {
+        let log = log();
+        let names: Vec<String> = (0..100).map(|number| format!("tool{number}")).collect();
+        names.iter().for_each(|name| log.refuse(&asked(name), "out_of_scope"));
+        log.refuse(&Asked { principal: ("tokens/other", "uid2"), ..asked("tool0") }, "out_of_scope");
+        let taken = log.take(200, false);
+        let of = |actor: &str| taken.iter().filter(|record| record.actor == actor).collect::<Vec<_>>();
+        let [many, one] = [of("tokens/ci"), of("tokens/other")];
+        assert_eq!((many.len(), many[20].resource.as_str()), (21, "other"));
+        assert_eq!((one.len(), one[0].resource.as_str()), (1, "servers/dev/tool0"));
+    }
+
     fn log() -> AuditLog {
         AuditLog::new(Arc::default())
     }
@@ -295,7 +340,7 @@ mod tests {
             log.refuse(&asked(&format!("{number}\u{1b}[2J\n")), "out_of_scope");
         }
         let told = log.take(usize::MAX / 2, true);
-        assert_eq!(told.len(), MOST_REFUSALS + 2, "each at first, and the others together");
+        assert_eq!(told.len(), MOST_REFUSALS_OF_ONE as usize + 2, "each at first, and the others together");
         assert_eq!(told.iter().map(|record| record.count).sum::<i64>(), 5_000);
         assert!(told.iter().all(|record| !record.resource.contains(char::is_control)));
         log.refuse(&asked(&"é".repeat(MAX_RESOURCE)), "out_of_scope");

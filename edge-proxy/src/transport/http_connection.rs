@@ -73,13 +73,13 @@ impl HttpConnection {
     /// The certificate that the client presented, for one request on it. Browsers present theirs whichever page asks, so for pages it
     /// counts for nothing.
     pub fn certificate(&self, headers: &HeaderMap) -> Option<&Arc<ClientCertificate>> {
-        self.certificate.as_ref().filter(|_| !headers.contains_key(ORIGIN))
+        self.certificate.as_ref().filter(|_| !is_of_browser(headers))
     }
 
     /// Returns whether nobody can listen to one request on it, and it comes from no page: browsers send passwords whichever page asks.
     pub fn is_private(&self, rule: &TransportRule, headers: &HeaderMap) -> bool {
         let is_secure = self.is_tls || rule.is_secure(Some(self.handle.address()), headers);
-        is_secure && !headers.contains_key(ORIGIN)
+        is_secure && !is_of_browser(headers)
     }
 
     /// The address of the client of one request on it, if it is known. A proxy's connection carries those of many.
@@ -136,4 +136,9 @@ impl std::fmt::Debug for HttpConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HttpConnection").finish_non_exhaustive()
     }
+}
+
+/// Whether a page may have asked for it: of images and links browsers do not say the origin.
+fn is_of_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
 }

@@ -58,7 +58,12 @@ pub fn check_identity(text: &str) -> Result<(), NoIdentity> {
 
 /// The identities of a certificate with these names. One with several URIs is that of no workload (X.509-SVID, section 2), and a
 /// common name counts where there is nothing else, not even names of other kinds (`has_others`): authorities look at it less.
-pub fn identities(uris: &[&str], dns_names: &[&str], has_others: bool, common_names: &[&str]) -> Vec<Box<str>> {
+pub fn identities(
+    uris: &[&str],
+    dns_names: &[&str],
+    has_others: bool,
+    common_names: &[&str],
+) -> Vec<Box<str>> {
     let names: Vec<String> = match (uris, dns_names, common_names) {
         ([], [], [name]) if !has_others => vec![format!("cn:{name}")],
         ([], [], _) => Vec::new(),
@@ -154,7 +159,8 @@ mod tests {
 
     #[test]
     fn a_certificate_is_what_its_names_say_and_its_common_name_only_without_them() {
-        let of = |uris: &[&str], dns: &[&str], common: &[&str]| identities(uris, dns, false, common).join(" ");
+        let of =
+            |uris: &[&str], dns: &[&str], common: &[&str]| identities(uris, dns, false, common).join(" ");
         assert_eq!(of(&["spiffe://e.org/a"], &[], &["boss"]), "spiffe://e.org/a");
         assert_eq!(of(&["spiffe://e.org/a", "spiffe://e.org/b"], &[], &["boss"]), "");
         assert_eq!(of(&["spiffe://e.org/a", "https://e.org"], &["A.e.org"], &[]), "dns:a.e.org");

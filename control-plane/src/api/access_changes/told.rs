@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use access::difference::{AccessMove, Difference, Thing};
 use access::world::Family;
 use trunkline::admin::v1::{AccessChange, AccessTarget, ApplyResourcesResponse};
+use trunkline::identity::v1::Team;
+use trunkline::registry::v1::Server;
 
 use super::touched::{Rows, all};
 use crate::api::rpc::Call;
@@ -28,6 +30,8 @@ pub(super) struct Audience {
     principals: BTreeSet<String>,
     /// All people of a team, by the team.
     teams: BTreeMap<String, BTreeSet<String>>,
+    /// Whether a rule asks who calls: how many others it is about would tell who they are, to who writes it.
+    asks_who_calls: bool,
 }
 
 impl Audience {
@@ -61,7 +65,8 @@ impl Audience {
                 whole.entry(team.clone()).or_default().insert(one.rights.name.clone());
             }
         }
-        Self { servers: seen(Kind::Server), principals, teams: whole }
+        let asks_who_calls = !caller.sees_all() && asks_who_calls(rows);
+        Self { servers: seen(Kind::Server), principals, teams: whole, asks_who_calls }
     }
 
     /// Adds to an answer what may be told.
@@ -91,7 +96,8 @@ impl Audience {
         let access_changes_cut = found.cut || changes.len() > MAX_TOLD;
         changes.truncate(MAX_TOLD);
         // Who is told of at one server is no other, whatever else they lose.
-        let access_changes_unseen = count(unseen.difference(&told).count());
+        let others = unseen.difference(&told).filter(|_| !self.asks_who_calls);
+        let access_changes_unseen = count(others.count());
         ApplyResourcesResponse {
             access_changes: changes,
             access_changes_cut,
@@ -114,6 +120,13 @@ impl Audience {
         said.extend(names.into_iter().map(|name| (name, 0)));
         said
     }
+}
+
+fn asks_who_calls(rows: &[Rows; 2]) -> bool {
+    let of_servers =
+        all(Kind::Server, rows).filter_map(|row| row.message::<Server>().ok()).map(|server| server.rules);
+    let of_teams = all(Kind::Team, rows).filter_map(|row| row.message::<Team>().ok()).map(|team| team.rules);
+    of_servers.chain(of_teams).flatten().any(|rule| rule.when.contains("caller"))
 }
 
 fn targets(things: &[Thing]) -> Vec<AccessTarget> {
@@ -167,6 +180,7 @@ mod tests {
             servers: names(&["servers/dev"]),
             principals: names(&["tokens/t", "users/ann", "users/bob", "users/eve"]),
             teams: teams.map(|(team, people)| (team.to_owned(), names(people))).into(),
+            asks_who_calls: false,
         };
         let lost = [
             moved(&["users/ann", "users/bob"], "servers/dev", &["a"]),
@@ -184,6 +198,7 @@ mod tests {
             servers: names(&["servers/dev"]),
             principals: names(&["tokens/mine", "tokens/other"]),
             teams: BTreeMap::new(),
+            asks_who_calls: false,
         };
         let lost = [
             moved(&["tokens/mine", "tokens/theirs", "users/ann"], "servers/dev", &["a"]),
@@ -203,7 +218,7 @@ mod tests {
         let all: Vec<String> = (0..1_500).map(|number| format!("tokens/t{number}")).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let audience =
-            Audience { servers: names(&["servers/dev"]), principals: names(&all), teams: BTreeMap::new() };
+            Audience { servers: names(&["servers/dev"]), principals: names(&all), ..Audience::default() };
         let many: Vec<String> = (0..250).map(|number| format!("tool{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let answer = told(&audience, vec![moved(&all, "servers/dev", &many)]);

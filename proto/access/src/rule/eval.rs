@@ -12,11 +12,13 @@ use super::numbers;
 use super::parser::MAX_ITEMS;
 use super::syntax::{Clock, Expr, Node, Operator, TextTest, Variable};
 
-/// Steps that a program may take.
+/// Steps that all the programs of a decision may take.
 const MAX_STEPS: usize = 10_000;
+/// Bytes that they may look at: some hundredths of a second, for which others of the thread wait.
+const MAX_BYTES: usize = 16 << 20;
 const DAY: i64 = 86_400;
-/// Bytes that are looked at in a step.
-const BYTES_OF_STEP: usize = 4_096;
+/// Bytes that an item of a list costs beside its own.
+const BYTES_OF_ITEM: usize = 64;
 
 #[derive(Debug, Clone)]
 enum Value<'a> {
@@ -54,18 +56,33 @@ const NO_MEMBER: Stop = Stop::Error("an argument that it reads is missing");
 const NO_ARGUMENTS: Stop = Stop::Error("the call has no arguments");
 const OVERFLOW: Stop = Stop::Error("a number is too large, or is divided by zero");
 
-/// Whether an expression is true.
-pub(super) fn truth<'a>(expression: &'a Expr, facts: &Facts<'a>) -> Found<bool> {
-    Machine { facts: *facts, left: MAX_STEPS, item: None, object: None }.bool(expression)
-}
-
-struct Machine<'a> {
-    facts: Facts<'a>,
-    left: usize,
-    /// What `all` or `exists` is at.
-    item: Option<Value<'a>>,
+/// What the programs of one decision share: what they may still do, and what one has found of the arguments already.
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    steps: usize,
+    bytes: usize,
     /// The arguments, once they were looked at.
     object: Option<Found<&'a [u8]>>,
+    /// Members of the arguments that were looked for.
+    members: Vec<(&'a str, Found<Option<&'a [u8]>>)>,
+}
+
+impl Default for Work<'_> {
+    fn default() -> Self {
+        Self { steps: MAX_STEPS, bytes: MAX_BYTES, object: None, members: Vec::new() }
+    }
+}
+
+/// Whether an expression is true.
+pub(super) fn truth<'a>(expression: &'a Expr, facts: &Facts<'a>, work: &mut Work<'a>) -> Found<bool> {
+    Machine { facts: *facts, work, item: None }.bool(expression)
+}
+
+struct Machine<'a, 'w> {
+    facts: Facts<'a>,
+    work: &'w mut Work<'a>,
+    /// What `all` or `exists` is at.
+    item: Option<Value<'a>>,
 }
 
 impl<'a> Value<'a> {
@@ -75,6 +92,15 @@ impl<'a> Value<'a> {
 
     fn text(text: &'a str) -> Self {
         Self::Text(Cow::Borrowed(text))
+    }
+
+    /// What a copy of it takes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(Cow::Owned(text)) => text.len(),
+            Self::List(items) => items.iter().map(|item| BYTES_OF_ITEM + item.bytes()).sum(),
+            _ => 0,
+        }
     }
 }
 
@@ -92,9 +118,11 @@ impl<'a> From<Json<'a>> for Value<'a> {
     }
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Machine<'a, '_> {
     fn step(&mut self, bytes: usize) -> Found<()> {
-        self.left = self.left.checked_sub(1 + bytes / BYTES_OF_STEP).ok_or(STEPS)?;
+        let Work { steps, bytes: left, .. } = &mut *self.work;
+        *steps = steps.checked_sub(1).ok_or(STEPS)?;
+        *left = left.checked_sub(bytes).ok_or(STEPS)?;
         Ok(())
     }
 
@@ -124,15 +152,15 @@ impl<'a> Machine<'a> {
                 items.iter().map(|item| self.value(item)).collect::<Found<_>>().map(Value::List)
             }
             Node::Variable(variable) => self.variable(*variable),
-            Node::Item => self.item.clone().ok_or(TYPES),
+            Node::Item => {
+                self.step(self.item.as_ref().map_or(0, Value::bytes))?;
+                self.item.clone().ok_or(TYPES)
+            }
             Node::Member(of, name) => {
-                let of = self.value(of)?;
-                self.member(&of, name)?.ok_or(NO_MEMBER).and_then(Value::read)
+                let found = self.named(of, name)?.ok_or(NO_MEMBER)?;
+                self.read(found)
             }
-            Node::Has(of, name) => {
-                let of = self.value(of)?;
-                Ok(Value::Bool(self.member(&of, name)?.is_some()))
-            }
+            Node::Has(of, name) => Ok(Value::Bool(self.named(of, name)?.is_some())),
             Node::Index(of, index) => self.index(of, index),
             Node::Not(of) => Ok(Value::Bool(!self.bool(of)?)),
             Node::Negative(of) => match self.value(of)? {
@@ -191,10 +219,12 @@ impl<'a> Machine<'a> {
             Variable::ToolDestructive => Value::Bool(target.destructive),
             Variable::Method => Value::text(method),
             Variable::Arguments => {
-                if self.object.is_none() {
-                    self.object = Some(self.arguments());
-                }
-                Value::Object(self.object.unwrap_or(Err(NO_ARGUMENTS))?)
+                let known = match self.work.object {
+                    Some(known) => known,
+                    None => self.arguments(),
+                };
+                self.work.object = Some(known);
+                Value::Object(known?)
             }
         })
     }
@@ -213,6 +243,25 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// A member by its name, which is looked for once where it is one of the arguments themselves.
+    fn named(&mut self, of: &'a Expr, name: &'a str) -> Found<Option<&'a [u8]>> {
+        let is_argument = matches!(of.node, Node::Variable(Variable::Arguments));
+        let of = self.value(of)?;
+        if let Some((_, known)) = self.work.members.iter().find(|(known, _)| is_argument && *known == name) {
+            return *known;
+        }
+        let found = self.member(&of, name);
+        if is_argument && !matches!(found, Err(Stop::Spent(_))) {
+            self.work.members.push((name, found));
+        }
+        found
+    }
+
+    fn read(&mut self, bytes: &'a [u8]) -> Found<Value<'a>> {
+        self.step(bytes.len())?;
+        Value::read(bytes)
+    }
+
     fn member(&mut self, of: &Value<'a>, name: &str) -> Found<Option<&'a [u8]>> {
         let Value::Object(bytes) = of else { return Err(TYPES) };
         self.step(bytes.len())?;
@@ -222,7 +271,10 @@ impl<'a> Machine<'a> {
     fn index(&mut self, of: &'a Expr, index: &'a Expr) -> Found<Value<'a>> {
         let of = self.value(of)?;
         match self.value(index)? {
-            Value::Text(name) => self.member(&of, &name)?.ok_or(NO_MEMBER).and_then(Value::read),
+            Value::Text(name) => {
+                let found = self.member(&of, &name)?.ok_or(NO_MEMBER)?;
+                self.read(found)
+            }
             Value::Int(at) => {
                 let at = usize::try_from(at).map_err(|_| NO_MEMBER)?;
                 self.items(of)?.into_iter().nth(at).ok_or(NO_MEMBER)
@@ -242,8 +294,8 @@ impl<'a> Machine<'a> {
                 self.step(bytes.len())?;
                 let items = json::items(bytes, MAX_ITEMS).map_err(Stop::Error)?;
                 let items = items.ok_or(Stop::Spent("a list of the arguments has more than 256 items"))?;
-                self.step(items.len().saturating_mul(BYTES_OF_STEP))?;
-                items.into_iter().map(Value::read).collect()
+                self.step(items.len().saturating_mul(BYTES_OF_ITEM))?;
+                items.into_iter().map(|item| self.read(item)).collect()
             }
             Value::Names(_) => Err(Stop::Spent("the caller is in more than 256 teams")),
             _ => Err(TYPES),
@@ -345,6 +397,7 @@ impl<'a> Machine<'a> {
         }
         let mut row = Row::new(false);
         for item in self.items(within)? {
+            self.step(value.bytes())?;
             if row.ends_with(self.equal(value.clone(), item))? {
                 break;
             }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::check::{Issue, check};
-use super::eval::{Stop, truth};
+use super::eval::{Stop, Work, truth};
 use super::facts::Facts;
 use super::parser::parse;
 use super::shape::Shape;
@@ -118,7 +118,16 @@ impl Program {
     /// What it comes to. `None`: that depends on a fact that is known later.
     #[must_use]
     pub fn run(&self, facts: &Facts<'_>) -> Option<Result<bool, Unevaluable>> {
-        match truth(&self.root, facts) {
+        self.run_within(facts, &mut Work::default())
+    }
+
+    /// The same, with what is left of the work of a decision.
+    pub(super) fn run_within<'a>(
+        &'a self,
+        facts: &Facts<'a>,
+        work: &mut Work<'a>,
+    ) -> Option<Result<bool, Unevaluable>> {
+        match truth(&self.root, facts, work) {
             Ok(value) => Some(Ok(value)),
             Err(Stop::Later) => None,
             Err(Stop::Error(why) | Stop::Spent(why)) => Some(Err(Unevaluable(why))),

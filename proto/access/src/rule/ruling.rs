@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::eval::Work;
 use super::facts::{Fact, Facts, Target};
 use super::program::{Needs, Program, Unevaluable};
 use crate::targets::without_ignored;
@@ -140,11 +141,11 @@ impl Rules {
     /// What they come to for a request, or, where facts are known later, for all requests that are like it in the rest.
     #[must_use]
     pub fn decide(&self, facts: &Facts<'_>) -> Verdict<'_> {
-        let mut tally = Tally::default();
+        let (mut tally, mut work) = (Tally::default(), Work::default());
         for (at, ready) in self.0.iter().enumerate() {
             let coverage = ready.coverage(facts);
             if coverage != Coverage::No {
-                tally.count(ready, at, coverage, ready.truth(facts));
+                tally.count(ready, at, coverage, ready.truth(facts, &mut work));
             }
         }
         tally.verdict()
@@ -152,9 +153,10 @@ impl Rules {
 
     /// What each that covers a request comes to, by where it stands among all.
     pub fn outcomes(&self, facts: &Facts<'_>) -> Vec<(usize, &Rule, Outcome)> {
+        let mut work = Work::default();
         let covering = self.0.iter().enumerate().filter_map(|(at, ready)| {
-            let outcome = match (ready.coverage(facts), ready.truth(facts), ready.refuses()) {
-                (Coverage::No, ..) => return None,
+            let coverage = Some(ready.coverage(facts)).filter(|coverage| *coverage != Coverage::No)?;
+            let outcome = match (coverage, ready.truth(facts, &mut work), ready.refuses()) {
                 (Coverage::Later, ..) | (_, None, _) => Outcome::Open,
                 (_, Some(Err(why)), _) => Outcome::Undecidable(why),
                 (_, Some(Ok(true)), true) | (_, Some(Ok(false)), false) => Outcome::Refuses,
@@ -240,10 +242,10 @@ impl Ready {
         self.rule.effect != Effect::Allow || matches!(self.when, Some(Err(_)))
     }
 
-    fn truth(&self, facts: &Facts<'_>) -> Truth {
+    fn truth<'a>(&'a self, facts: &Facts<'a>, work: &mut Work<'a>) -> Truth {
         match &self.when {
             None => Some(Ok(true)),
-            Some(Ok(program)) => program.run(facts),
+            Some(Ok(program)) => program.run_within(facts, work),
             Some(Err(_)) => Some(Err(UNREADABLE)),
         }
     }

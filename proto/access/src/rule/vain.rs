@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use super::check::{CALLER_KINDS, Issue, What, holds};
-use super::eval::{Stop, truth};
+use super::eval::{Stop, Work, truth};
 use super::facts::{Caller, Fact, Facts, Target};
 use super::shape::Constant;
 use super::syntax::{Clock, Expr, Node, Operator, TextTest, Variable};
@@ -28,6 +28,8 @@ enum Domain<'a> {
     Id(&'static str),
     /// A whole number from 0 to this.
     UpTo(i64),
+    /// A text without capital letters of ASCII.
+    Lower,
 }
 
 const TEAM: Domain<'static> = Domain::Id("the id of a team");
@@ -104,10 +106,9 @@ impl<'a> Search<'a> {
     }
 
     fn text_test(self, at: usize, text: &Expr, other: &Expr) -> Option<Issue> {
-        let (Some(domain @ Domain::Id(_)), Some(other)) = (self.domain(text), literal(other)) else {
-            return None;
-        };
-        domain.against(at, Operator::Equal, &other)
+        // What a whole text cannot have, no part of it has.
+        let domain = self.domain(text).filter(|domain| matches!(domain, Domain::Id(_) | Domain::Lower))?;
+        domain.against(at, Operator::Equal, &literal(other)?)
     }
 
     /// What an expression can be, where that is little.
@@ -123,6 +124,10 @@ impl<'a> Search<'a> {
             Node::Variable(Variable::Method) if !self.known.methods.is_empty() => {
                 Domain::Words(self.known.methods.to_vec())
             }
+            Node::Variable(Variable::Server) => Domain::Id("the id of a server"),
+            Node::Variable(Variable::ToolUpstream) => Domain::Id("the id of an upstream"),
+            Node::Size(_) => Domain::UpTo(i64::MAX),
+            Node::Lower(_) => Domain::Lower,
             Node::Item if self.of_teams => TEAM,
             Node::Index(of, _) if is_teams(of) => TEAM,
             _ => return None,
@@ -136,6 +141,7 @@ impl Domain<'_> {
             (Self::Words(words), Constant::Text(text)) => words.contains(&text.as_str()),
             (Self::Id(_), Constant::Text(text)) => !text.contains('/'),
             (Self::UpTo(last), Constant::Int(number)) => (0..=*last).contains(number),
+            (Self::Lower, Constant::Text(text)) => !text.contains(|c: char| c.is_ascii_uppercase()),
             _ => false,
         }
     }
@@ -161,7 +167,11 @@ impl Domain<'_> {
         let text = if let Constant::Text(text) = value { text.as_str() } else { "" };
         match self {
             Self::UpTo(SATURDAY) => "it is 0 (Sunday) to 6 (Saturday)".to_owned(),
+            Self::UpTo(i64::MAX) => "it is 0 or more".to_owned(),
             Self::UpTo(last) => format!("it is 0 to {last}"),
+            Self::Lower => {
+                format!("it has no capital letters any more; write {}", quoted(&text.to_ascii_lowercase()))
+            }
             Self::Words(words) => {
                 let shown = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
                 let near = nearest(text, words.iter().copied()).filter(|_| words.len() > 1);
@@ -192,7 +202,7 @@ fn constant(of: &Expr) -> Option<Issue> {
         source: Fact::Absent,
         now_s: None,
     };
-    let text = match truth(of, &facts) {
+    let text = match truth(of, &facts, &mut Work::default()) {
         Ok(value) => {
             format!("this is always {value}, whatever is called; leave it out, or `when` empty for always")
         }

@@ -6,4 +6,5 @@ mod explain;
 mod fuzz;
 mod programs;
 mod rules;
+mod vain;
 mod windows;

@@ -113,6 +113,7 @@ async fn no_call_is_let_in_while_there_is_no_room_where_that_is_wanted() {
     edge.shared.audit.record_calls();
     edge.shared.audit.fail_closed();
     let asked = trunkline_edge_proxy::audit::Asked {
+        rule: "",
         principal: ("tokens/all", "uid"),
         address: None,
         server: "dev",

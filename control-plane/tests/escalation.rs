@@ -230,7 +230,7 @@ async fn who_sees_everything_gives_only_what_they_hold() {
 async fn a_server_selects_from_what_its_owner_or_team_may_use() {
     let (desk, ann, _) = start().await;
     let administrator = Rights::administrator();
-    let member = json!({"team": "teams/a", "principal": "users/ann"});
+    let member = json!({"team": "teams/a", "member": {"principal": "users/ann"}});
     desk.ok(&administrator, "identity.v1.TeamService/AddMember", member).await;
     let mut manifests = Vec::new();
     for (id, meta) in [

@@ -455,7 +455,7 @@ async fn keys_work_until_they_are_revoked_and_never_more_than_their_role(databas
     assert_eq!(fails(&api, &key, list, long.clone()).await, "BODY_TOO_LARGE");
     assert_eq!(fails(&api, &ann, list, long).await, "MALFORMED_JSON");
     // A key that may make keys makes none that may more.
-    role(&database, "roles/issuer", &["tokens.issue", "tokens.read"]).await;
+    role(&database, "roles/issuer", &["registry.read", "tokens.issue", "tokens.read"]).await;
     let issuer = text(&ok(&api, &ann, &create, json!({"role": "roles/issuer"})).await, "secret");
     assert_eq!(fails(&api, &issuer, &create, json!({})).await, "NOT_YOURS_TO_GIVE");
     ok(&api, &issuer, &create, json!({"role": "roles/issuer"})).await;

@@ -46,6 +46,13 @@ async fn open(database: &Database) -> Api {
     api
 }
 
+/// Calls a method. Returns the answer as it is, the status of resources included.
+async fn whole(api: &Api, method: &str, body: Value) -> Value {
+    let (status, answer) = api.raw(method, &body.to_string()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    answer
+}
+
 fn update(rules: &Value) -> Value {
     json!({"server": {"name": "servers/dev", "rules": rules}, "updateMask": "rules"})
 }
@@ -142,14 +149,14 @@ async fn what_cannot_be_meant_is_refused_where_it_stands(database: Database) {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
     }
     let fine = json!([of(&["git_read"], "args.mode == 'r'"), {"id": "b", "effect": "allow", "when": "!has(args.mode) || args.mode == 'r'"}]);
-    let server = api.ok(&format!("{SERVERS}/UpdateServer"), update(&fine)).await;
+    let server = whole(&api, &format!("{SERVERS}/UpdateServer"), update(&fine)).await;
     assert!(!server["server"]["status"].to_string().contains("rules["), "{server}");
     let nothing = json!([of(&["other_*"], "args.whatever == 1")]);
-    let server = api.ok(&format!("{SERVERS}/UpdateServer"), update(&nothing)).await;
+    let server = whole(&api, &format!("{SERVERS}/UpdateServer"), update(&nothing)).await;
     assert_eq!(server["server"]["status"]["idleRules"], json!(["a"]), "{server}");
     // What an upstream does not have yet it may have later.
     let misspelt = json!([rule("tool.name == 'git_raed'"), {"id": "b", "effect": "deny", "when": "tool.name == 'git_read' && caller.kind == 'user'"}]);
-    let server = api.ok(&format!("{SERVERS}/UpdateServer"), update(&misspelt)).await;
+    let server = whole(&api, &format!("{SERVERS}/UpdateServer"), update(&misspelt)).await;
     assert_eq!(server["server"]["status"]["idleRules"], json!(["a"]), "{server}");
     let team =
         json!({"team": {"name": "teams/core", "rules": [rule("args.path = 1")]}, "updateMask": "rules"});
@@ -169,7 +176,7 @@ async fn a_schema_that_changes_degrades_the_server_and_edits_go_on(database: Dat
     let changed = definition("write", &json!({"file": {"type": "string"}})).to_string();
     let tool = json!({"tool": {"name": "upstreams/git/tools/write", "definitionJson": changed}, "updateMask": "definitionJson"});
     api.ok("registry.v1.ToolService/UpdateTool", tool).await;
-    let server = api.ok(&format!("{SERVERS}/GetServer"), json!({"name": "servers/dev"})).await;
+    let server = whole(&api, &format!("{SERVERS}/GetServer"), json!({"name": "servers/dev"})).await;
     let status = &server["server"]["status"];
     assert_eq!(status["state"], "SERVER_STATE_DEGRADED", "{server}");
     // Beside that nobody answers at the address of the upstream.

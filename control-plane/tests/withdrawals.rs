@@ -90,7 +90,7 @@ impl Fleet {
 
     async fn remove_ann(&self) {
         let request =
-            RemoveMemberRequest { team: "teams/core".to_owned(), principal: ANN.to_owned(), force: false };
+            RemoveMemberRequest { team: "teams/core".to_owned(), principal: ANN.to_owned(), force: true };
         let mut teams = TeamServiceClient::new(self.control.channel.clone());
         teams.remove_member(self.control.admin(request)).await.unwrap();
     }

@@ -21,7 +21,7 @@ mod upstreams;
 mod views;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use delta::client::Sink;
@@ -90,8 +90,8 @@ pub struct Builder {
     unusable: Unusable,
     trust: Arc<Trust>,
     siblings: Arc<Siblings>,
-    /// What was compiled last.
-    last: Arc<Snapshot>,
+    /// What was compiled last, as long as somebody uses it: what it holds alone is to go.
+    last: Weak<Snapshot>,
 }
 
 /// The changes since the last snapshot, by what must be built anew.
@@ -125,7 +125,7 @@ impl Builder {
             unusable: Unusable::default(),
             trust: Arc::default(),
             siblings: Arc::default(),
-            last: Arc::default(),
+            last: Weak::new(),
         }
     }
 
@@ -188,8 +188,8 @@ impl Sink for Builder {
             self.siblings = siblings::of(&self.accepted);
         }
         // Where nothing is served yet, nothing goes on.
-        let takes_time = servers_changed && !self.last.servers.is_empty();
-        let ahead = if takes_time { self.without_what_was_taken(&changed) } else { None };
+        let last = self.last.upgrade().filter(|last| servers_changed && !last.servers.is_empty());
+        let ahead = last.and_then(|last| self.without_what_was_taken(&last, &changed));
         missing.extend(self.servers.missing().take(MAX_MISSING.saturating_sub(missing.len())).cloned());
         missing.truncate(MAX_MISSING);
         let snapshot = Arc::new(Snapshot {
@@ -202,7 +202,7 @@ impl Sink for Builder {
             trust: Arc::clone(&self.trust),
             siblings: Arc::clone(&self.siblings),
         });
-        self.last = Arc::clone(&snapshot);
+        self.last = Arc::downgrade(&snapshot);
         let (unusable, unusable_count) = (self.unusable.news(), self.unusable.len());
         Compiled { ahead, views_in_use, snapshot, missing, unusable, unusable_count }
     }
@@ -211,13 +211,11 @@ impl Sink for Builder {
 impl Builder {
     /// The last snapshot, without the tokens that ended, what was withdrawn from people and the keys that are trusted no more. It
     /// gives nothing that is new: what is given now may be meant for servers as they are now.
-    fn without_what_was_taken(&self, changed: &Changed) -> Option<Arc<Snapshot>> {
-        let tokens =
-            if changed.tokens.is_empty() { None } else { self.scopes.without_ended(&self.last.tokens) };
+    fn without_what_was_taken(&self, last: &Snapshot, changed: &Changed) -> Option<Arc<Snapshot>> {
+        let tokens = if changed.tokens.is_empty() { None } else { self.scopes.without_ended(&last.tokens) };
         if tokens.is_none() && !changed.withdrawals && !changed.trust {
             return None;
         }
-        let last = &self.last;
         Some(Arc::new(Snapshot {
             revision: last.revision,
             servers: last.servers.clone(),

@@ -264,7 +264,9 @@ fn people_with_the_same_rights_share_a_scope_which_stays_while_others_change() {
 
     // The server changes: the view of who used it is computed before it is asked for.
     fixture.tools[1] = tool("time", "set", r#"{"name":"set","title":"Set"}"#);
-    let third = change(&mut builder, &fixture).snapshot;
+    let compiled = change(&mut builder, &fixture);
+    compiled.views_in_use.compute();
+    let third = compiled.snapshot;
     let ready = third.servers.views("dev").unwrap().computed(&same).expect("it was in use");
     assert!(!Arc::ptr_eq(&seen, ready));
 

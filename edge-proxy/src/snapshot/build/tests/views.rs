@@ -103,7 +103,8 @@ fn what_is_published_ahead_takes_away_and_gives_nothing() {
         .filter(|token| token.uid == "uid-some")
         .for_each(|token| token.tools = vec!["*".into()]);
     next.candidates().into_iter().for_each(|candidate| builder.accept(candidate).unwrap());
-    assert!(builder.compile(2).ahead.is_none(), "nothing was taken away");
+    let second = builder.compile(2);
+    assert!(second.ahead.is_none(), "nothing was taken away");
 
     next.servers[0].title = "Another".into();
     let servers = Resources { servers: next.servers.clone(), ..Resources::default() };

@@ -143,7 +143,7 @@ async fn websockets_work_over_tls() {
     loop {
         match tokio::time::timeout(PATIENCE, socket.next()).await.unwrap() {
             Some(Ok(Message::Close(Some(frame)))) => {
-                assert_eq!(u16::from(frame.code), 1001);
+                assert_eq!(u16::from(frame.code), 1012);
                 break;
             }
             Some(Ok(_)) => {}

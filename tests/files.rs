@@ -258,7 +258,8 @@ async fn what_is_explained_fits_the_terminal() {
         "KIND:   Upstream (upstreams, upstream, up)\n\
          FIELD:  credential.bearer <BearerCredential>\n\n\
          DESCRIPTION:\n    `Authorization: Bearer …`.\n\n    BearerCredential is a bearer token (RFC 6750).\n\n\
-         FIELDS:\n  token <string> -secret-\n    (at most 16 KiB)\n    The token."
+         FIELDS:\n  token <string> -secret-\n    (at most 16 KiB)\n    The token.\n\n  \
+         tokenFrom <SecretReference>\n    Where the token is, in the place of `token`."
     );
     let narrow = explained("server", Size(200, 40)).await;
     let long: Vec<&str> = narrow.lines().filter(|line| line.chars().count() > 40).collect();

@@ -35,6 +35,8 @@ impl Authority {
     pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes one that is named as its issuer for self-signed.
+        params.distinguished_name.push(rcgen::DnType::CommonName, format!("{name} authority"));
         let ca_key = KeyPair::generate().unwrap();
         let root = params.self_signed(&ca_key).unwrap();
         let issuer = Issuer::new(params, ca_key);

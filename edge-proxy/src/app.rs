@@ -1,5 +1,7 @@
 //! Assembles an edge: the only module that knows all rooms, and that nobody imports.
 
+mod background;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -10,12 +12,14 @@ use std::time::Duration;
 use egress::CheckedResolver;
 use inbound::Connections;
 use inbound::names::AllowedNames;
-use inbound::tls::{self, UnusableCertificate};
+use inbound::tls::UnusableCertificate;
 use startup::{DirectoryLock, LockError};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline::discovery::v1::Edge;
+
+use background::Background;
 
 use crate::admin::{self, Admin};
 use crate::audit::AuditReporter;
@@ -356,56 +360,6 @@ async fn drain_over(mut drain: watch::Receiver<bool>, drain_timeout: Duration) {
     // The sender is in `Running`; if that is dropped, the edge is to stop as well.
     let _ = drain.wait_for(|draining| *draining).await;
     tokio::time::sleep(drain_timeout).await;
-}
-
-/// Says when the edge takes traffic, as `/readyz` does.
-async fn announce_ready(current: Arc<Current>) {
-    current.ready().await;
-    while !current.is_trust_fresh(clock::now()) {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    tracing::info!("the edge is ready");
-}
-
-/// The tasks beside the path of calls.
-struct Background {
-    current: Arc<Current>,
-    client: Client,
-    saver: Saver,
-    terminated: TerminatedFile,
-    reporter: Reporter,
-    keeper: Option<LeaseKeeper>,
-    audit: AuditReporter,
-    certificate: Option<(tls::Certificate, Arc<Notify>)>,
-}
-
-impl Background {
-    /// Runs until the last worker has ended and its usage is delivered or kept.
-    async fn run(mut self) {
-        let saver = tokio::spawn(self.saver.run());
-        let client = tokio::spawn(self.client.run());
-        tokio::spawn(announce_ready(self.current));
-        let calls_ended = CancellationToken::new();
-        if let Some((certificate, asked)) = self.certificate {
-            tokio::spawn(certificate.keep_renewed(asked));
-        }
-        let keeper = self.keeper.map(|keeper| tokio::spawn(keeper.run(calls_ended.clone())));
-        let audit = tokio::spawn(self.audit.run(calls_ended.clone()));
-        tokio::select! {
-            () = self.reporter.run() => {}
-            never = self.terminated.run() => match never {},
-        }
-        self.terminated.save().await;
-        calls_ended.cancel();
-        if let Some(keeper) = keeper {
-            let _ = keeper.await;
-        }
-        let _ = audit.await;
-        // Aborting the client drops the images, which ends the saver after the last one is written.
-        client.abort();
-        let _ = client.await;
-        let _ = saver.await;
-    }
 }
 
 /// How the siblings are served to the end.

@@ -5,6 +5,7 @@
 
 mod admission;
 mod batch;
+mod refusal;
 mod stream;
 
 use std::cell::{OnceCell, RefCell};
@@ -13,8 +14,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::header::{CONNECTION, ORIGIN};
-use http::{HeaderValue, Request, Response};
+use http::header::ORIGIN;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use mcp::extension::{self, declares_tasks};
 use mcp::message::{Envelope, EnvelopeError, Kind};
@@ -54,35 +55,15 @@ pub async fn serve(
         Ok(response) => response,
         // The page that sent it may not even read why.
         Err(failure @ (Failure::Host | Failure::Origin | Failure::RepeatedHeader(_))) => {
-            return closing(is_body_pending, rejected(worker, &failure, &error_context));
+            return refusal::closing(is_body_pending, refusal::rejected(worker, &failure, &error_context));
         }
-        Err(failure) => rejected(worker, &failure, &error_context),
+        Err(failure) => refusal::rejected(worker, &failure, &error_context),
     };
     if let Some(origin) = origin {
         OriginPolicy::expose(origin, response.headers_mut());
         inbound::browser::protect(response.headers_mut(), None);
     }
-    closing(is_body_pending, response)
-}
-
-/// Says that the connection ends where a part of the body is still to come: clients that reuse connections would send
-/// their next request into its end.
-fn closing(is_body_pending: bool, mut response: Response<Body>) -> Response<Body> {
-    if is_body_pending {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-fn rejected(worker: &WorkerState, failure: &Failure, error_context: &ErrorContext) -> Response<Body> {
-    if let Some(reason) = failure.counts_as() {
-        worker.shared.environment.metrics.rejected(reason).inc();
-    }
-    let mut response = respond::failure(failure, error_context);
-    if worker.shared.client_port.basic.is_some() {
-        respond::offer_basic(&mut response);
-    }
-    response
+    refusal::closing(is_body_pending, response)
 }
 
 async fn handle(

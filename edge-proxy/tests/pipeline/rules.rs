@@ -183,7 +183,7 @@ const CALL: &str = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{
 
 /// Rules that are not those that judged the arguments of `CALL`, though they allow them as well.
 fn other_rules(edge: &mut Edge) {
-    edge.snapshot.rule(vec![deny(&["u_echo"], r#"args.path.startsWith("/root/")"#)]);
+    edge.snapshot.rule(vec![deny(&["u_echo"], r#"args.path.startsWith("/etc/")"#)]);
     edge.publish();
 }
 

@@ -1,4 +1,4 @@
-//! RecordDelivery of records to a control plane, each batch until it is acknowledged, and stored once.
+//! Delivery of records to a control plane, each batch until it is acknowledged, and stored once.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -59,14 +59,7 @@ impl KeptArguments {
 
 /// Who calls, as rules know them.
 pub(super) fn who_calls(principal: &Principal, scope: &Scope) -> access::rule::Caller {
-    let (collection, id) = principal.name.split_once('/').unwrap_or_default();
-    let kind = match collection {
-        "tokens" => "token",
-        "users" => "user",
-        "serviceAccounts" => "service_account",
-        other => other,
-    };
-    access::rule::Caller { name: id.to_owned(), kind: kind.to_owned(), teams: scope.teams() }
+    access::rule::Caller::of(&principal.name, scope.teams())
 }
 
 /// Returns whether rules refuse `destination` whatever the request by `method` is like, so that it is not shown.

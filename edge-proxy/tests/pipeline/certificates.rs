@@ -155,6 +155,8 @@ async fn a_bearer_counts_before_the_certificate_and_a_page_has_none() {
     assert_eq!(world.ask(&[("authorization", "Bearer wrong")]).await, refused("bearer_invalid"));
     let page = format!("https://localhost:{}", world.edge.address.port());
     assert_eq!(world.ask(&[("origin", &page)]).await, refused("bearer_missing"));
+    // Of an image or a link in a page a browser says no origin.
+    assert_eq!(world.ask(&[("sec-fetch-site", "cross-site")]).await, refused("bearer_missing"));
     let ticket = Reply::of(world.edge.at("POST", "/servers/dev/ws/ticket", "")).await;
     assert_eq!(ticket.status, 400, "{ticket:?}");
     assert!(ticket.body.contains("a ticket stands for a bearer"), "{ticket:?}");

@@ -20,17 +20,10 @@ const SHOWN: usize = 160;
 
 /// Who calls, as rules see them.
 pub(crate) fn caller(world: &World, principal: &str, held: Option<&Held>) -> Caller {
-    let (kind, name) = principal.split_once('/').unwrap_or(("", principal));
-    let kind = match kind {
-        "users" => "user",
-        "serviceAccounts" => "service_account",
-        _ => "token",
-    };
     let pairs = held.map(|held| &held.pairs).into_iter().flatten();
     let known = pairs.filter(|pair| world.teams.contains_key(&pair.team));
     let teams: BTreeSet<_> = known.filter_map(|pair| pair.team.strip_prefix("teams/")).collect();
-    let teams = teams.into_iter().map(str::to_owned).collect();
-    Caller { name: name.to_owned(), kind: kind.to_owned(), teams }
+    Caller::of(principal, teams.into_iter().map(str::to_owned).collect())
 }
 
 /// What the rules of a server say to a request for something that it exposes. Where a URI means several things, one must be allowed.

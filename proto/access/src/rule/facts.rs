@@ -25,6 +25,20 @@ pub struct Caller {
     pub teams: Vec<String>,
 }
 
+impl Caller {
+    /// A principal by its name, such as `tokens/ci`, in teams by their ids; sorted, each once.
+    #[must_use]
+    pub fn of(principal: &str, teams: Vec<String>) -> Self {
+        let (collection, name) = principal.split_once('/').unwrap_or(("", principal));
+        let kind = match collection {
+            "users" => "user",
+            "serviceAccounts" => "service_account",
+            _ => "token",
+        };
+        Self { name: name.to_owned(), kind: kind.to_owned(), teams }
+    }
+}
+
 /// What is called.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Target<'a> {

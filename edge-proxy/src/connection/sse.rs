@@ -18,7 +18,7 @@ use crate::fleet::{Delivery, Undelivered, Waiter};
 use crate::observe::{CloseReason, ConnectionTransport};
 use crate::respond::events_stream;
 use crate::session::post_address;
-use crate::transport::{Body, HttpConnection, mended, streamable};
+use crate::transport::{Body, HttpConnection, mended, request_body};
 
 /// The time that a client has to read what was written before its stream ended.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -61,7 +61,7 @@ pub async fn post(
         // The conversation decides whether there are batches.
         None | Some(EnvelopeError::Batch) => message,
         Some(error) => {
-            streamable::check_coding(context.headers())?;
+            request_body::check_coding(context.headers())?;
             mended(&message, error, error_context)?
         }
     };

@@ -15,7 +15,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use http::header::ORIGIN;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use mcp::extension::{self, declares_tasks};
 use mcp::message::{Envelope, EnvelopeError, Kind};
@@ -31,11 +31,12 @@ use crate::policy::Arguments;
 use crate::respond::Reply;
 use crate::session::{self, Session, SessionId, SessionLookup};
 use crate::transport::path::{self, Endpoint};
-use crate::transport::streamable::{self, HttpRequest, Verb};
+use crate::transport::request_body;
+use crate::transport::streamable::{HttpRequest, Verb};
 use crate::transport::websocket::Handshake;
 use crate::transport::{
-    Body, HolderIdentity, HttpConnection, Message, OriginPolicy, is_empty_list, mended, unreadable,
-    with_object_arguments,
+    Body, HolderIdentity, HttpConnection, Message, OriginPolicy, RequestBody, is_empty_list, mended,
+    unreadable, with_object_arguments,
 };
 use crate::tunnels::accept;
 use crate::usage::{Account, Outcome};
@@ -49,13 +50,13 @@ pub async fn serve(
 ) -> Response<Body> {
     let origin = request.headers().get(ORIGIN).cloned();
     let mut error_context = ErrorContext::default();
-    let mut is_body_pending = streamable::is_body_pending(&request);
-    let handled = handle(worker, http_connection, request, &mut error_context, &mut is_body_pending).await;
+    let (request, mut body) = RequestBody::of(request);
+    let handled = handle(worker, http_connection, request, &mut body, &mut error_context).await;
     let mut response = match handled {
         Ok(response) => response,
         // The page that sent it may not even read why.
         Err(failure @ (Failure::Host | Failure::Origin | Failure::RepeatedHeader(_))) => {
-            return refusal::closing(is_body_pending, refusal::rejected(worker, &failure, &error_context));
+            return refusal::after(&mut body, refusal::rejected(worker, &failure, &error_context)).await;
         }
         Err(failure) => refusal::rejected(worker, &failure, &error_context),
     };
@@ -63,15 +64,15 @@ pub async fn serve(
         OriginPolicy::expose(origin, response.headers_mut());
         inbound::browser::protect(response.headers_mut(), None);
     }
-    refusal::closing(is_body_pending, response)
+    refusal::after(&mut body, response).await
 }
 
 async fn handle(
     worker: &Rc<WorkerState>,
     http_connection: &Rc<HttpConnection>,
-    request: Request<Incoming>,
+    request: Request<()>,
+    body: &mut RequestBody,
     error_context: &mut ErrorContext,
-    is_body_pending: &mut bool,
 ) -> Result<Response<Body>, Failure> {
     let (started, shared) = (Instant::now(), &worker.shared);
     let mut in_flight = shared.in_flight_permit()?;
@@ -105,9 +106,7 @@ async fn handle(
     http_connection.set_authenticated(HolderIdentity::Token(&first.principal().uid))?;
     let has_body = http_request.verb == Verb::Post && http_request.endpoint != Endpoint::Ticket;
     let body = if has_body {
-        let read = read(worker, &mut http_request, first.principal()).await;
-        *is_body_pending = http_request.is_body_pending();
-        read?
+        read(worker, body, &http_request.headers, first.principal()).await?
     } else {
         Bytes::new()
     };
@@ -139,11 +138,12 @@ async fn handle(
 /// Reads the body of a request, from the share of its principal.
 async fn read(
     worker: &WorkerState,
-    http_request: &mut HttpRequest,
+    body: &mut RequestBody,
+    headers: &HeaderMap,
     principal: &Principal,
 ) -> Result<Bytes, Failure> {
     let environment = &worker.shared.environment;
-    http_request.read(&environment.limits, || environment.bodies.reservation(&*principal.uid)).await
+    body.read(headers, &environment.limits, || environment.bodies.reservation(&*principal.uid)).await
 }
 
 /// Handles a request of Streamable HTTP.
@@ -256,7 +256,7 @@ async fn messages(
         }
         Err(EnvelopeError::Batch) => batch::messages(context, body, &*conversation(context)?).await,
         Err(error) => {
-            streamable::check_coding(context.headers())?;
+            request_body::check_coding(context.headers())?;
             Box::pin(odd_message(context, mended(body, error, error_context)?, error_context)).await
         }
     }

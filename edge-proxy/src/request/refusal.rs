@@ -1,18 +1,21 @@
 //! How a request ends that is refused before it is answered by anybody. It must not know what was asked for.
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::context::WorkerState;
 use crate::error::{ErrorContext, Failure};
 use crate::respond;
-use crate::transport::Body;
+use crate::transport::{Body, RequestBody};
 
-/// Says that the connection ends where a part of the body is still to come: clients that reuse connections would send
-/// their next request into its end.
-pub(super) fn closing(is_body_pending: bool, mut response: Response<Body>) -> Response<Body> {
-    if is_body_pending {
+/// Makes a response one that arrives though a part of the request's body is still to come.
+pub(super) async fn after(body: &mut RequestBody, mut response: Response<Body>) -> Response<Body> {
+    if body.ends_connection() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    // Who is refused because there is too much to do must not make more of it.
+    if body.may_hide_response() && response.status() != StatusCode::SERVICE_UNAVAILABLE {
+        body.hear_out().await;
     }
     response
 }

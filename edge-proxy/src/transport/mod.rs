@@ -7,6 +7,7 @@ mod http_connection;
 mod message;
 mod origin_policy;
 pub mod path;
+pub mod request_body;
 pub mod streamable;
 pub mod websocket;
 
@@ -16,3 +17,4 @@ pub use client_tls::{ClientPort, ClientTls, HandedOver, TlsStream};
 pub use http_connection::{HolderIdentity, HttpConnection};
 pub use message::{Message, is_empty_list, mended, unreadable, with_object_arguments};
 pub use origin_policy::OriginPolicy;
+pub use request_body::RequestBody;

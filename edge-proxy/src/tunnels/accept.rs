@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use inbound::{ClientIo, into_stream};
 use tokio::net::TcpStream;
@@ -28,7 +27,7 @@ pub fn accept(
     origin_policy: &OriginPolicy,
     http_connection: &HttpConnection,
     id: &str,
-    mut request: Request<Incoming>,
+    mut request: Request<()>,
     now: u64,
 ) -> Result<Response<Body>, Failure> {
     origin_policy.check(&request)?;
@@ -80,7 +79,7 @@ fn into_parts(upgraded: Upgraded) -> io::Result<(Socket, Bytes)> {
     Ok((Socket::Tls(Box::new(stream), socket), parts.read_buf))
 }
 
-fn bearer(request: &Request<Incoming>) -> Option<&str> {
+fn bearer(request: &Request<()>) -> Option<&str> {
     let (scheme, bearer) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(bearer.trim())
 }

@@ -1,5 +1,6 @@
 //! HTTP/2 at the client port where clients are slow, hostile or gone: its bounds are those of HTTP/1.1, stream by stream.
 
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -271,6 +272,31 @@ async fn bodies_and_heads_have_the_bounds_of_http1() {
             .0,
         200
     );
+}
+
+#[tokio::test]
+async fn a_refusal_waits_for_a_client_that_is_still_writing() {
+    let server = Authority::new();
+    let tls = Tls::new(&server, None, false);
+    let edge = secure("http://127.0.0.1:9/mcp", Limits::default(), &tls, &server, false);
+    let mut client = Client::open(&edge, &server).await;
+    client.bearer = "wrong".to_owned();
+    for length in [100, 100_000] {
+        let request = client.request("POST", "/servers/dev/mcp").body(()).unwrap();
+        let mut ready = client.send.clone().ready().await.unwrap();
+        let (response, mut sending) = ready.send_request(request, false).unwrap();
+        // An edge that answered now would have done so by the end of the other request.
+        let other = client.say(client.request("POST", "/servers/dev/mcp"), "{}").await.unwrap();
+        assert_eq!(other.0, 401);
+        sending.send_data(vec![b' '; length].into(), false).unwrap();
+        let other = client.say(client.request("POST", "/servers/dev/mcp"), "{}").await.unwrap();
+        assert_eq!(other.0, 401);
+        assert!(sending.poll_reset(&mut Context::from_waker(Waker::noop())).is_pending(), "told to stop");
+        sending.send_data(Bytes::from_static(b"{}"), true).unwrap();
+        let response = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap();
+        assert_eq!(response.status(), 401);
+        assert!(read(response.into_body()).await.unwrap().contains("bearer_invalid"));
+    }
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

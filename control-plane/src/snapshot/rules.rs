@@ -16,6 +16,7 @@ pub(super) fn compiled<'a>(of: &'a str, rules: &'a [Rule]) -> impl Iterator<Item
         methods: rule.methods.clone(),
         when: rule.when.clone(),
         reason: rule.reason.clone(),
+        fields: rule.fields.clone(),
     })
 }
 
@@ -24,6 +25,8 @@ fn effect(effect: RuleEffect) -> edge::CompiledEffect {
         RuleEffect::Unspecified => edge::CompiledEffect::Unspecified,
         RuleEffect::Allow => edge::CompiledEffect::Allow,
         RuleEffect::Deny => edge::CompiledEffect::Deny,
+        RuleEffect::Mask => edge::CompiledEffect::Mask,
+        RuleEffect::Approve => edge::CompiledEffect::Approve,
     }
 }
 
@@ -50,7 +53,9 @@ pub(super) fn ruled(server: edge::Server, rules: Vec<edge::CompiledRule>) -> edg
 pub(super) fn ready(rules: Vec<edge::CompiledRule>) -> Rules {
     let ready = rules.into_iter().map(|rule| Ready {
         effect: match rule.effect() {
-            edge::CompiledEffect::Unspecified => Effect::Unknown,
+            edge::CompiledEffect::Unspecified
+            | edge::CompiledEffect::Mask
+            | edge::CompiledEffect::Approve => Effect::Unknown,
             edge::CompiledEffect::Allow => Effect::Allow,
             edge::CompiledEffect::Deny => Effect::Deny,
         },

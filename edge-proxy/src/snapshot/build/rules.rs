@@ -45,11 +45,11 @@ impl<'a> Exposed<'a> {
 }
 
 fn rule(wire: &wire::CompiledRule) -> Rule {
-    let wire::CompiledRule { id, effect, tools, methods, when, reason } = wire.clone();
+    let wire::CompiledRule { id, effect, tools, methods, when, reason, .. } = wire.clone();
     let effect = match wire::CompiledEffect::try_from(effect) {
         Ok(wire::CompiledEffect::Allow) => Effect::Allow,
         Ok(wire::CompiledEffect::Deny) => Effect::Deny,
-        Ok(wire::CompiledEffect::Unspecified) | Err(_) => Effect::Unknown,
+        Ok(_) | Err(_) => Effect::Unknown,
     };
     Rule { id, effect, tools, methods, when, reason }
 }

@@ -58,7 +58,7 @@ impl RuleSpec {
             tools: strings(&self.tools),
             methods: strings(&self.methods),
             when: self.when.into(),
-            reason: String::new(),
+            ..wire::CompiledRule::default()
         }
     }
 
@@ -67,7 +67,7 @@ impl RuleSpec {
             effect: match self.effect {
                 wire::CompiledEffect::Allow => Effect::Allow,
                 wire::CompiledEffect::Deny => Effect::Deny,
-                wire::CompiledEffect::Unspecified => Effect::Unknown,
+                _ => Effect::Unknown,
             },
             tools: strings(&self.tools),
             methods: strings(&self.methods),

@@ -236,14 +236,14 @@ impl HolderPage {
             None => format!("rule {id}"),
         };
         let rules = decision.open.iter().map(rule).collect();
-        decision.allowed().then(|| (decision.through.join(", "), rules))
+        decision.granted().then(|| (decision.through.join(", "), rules))
     }
 
     /// The decision about the request; where nothing is named, the first one that allows something of the server.
     fn decision(&mut self) -> Decision {
         self.decisions += 1;
         let mut decision = decide(&self.world, &self.request);
-        let Some(things) = self.things.as_ref().filter(|_| decision.allowed()) else { return decision };
+        let Some(things) = self.things.as_ref().filter(|_| decision.granted()) else { return decision };
         decision.refused = Some(Reason::UnknownTarget);
         for (family, entry) in things {
             let Some(server) = self.world.servers.get_mut(&self.request.server) else { break };
@@ -256,7 +256,7 @@ impl HolderPage {
             self.decisions += 1;
             decision =
                 decide(&self.world, &Request { target: Some(entry.name.clone()), ..self.request.clone() });
-            if decision.allowed() {
+            if decision.granted() {
                 break;
             }
         }

@@ -58,7 +58,7 @@ impl Rpc for ExplainAccessRequest {
         }
         let mut found = explain(&world, &request);
         // What one may call exists for oneself, also where one would not find it here.
-        let is_known = is_own && found.decision.allowed();
+        let is_known = is_own && found.decision.granted();
         let has_rules = found.decision.grounds.iter().any(is_rule);
         let is_seen = (is_known && !has_rules) || call.exists(Kind::Server, &request.server).await?;
         if !is_known && !is_seen {
@@ -337,7 +337,7 @@ fn told(found: Explanation, request: &Request, revision: i64) -> Decision {
         remedies: remedies.collect(),
         revision,
         limits,
-        depends_on_arguments: !decision.open.is_empty(),
+        depends_on_arguments: decision.refused.is_none() && !decision.open.is_empty(),
     }
 }
 
@@ -366,6 +366,9 @@ fn sentence(decision: &access::decide::Decision, request: &Request) -> String {
         Some(Reason::UnknownTarget) => format!("{server} exposes no {what}"),
         Some(Reason::TargetNotGranted) => format!("nothing lets {principal} use {what} at {server}"),
         Some(Reason::DeniedByRule) => format!("a rule refuses {what} at {server} to {principal}"),
+        Some(Reason::ApprovalNeeded) => {
+            format!("{principal} may use {what} at {server} once somebody else approves the call")
+        }
         Some(Reason::UndecidableRule) => format!("a rule about {what} at {server} cannot be decided"),
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use access::method::Methods;
-use access::rule::{Issue, Known, Program, ProgramError, Shape};
+use access::rule::{FieldPath, Issue, Known, Program, ProgramError, Shape};
 use trunkline::policy::v1::{Rule, RuleEffect};
 
 use super::members::{Exposed, Exposure};
@@ -19,6 +19,8 @@ const MAX_WHEN_BYTES: usize = 4_096;
 /// Bytes of the expressions of all rules of a server or team.
 const MAX_BYTES_OF_ALL: usize = 32 * 1_024;
 const MAX_REASON: usize = 200;
+const MAX_FIELDS: usize = 64;
+const MAX_FIELD_BYTES: usize = 256;
 /// Pairs of a rule and what it covers that are looked at together: ten thousand tools and 64 rules must not stop a write. What is not
 /// looked at is decided by edges, which refuse what they cannot decide.
 const MAX_PAIRS: usize = 20_000;
@@ -60,10 +62,11 @@ pub fn validate_of(server: &str, rules: &[Rule], violations: &mut Violations) {
 }
 
 fn validate_one(field: &str, server: &str, rule: &Rule, violations: &mut Violations) {
-    let is_effect = matches!(RuleEffect::try_from(rule.effect), Ok(RuleEffect::Allow | RuleEffect::Deny));
+    let is_effect = RuleEffect::try_from(rule.effect).is_ok_and(|effect| effect != RuleEffect::Unspecified);
     let known = reflect::choices("trunkline.policy.v1.RuleEffect");
     violations.require(is_effect, format!("{field}.effect"), format!("must be {known}"));
     validate_patterns(&format!("{field}.tools"), &rule.tools, violations);
+    validate_fields(&format!("{field}.fields"), rule, violations);
     violations.at_most(&format!("{field}.reason"), &rule.reason, MAX_REASON);
     let prints = !rule.reason.chars().any(char::is_control);
     violations.require(prints, format!("{field}.reason"), "must have no control characters");
@@ -75,13 +78,42 @@ fn validate_one(field: &str, server: &str, rule: &Rule, violations: &mut Violati
         text => read(text, server, rule).map_err(|error| violations.add(when, error.to_string())).ok(),
     };
     let reads = program.is_some_and(|program| program.needs().arguments);
-    validate_methods(&format!("{field}.methods"), &rule.methods, reads, violations);
+    validate_methods(&format!("{field}.methods"), rule, reads, violations);
+}
+
+/// Whether a rule is about calls of tools alone, whatever else it names.
+fn is_of_calls(rule: &Rule) -> bool {
+    matches!(rule.effect(), RuleEffect::Mask | RuleEffect::Approve)
+}
+
+fn validate_fields(field: &str, rule: &Rule, violations: &mut Violations) {
+    let (is_mask, count) = (rule.effect() == RuleEffect::Mask, rule.fields.len());
+    if !is_mask {
+        return violations.require(count == 0, field, "are of a rule with the effect `mask`; leave them out");
+    }
+    let needed = "must name what is masked, such as `email` or `customers.*.iban`";
+    violations.require(count > 0, field, needed);
+    let text = format!("has {count} entries; the maximum is {MAX_FIELDS}");
+    violations.require(count <= MAX_FIELDS, field, text);
+    let mut known = HashSet::new();
+    for (index, path) in rule.fields.iter().enumerate().take(MAX_FIELDS) {
+        let field = format!("{field}[{index}]");
+        violations.at_most_bytes(&field, path, MAX_FIELD_BYTES);
+        if path.len() > MAX_FIELD_BYTES {
+            continue;
+        }
+        if let Err(error) = FieldPath::parse(path) {
+            violations.add(&field, error.to_string());
+        }
+        violations.require(known.insert(path), &field, format!("repeats `{path}`"));
+    }
 }
 
 /// Reads a program in which each part can come to something.
 fn read(text: &str, server: &str, rule: &Rule) -> Result<Program, ProgramError> {
     let program = Program::parse(text)?;
     let covered = |method: &&str| match rule.methods.as_slice() {
+        _ if is_of_calls(rule) => *method == CALL,
         [] => !program.needs().arguments || *method == CALL,
         patterns => patterns.iter().any(|pattern| covers(pattern, method)),
     };
@@ -104,14 +136,17 @@ fn validate_patterns(field: &str, patterns: &[String], violations: &mut Violatio
     }
 }
 
-fn validate_methods(field: &str, methods: &[String], reads: bool, violations: &mut Violations) {
-    let count = methods.len();
+fn validate_methods(field: &str, rule: &Rule, reads: bool, violations: &mut Violations) {
+    let (methods, count) = (&rule.methods, rule.methods.len());
     let text = format!("has {count} entries; the maximum is {MAX_METHODS}");
     violations.require(count <= MAX_METHODS, field, text);
     for (index, method) in methods.iter().enumerate().take(MAX_METHODS) {
         let field = format!("{field}[{index}]");
         if let Err(error) = Methods::new(std::slice::from_ref(method)) {
             violations.add(field, error.to_string());
+        } else if is_of_calls(rule) {
+            let text = format!("{method} is more than a mask or an approval is about; write {CALL}, or none");
+            violations.require(method == CALL, field, text);
         } else if !ABOUT.iter().any(|known| glob::matches(method, known)) {
             violations.add(field, format!("{method} names nothing that a rule could be about; write {CALL}"));
         } else if reads && !covers(method, CALL) && !covers(method, GET) {
@@ -178,7 +213,9 @@ fn reads_arguments_of(rule: &Rule, exposed: &Exposed<'_>) -> bool {
 }
 
 fn has(rule: &Rule, exposed: &Exposed<'_>) -> bool {
-    rule.tools.is_empty() || rule.tools.iter().any(|pattern| glob::matches(pattern, &exposed.exposed_name))
+    let is_about = exposed.kind == Kind::Tool || !is_of_calls(rule);
+    let is_named = |pattern: &String| glob::matches(pattern, &exposed.exposed_name);
+    is_about && (rule.tools.is_empty() || rule.tools.iter().any(is_named))
 }
 
 /// The ids of rules whose `tools`, or `tool.name` in `when`, name nothing that a server exposes. What a template produces is not known.
@@ -188,7 +225,8 @@ pub(super) fn idle(rules: &[Rule], exposure: &Exposure<'_>) -> Vec<String> {
     let has_templates = exposure.entries.iter().any(|exposed| exposed.entry.template);
     let mut left = MAX_PAIRS;
     let is_idle = |rule: &&Rule| {
-        let may_be_produced = has_templates && rule.tools.iter().any(|pattern| pattern.contains(':'));
+        let may_be_produced =
+            has_templates && !is_of_calls(rule) && rule.tools.iter().any(|pattern| pattern.contains(':'));
         let by_tools = !rule.tools.is_empty()
             && !may_be_produced
             && !exposure.entries.iter().any(|exposed| has(rule, exposed));
@@ -232,20 +270,62 @@ mod tests {
             ..rule("full", "tool.destructive && caller.kind != 'user'")
         };
         assert_eq!(violations(&[full, rule("short", ""), rule("args", "args.path == '/etc'")]), [""; 0]);
+        let mask = Rule {
+            effect: RuleEffect::Mask.into(),
+            fields: vec!["email".into(), "customers.*.iban".into(), "**.token".into()],
+            methods: vec!["tools/call".into()],
+            ..rule("mask", "caller.kind == 'token'")
+        };
+        let approve = Rule { effect: RuleEffect::Approve.into(), ..rule("approve", "tool.destructive") };
+        assert_eq!(violations(&[mask, approve]), [""; 0]);
     }
 
     #[test]
     fn what_is_wrong_is_told_by_field_and_place() {
         let effect = |effect: i32| Rule { effect, ..rule("a", "") };
         let methods = |method: &str, when: &str| Rule { methods: vec![method.into()], ..rule("a", when) };
-        let must = "rules[0].effect: must be `allow` or `deny`";
+        let must = "rules[0].effect: must be `allow`, `deny`, `mask` or `approve`";
+        let mask = |fields: &[&str]| Rule {
+            effect: RuleEffect::Mask.into(),
+            fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+            ..rule("a", "")
+        };
+        let approve = |method: &str| Rule {
+            effect: RuleEffect::Approve.into(),
+            methods: vec![method.into()],
+            ..rule("a", "")
+        };
         for (rules, expected) in [
             (vec![rule("", "")], "rules[0].id: "),
             (vec![rule("No", "")], "rules[0].id: "),
             (vec![rule("a", ""), rule("a", "")], "rules[1].id: repeats `a`; each rule has its own"),
             (vec![effect(0)], must),
-            (vec![effect(3)], must),
-            (vec![effect(4)], must),
+            (vec![effect(5)], must),
+            (
+                vec![mask(&[])],
+                "rules[0].fields: must name what is masked, such as `email` or `customers.*.iban`",
+            ),
+            (vec![mask(&["a", "b", "a"])], "rules[0].fields[2]: repeats `a`"),
+            (vec![mask(&["a", ".b"])], "rules[0].fields[1]: starts with `.`; "),
+            (vec![mask(&["a."])], "rules[0].fields[0]: ends with `.`; "),
+            (
+                vec![mask(&["**"])],
+                "rules[0].fields[0]: names no member; write which after it, such as `**.email`",
+            ),
+            (vec![mask(&[&"x".repeat(257)])], "rules[0].fields[0]: has 257 bytes; the maximum is 256"),
+            (
+                vec![Rule { fields: vec!["email".into()], ..rule("a", "") }],
+                "rules[0].fields: are of a rule with the effect `mask`; leave them out",
+            ),
+            (
+                vec![Rule { methods: vec!["tools/*".into()], ..mask(&["a"]) }],
+                "rules[0].methods[0]: tools/* is more than a mask or an approval is about; write tools/call, or none",
+            ),
+            (vec![approve("prompts/get")], "rules[0].methods[0]: prompts/get is more than "),
+            (
+                vec![Rule { when: "method == 'prompts/get'".into(), methods: vec![], ..approve("") }],
+                "rules[0].when: line 1, column 8: this is always false: it is \"tools/call\"",
+            ),
             (
                 vec![rule("a", ""), rule("b", "true &&\n args.x = 1")],
                 "rules[1].when: line 2, column 9: = is no operator; write ==",
@@ -293,6 +373,9 @@ mod tests {
             let found = violations(&rules);
             assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}, and not {expected}");
         }
+        let fields = (0..65).map(|nth| format!("f{nth}")).collect();
+        let found = violations(&[Rule { fields, ..mask(&[]) }]);
+        assert_eq!(found, ["rules[0].fields: has 65 entries; the maximum is 64"]);
         let many: Vec<_> = (0..65).map(|nth| rule(&format!("r{nth}"), "")).collect();
         assert_eq!(violations(&many), ["rules: has 65 rules; the maximum is 64"]);
     }

@@ -53,17 +53,18 @@ pub(super) fn ruled(server: edge::Server, rules: Vec<edge::CompiledRule>) -> edg
 pub(super) fn ready(rules: Vec<edge::CompiledRule>) -> Rules {
     let ready = rules.into_iter().map(|rule| Ready {
         effect: match rule.effect() {
-            edge::CompiledEffect::Unspecified
-            | edge::CompiledEffect::Mask
-            | edge::CompiledEffect::Approve => Effect::Unknown,
+            edge::CompiledEffect::Unspecified => Effect::Unknown,
             edge::CompiledEffect::Allow => Effect::Allow,
             edge::CompiledEffect::Deny => Effect::Deny,
+            edge::CompiledEffect::Mask => Effect::Mask,
+            edge::CompiledEffect::Approve => Effect::Approve,
         },
         id: rule.id,
         tools: rule.tools,
         methods: rule.methods,
         when: rule.when,
         reason: rule.reason,
+        fields: rule.fields,
     });
     Rules::compile(&ready.collect::<Vec<_>>())
 }

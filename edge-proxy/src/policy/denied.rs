@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use access::rule::{Refusal, Rule, Unevaluable};
+use access::rule::{Mask, Refusal, Rule, Unevaluable};
 use mcp::uri::NotCanonical;
 use tracing::field::display;
 
@@ -63,6 +63,12 @@ impl RuleDenial {
         const GONE: Unevaluable =
             Unevaluable("the arguments of the call are gone, and what they were judged by has changed");
         Self { id: Box::default(), told: Box::default(), error: Some(GONE) }
+    }
+
+    /// What began before its result was masked.
+    pub(super) fn masked(mask: &Mask) -> Self {
+        let told = "a rule masks its result since it began; call again";
+        Self { id: mask.rule.clone(), told: told.into(), error: None }
     }
 
     /// Whether it could not be decided.

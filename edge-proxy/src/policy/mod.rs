@@ -6,6 +6,7 @@
 mod active;
 mod conditions;
 mod denied;
+mod obligations;
 mod permit;
 mod readable;
 mod rules;
@@ -21,10 +22,12 @@ use mcp::uri::{CanonicalUri, UriTemplate, naming};
 pub use active::{ActivePermit, ActivePermits, SharedPermit};
 pub use conditions::Facts;
 pub use denied::{Denied, Reason, RuleDenial};
+pub use obligations::{ApprovalRule, Masks};
 pub use permit::Permit;
 pub use readable::ReadableUris;
 pub use rules::Arguments;
 
+use self::rules::Judgement;
 use crate::identity::{Principal, PrincipalKind};
 use crate::route::{Destination, NamedTarget};
 use crate::snapshot::{Conditions, MethodSet, NoView, Scope, Snapshot, Token, TokenLimit, View};
@@ -140,11 +143,11 @@ pub fn check(
 ) -> Result<Permit, Denied> {
     check_method(caller, method)?;
     let permitted = decide(caller.view, named).and_then(|destination| {
-        let kept = match &caller.view.server.rules {
-            None => None,
+        let judgement = match &caller.view.server.rules {
+            None => Judgement::default(),
             Some(rules) => rules::judge(rules, caller, method, &destination, arguments)?,
         };
-        Ok(Permit::to(destination, method, kept))
+        Ok(Permit::to(destination, method, judgement))
     });
     permitted.inspect_err(|denied| {
         denied.log(caller.principal, &caller.facts, &caller.view.server.id, Some(&named.exposed));
@@ -163,8 +166,14 @@ fn check_again(caller: &Caller<'_>, permit: &Permit, known: &Arc<View>) -> Resul
     }
     let named = NamedTarget::of(permit.kind(), permit.exposed());
     let now = check(caller, permit.method(), &named, permit.arguments())?;
-    let is_same = now.entry().upstream.uid == permit.entry().upstream.uid;
-    if is_same { Ok(()) } else { Err(Denied::NotFound) }
+    if now.entry().upstream.uid != permit.entry().upstream.uid {
+        return Err(Denied::NotFound);
+    }
+    // What it began with goes on; more cannot be taken away from what was sent already.
+    match Masks::added(now.masks(), permit.masks()) {
+        Some(mask) => Err(Denied::Rule(RuleDenial::masked(mask))),
+        None => Ok(()),
+    }
 }
 
 /// The URIs by which `caller` may read resources of the upstream of a permit, for one message.

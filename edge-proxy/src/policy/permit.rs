@@ -5,7 +5,8 @@ use std::sync::Arc;
 use mcp::method::Method;
 use mcp::uri::CanonicalUri;
 
-use super::rules::{Arguments, KeptArguments};
+use super::rules::{Arguments, Judgement, KeptArguments};
+use super::{ApprovalRule, Masks};
 use crate::route::{Destination, Target, TargetKind};
 use crate::snapshot::{Entry, List};
 
@@ -19,13 +20,26 @@ pub struct Permit {
     produced: Option<CanonicalUri>,
     /// What rules decided on, where that depended on arguments.
     kept: Option<Arc<KeptArguments>>,
+    masks: Option<Arc<Masks>>,
+    approval: Option<Arc<ApprovalRule>>,
 }
 
 impl Permit {
     /// Permits to use `destination` by `method`.
-    pub(super) fn to(destination: Destination, method: Method, kept: Option<Arc<KeptArguments>>) -> Self {
+    pub(super) fn to(destination: Destination, method: Method, judgement: Judgement) -> Self {
         let Destination { list, position: _, entry, original, produced } = destination;
-        Self { method, entry, list, original, produced, kept }
+        let Judgement { arguments: kept, masks, approval } = judgement;
+        Self { method, entry, list, original, produced, kept, masks, approval }
+    }
+
+    /// What is taken away from the result. `None`: nothing.
+    pub fn masks(&self) -> Option<&Arc<Masks>> {
+        self.masks.as_ref()
+    }
+
+    /// The rule that holds the call back until somebody approves it, where it is new. `None`: none.
+    pub fn approval(&self) -> Option<&Arc<ApprovalRule>> {
+        self.approval.as_ref()
     }
 
     /// The arguments that it was given for, to be judged again.

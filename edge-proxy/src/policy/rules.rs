@@ -4,17 +4,17 @@
 
 use std::sync::Arc;
 
-use access::rule::{Fact, Verdict};
+use access::rule::{Fact, Obligations, Verdict};
 use mcp::method::Method;
 use mcp::uri::CanonicalUri;
 
-use super::{Caller, Denied, RuleDenial, former};
+use super::{ApprovalRule, Caller, Denied, Masks, RuleDenial, former};
 use crate::identity::Principal;
 use crate::route::Destination;
 use crate::snapshot::{List, RuledFacts, RuledUse, Scope, ServerRules, View, later_arguments, used_by};
 
 /// Longest arguments that a call keeps to be judged again while it runs. Of longer ones it keeps by what they were judged, except
-/// where time may change what they come to.
+/// where time may change what they come to, or they decide what is taken away from the result.
 const MAX_KEPT: usize = 64 << 10;
 
 /// The arguments of a call, as rules look at them.
@@ -37,6 +37,17 @@ pub(super) enum KeptArguments {
     },
     /// What they were judged by.
     Judged(u128),
+}
+
+/// What a use that is not refused goes on with.
+#[derive(Debug, Default)]
+pub(super) struct Judgement {
+    /// What rules decided on, where that depended on arguments.
+    pub(super) arguments: Option<Arc<KeptArguments>>,
+    /// What is taken away from the result.
+    pub(super) masks: Option<Arc<Masks>>,
+    /// What holds a new call back.
+    pub(super) approval: Option<Arc<ApprovalRule>>,
 }
 
 impl KeptArguments {
@@ -77,28 +88,28 @@ pub(super) fn hide(rules: &ServerRules, view: &View, destination: &Destination) 
     matches!(rules.decide(&view.server, used, facts), Verdict::Denied(_))
 }
 
-/// Judges a use of `destination`, which is shown to `caller`, by the rules of the server. Returns what is to be kept of that.
+/// Judges a use of `destination`, which is shown to `caller`, by the rules of the server. Returns what it goes on with.
 pub(super) fn judge(
     rules: &ServerRules,
     caller: &Caller<'_>,
     method: Method,
     destination: &Destination,
     arguments: Arguments<'_>,
-) -> Result<Option<Arc<KeptArguments>>, Denied> {
+) -> Result<Judgement, Denied> {
     let shown_by = used_by(destination.list);
     let judged = Judging { rules, caller, destination, former: former(destination) };
     if method == shown_by {
         let is_open = destination.produced.is_none()
             && !caller.view.is_conditional(destination.list, destination.position);
-        return if is_open { Ok(None) } else { judged.call(method, arguments) };
+        return if is_open { Ok(Judgement::default()) } else { judged.call(method, arguments) };
     }
-    let kept = match destination.list {
+    let call = match destination.list {
         // About a task, which goes on as long as its call might.
-        List::Tools => judged.call(shown_by, arguments)?,
-        List::Resources | List::ResourceTemplates | List::Prompts => None,
+        List::Tools => Judgement { approval: None, ..judged.call(shown_by, arguments)? },
+        List::Resources | List::ResourceTemplates | List::Prompts => Judgement::default(),
     };
     judged.call(method, Arguments::Of(None))?;
-    Ok(kept)
+    Ok(call)
 }
 
 /// A use that is judged.
@@ -110,7 +121,7 @@ struct Judging<'a> {
 }
 
 impl Judging<'_> {
-    fn call(&self, method: Method, arguments: Arguments<'_>) -> Result<Option<Arc<KeptArguments>>, Denied> {
+    fn call(&self, method: Method, arguments: Arguments<'_>) -> Result<Judgement, Denied> {
         let view = self.caller.view;
         let used = used(view, method, self.destination, self.former.as_ref());
         let given = match (later_arguments(method), arguments) {
@@ -121,8 +132,11 @@ impl Judging<'_> {
         let facts = RuledFacts { arguments: given, source, now: Some(self.caller.facts.now) };
         match self.rules.decide(&view.server, used, facts) {
             Verdict::Denied(refusal) => Err(Denied::Rule(RuleDenial::of(&refusal))),
-            Verdict::Allowed => Ok(self.kept(used, arguments)),
-            Verdict::Depends => self.judged_before(used, arguments),
+            Verdict::Allowed(with) => Ok(judgement(self.kept(used, arguments), arguments, with)),
+            Verdict::Depends(with) => {
+                let kept = self.judged_before(used, arguments)?;
+                Ok(judgement(Some(kept), arguments, with))
+            }
         }
     }
 
@@ -131,10 +145,10 @@ impl Judging<'_> {
         &self,
         used: RuledUse<'_>,
         arguments: Arguments<'_>,
-    ) -> Result<Option<Arc<KeptArguments>>, Denied> {
+    ) -> Result<Arc<KeptArguments>, Denied> {
         match arguments {
             Arguments::Judged(Some(by)) if !self.rules.mix_facts() && by == self.rules.judged_by(used) => {
-                Ok(Some(Arc::new(KeptArguments::Judged(by))))
+                Ok(Arc::new(KeptArguments::Judged(by)))
             }
             Arguments::Judged(_) | Arguments::Of(_) => Err(Denied::Rule(RuleDenial::gone())),
         }
@@ -149,7 +163,7 @@ impl Judging<'_> {
             Arguments::Of(raw) => {
                 let judged_by = self.rules.judged_by(used);
                 let is_long = raw.is_some_and(|raw| raw.len() > MAX_KEPT);
-                if is_long && !self.rules.mix_facts() {
+                if is_long && !self.rules.mix_facts() && !self.rules.mask_by_arguments() {
                     KeptArguments::Judged(judged_by)
                 } else {
                     KeptArguments::Raw { raw: raw.map(Box::from), judged_by }
@@ -158,6 +172,14 @@ impl Judging<'_> {
         };
         Some(Arc::new(kept))
     }
+}
+
+/// What goes with a use. Where arguments are gone, all is taken away from its result that may have to be. Nothing is held back that began
+/// already.
+fn judgement(kept: Option<Arc<KeptArguments>>, arguments: Arguments<'_>, with: Obligations<'_>) -> Judgement {
+    let begins = matches!(arguments, Arguments::Of(_));
+    let approval = with.approval.filter(|_| begins).map(|rule| Arc::new(ApprovalRule::of(rule)));
+    Judgement { arguments: kept, masks: Masks::new(&with.masks), approval }
 }
 
 fn used<'a>(

@@ -23,6 +23,8 @@ pub struct ServerRules {
     patterns: usize,
     /// True if what they come to for arguments depends on the address or the time as well.
     mix_facts: bool,
+    /// True if what they take away from results depends on arguments.
+    masks_by_arguments: bool,
     /// What is known beforehand, where that is the same for every caller.
     for_everybody: OnceLock<KnownBefore>,
 }
@@ -32,7 +34,7 @@ pub struct ServerRules {
 pub(super) struct KnownBefore {
     /// The entries that they do not refuse whatever the request is like, by list.
     pub(super) open: [Positions; 4],
-    /// Those of them of which it depends on the request.
+    /// Those of them of which it depends on the request, or with whose use something goes.
     pub(super) conditional: [Positions; 4],
     /// The lists all of whose entries they refuse, those to come included.
     pub(super) emptied: [bool; 4],
@@ -74,7 +76,7 @@ impl ServerRules {
         }
         let is_sweeping = |rule: &&Rule| {
             let alone = Rules::compile(std::slice::from_ref(*rule));
-            let refuses = rule.effect != Effect::Allow || alone.unusable().next().is_some();
+            let refuses = may_refuse(rule) || alone.unusable().next().is_some();
             let needs = alone.needs();
             refuses && rule.tools.is_empty() && !needs.tool && !needs.request()
         };
@@ -86,6 +88,7 @@ impl ServerRules {
             fingerprint: fingerprint(rules),
             patterns: rules.iter().map(|rule| rule.tools.len() + 1).sum(),
             mix_facts: mix_facts(rules),
+            masks_by_arguments: rules.iter().any(|rule| rule.effect == Effect::Mask && needs(rule).arguments),
             rules: compiled,
             for_everybody: OnceLock::new(),
         })
@@ -109,6 +112,11 @@ impl ServerRules {
     /// Whether what they come to for arguments may depend on the address or the time as well.
     pub fn mix_facts(&self) -> bool {
         self.mix_facts
+    }
+
+    /// Whether what they take away from results depends on arguments.
+    pub fn mask_by_arguments(&self) -> bool {
+        self.masks_by_arguments
     }
 
     /// Returns how many bytes they compare at most to tell whether they cover a URI.
@@ -144,7 +152,7 @@ impl ServerRules {
         let by_name = self.decide_as(server, used, facts, (former.as_deref(), name));
         let (Some(uri), false) = (used.former, matches!(by_name, Verdict::Denied(_))) else { return by_name };
         match self.decide_as(server, used, facts, (former.as_deref(), Fact::Is(uri.as_str()))) {
-            Verdict::Allowed => by_name,
+            Verdict::Allowed(_) => by_name,
             by_former => by_former,
         }
     }
@@ -187,8 +195,10 @@ impl ServerRules {
             let used = RuledUse { caller, method, list, entry, produced: Fact::Later, former: None };
             match self.decide(server, used, facts) {
                 Verdict::Denied(_) => continue,
-                Verdict::Depends => conditional.insert(position),
-                Verdict::Allowed => {}
+                Verdict::Depends(_) => conditional.insert(position),
+                // A call must be looked at for what goes with it.
+                Verdict::Allowed(with) if !with.is_empty() => conditional.insert(position),
+                Verdict::Allowed(_) => {}
             }
             open.insert(position);
         }
@@ -238,12 +248,17 @@ fn needs(rule: &Rule) -> Needs {
     Rules::compile(std::slice::from_ref(rule)).needs()
 }
 
+/// Whether a rule that can be read may refuse a request for being true.
+fn may_refuse(rule: &Rule) -> bool {
+    matches!(rule.effect, Effect::Deny | Effect::Unknown)
+}
+
 /// Of rules that refuse each decides for itself; of those that allow, one that is true makes up for another that is not.
 fn mix_facts(rules: &[Rule]) -> bool {
     let reads = |needs: Needs| (needs.arguments, needs.source || needs.now);
-    let (allowing, refusing): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule.effect == Effect::Allow);
-    let allowing = allowing.into_iter().map(needs).fold(Needs::default(), Needs::or);
-    let refusing = refusing.into_iter().map(needs);
+    let allowing = rules.iter().filter(|rule| rule.effect == Effect::Allow);
+    let allowing = allowing.map(needs).fold(Needs::default(), Needs::or);
+    let refusing = rules.iter().filter(|rule| may_refuse(rule)).map(needs);
     refusing.chain([allowing]).any(|needs| reads(needs) == (true, true))
 }
 
@@ -252,9 +267,11 @@ fn fingerprint(rules: &[Rule]) -> u128 {
         texts.iter().fold(hash.number(texts.len() as u64), |hash, text| hash.part(text.as_bytes()))
     };
     let add = |hash: Fingerprint, rule: &Rule| {
-        let Rule { id: _, effect, tools, methods, when, reason: _ } = rule;
+        let Rule { id: _, effect, tools, methods, when, reason: _, fields } = rule;
         let hash = texts(texts(hash.number(*effect as u64), tools), methods);
-        hash.part(when.as_bytes())
+        let hash = hash.part(when.as_bytes());
+        // Handles of calls that began under rules without any are good still.
+        if fields.is_empty() { hash } else { texts(hash, fields) }
     };
     rules.iter().fold(Fingerprint::new(), add).finish()
 }

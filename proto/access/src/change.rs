@@ -34,6 +34,11 @@ pub enum Edit {
         /// Where it stands: `rules[2]`.
         field: String,
     },
+    /// The approval of the call that a rule holds back.
+    Approval {
+        /// Where that rule stands: `rules[2]`.
+        field: String,
+    },
 }
 
 /// A list of a token or a team.
@@ -67,7 +72,7 @@ impl Change {
             Edit::NotBefore(_) => "conditions.notBefore".to_owned(),
             Edit::Expiry(_) => "expireTime".to_owned(),
             Edit::Member(_) => "members".to_owned(),
-            Edit::Rule { field, .. } => field.clone(),
+            Edit::Rule { field, .. } | Edit::Approval { field } => field.clone(),
         }
     }
 
@@ -80,6 +85,7 @@ impl Change {
             Edit::Rule { id, .. } => {
                 format!("change or remove the rule {}", id.rsplit('/').next().unwrap_or_default())
             }
+            Edit::Approval { .. } => "call it, have somebody else approve that, and call again".to_owned(),
             Edit::NotBefore(seconds) | Edit::Expiry(seconds) => format!("set it to {}", time(*seconds)),
         }
     }
@@ -91,6 +97,9 @@ impl Change {
         }
         if let Edit::Rule { id, .. } = &self.edit {
             return world.servers.values_mut().for_each(|server| server.rules = server.rules.without(id));
+        }
+        if let Edit::Approval { .. } = &self.edit {
+            return world.servers.values_mut().for_each(|server| server.rules = server.rules.approved());
         }
         if let Some(scope) = world.teams.get_mut(&self.resource) {
             return self.apply_to(scope);
@@ -106,7 +115,9 @@ impl Change {
             }
             Edit::NotBefore(seconds) => token.conditions.not_before_s = Some(*seconds),
             Edit::Expiry(seconds) => token.expires_s = Some(*seconds),
-            Edit::Add(..) | Edit::Member(_) | Edit::Rule { .. } => self.apply_to(&mut token.scope),
+            Edit::Add(..) | Edit::Member(_) | Edit::Rule { .. } | Edit::Approval { .. } => {
+                self.apply_to(&mut token.scope);
+            }
         }
     }
 
@@ -140,6 +151,9 @@ impl Change {
             let who = principal.strip_prefix("users/").unwrap_or(principal);
             return format!("mcpctl add member {} {}", shell(id), shell(who));
         }
+        if let Edit::Approval { .. } = &first.edit {
+            return "mcpctl approvals list".to_owned();
+        }
         if let Edit::Rule { .. } = &first.edit {
             let kind = if first.resource.starts_with("teams/") { "team" } else { "server" };
             return format!("mcpctl edit {kind} {}", shell(id));
@@ -158,7 +172,7 @@ impl Change {
                         Edit::Window(..) => list(&mut flags, "--window", &token.conditions.windows),
                         Edit::NotBefore(at) => flags.push(("--not-before", time(*at))),
                         Edit::Expiry(at) => flags.push(("--expires", time(*at))),
-                        Edit::Member(_) | Edit::Rule { .. } => {}
+                        Edit::Member(_) | Edit::Rule { .. } | Edit::Approval { .. } => {}
                     }
                 }
                 flags

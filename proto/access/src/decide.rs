@@ -71,6 +71,8 @@ pub enum Reason {
     DeniedByRule,
     /// A rule cannot be decided.
     UndecidableRule,
+    /// Nothing refuses it, and a rule holds it back until somebody approves it.
+    ApprovalNeeded,
 }
 
 /// Whether a request is allowed, and why.
@@ -82,7 +84,8 @@ pub struct Decision {
     pub grounds: Vec<Ground>,
     /// What lets them at the server, in words: `teams/core as developer`.
     pub through: Vec<String>,
-    /// Rules that refuse it or not, depending on what is not known of it: `servers/{server}/rules/{rule}`. They have not refused it.
+    /// Rules that refuse it or not, depending on what is not known of it, and one that holds it back: `servers/{server}/rules/{rule}`.
+    /// They have not refused it.
     pub open: Vec<String>,
 }
 
@@ -121,6 +124,7 @@ impl Reason {
             Self::TargetNotGranted => "target_not_granted",
             Self::DeniedByRule => "denied_by_rule",
             Self::UndecidableRule => "policy_error",
+            Self::ApprovalNeeded => "approval_needed",
         }
     }
 }
@@ -130,6 +134,12 @@ impl Decision {
     #[must_use]
     pub const fn allowed(&self) -> bool {
         self.refused.is_none()
+    }
+
+    /// Whether it is within the rights of who makes it: it needs nothing more than an approval, if that.
+    #[must_use]
+    pub const fn granted(&self) -> bool {
+        matches!(self.refused, None | Some(Reason::ApprovalNeeded))
     }
 }
 

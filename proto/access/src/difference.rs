@@ -288,7 +288,7 @@ impl Side {
         let Some(entry) = entry else { return false };
         self.show(server, thing.family, vec![entry.clone()]);
         let request = self.request(principal, server, thing.family, Some(thing.name.clone()));
-        let allowed = decide(&self.world, &request).allowed();
+        let allowed = decide(&self.world, &request).granted();
         self.show(server, thing.family, Vec::new());
         allowed
     }

@@ -1,8 +1,8 @@
 //! A decision with what would turn it, each change tried before it is told. It must not know who asks, nor what they may see.
 
 use crate::change::{Change, Edit, List};
-use crate::decide::{Decision, Reason, Request, decide};
-use crate::ruled::id_at;
+use crate::decide::{Decision, Ground, Reason, Request, decide};
+use crate::ruled::{field_of, id_at};
 use crate::targets::family;
 use crate::window::Window;
 use crate::world::{Family, Held, Token, World};
@@ -79,8 +79,8 @@ pub fn explain(world: &World, request: &Request) -> Explanation {
 }
 
 /// Goes on changing the same resource until the request is allowed.
-fn complete(world: &World, request: &Request, first: Change) -> Option<Remedy> {
-    let (mut world, mut changes) = (world.clone(), vec![first]);
+fn complete(before: &World, request: &Request, first: Change) -> Option<Remedy> {
+    let (mut world, mut changes) = (before.clone(), vec![first]);
     changes[0].apply(&mut world);
     while !decide(&world, request).allowed() {
         if changes.len() == MAX_CHANGES {
@@ -91,7 +91,17 @@ fn complete(world: &World, request: &Request, first: Change) -> Option<Remedy> {
         next.apply(&mut world);
         changes.push(next);
     }
+    changes.iter_mut().for_each(|change| place_before(before, request, change));
     Some(Remedy { command: Change::command(&world, &changes), changes })
+}
+
+/// A rule was found where others were gone already: where it stands is told as it is before any change.
+fn place_before(before: &World, request: &Request, change: &mut Change) {
+    let Edit::Rule { id, field } = &mut change.edit else { return };
+    let server = before.servers.get(&request.server);
+    if let Some(there) = server.and_then(|server| field_of(&server.rules, id)) {
+        *field = there;
+    }
 }
 
 /// Changes that may turn what refuses a request first, the smallest first.
@@ -125,6 +135,10 @@ fn candidates(world: &World, request: &Request) -> Vec<Change> {
         (Some(Reason::TargetNotGranted), _) => grants(world, request, &decision),
         (Some(Reason::DeniedByRule | Reason::UndecidableRule), _) => {
             without_rule(world, request, &decision).into_iter().collect()
+        }
+        (Some(Reason::ApprovalNeeded), _) => {
+            let approved = decision.grounds.last().map(approval);
+            approved.into_iter().chain(without_rule(world, request, &decision)).collect()
         }
         _ => Vec::new(),
     }
@@ -166,6 +180,12 @@ fn without_rule(world: &World, request: &Request, decision: &Decision) -> Option
         resource: refusing.resource.clone(),
         edit: Edit::Rule { id, field: refusing.field.clone() },
     })
+}
+
+/// The approval that a rule waits for.
+fn approval(holding: &Ground) -> Change {
+    let (resource, field) = (holding.resource.clone(), holding.field.clone());
+    Change { resource, edit: Edit::Approval { field } }
 }
 
 /// What grants the target: another name in the scope that refused it, or the method without which nothing is shown.

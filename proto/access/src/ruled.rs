@@ -63,10 +63,10 @@ fn of_one(rules: &Rules, request: &Request, caller: &Caller, family: Family, exp
     };
     match rules.decide(&listed) {
         Verdict::Denied(refusal) => refused(rules, &listed, refusal),
-        Verdict::Allowed if request.method == family.used_by() => {
-            Ruled { grounds: grounds(rules, &listed, None), ..Ruled::default() }
+        Verdict::Allowed(with) if request.method == family.used_by() && !with.is_open => {
+            not_refused(rules, &listed, false)
         }
-        Verdict::Allowed | Verdict::Depends => {
+        Verdict::Allowed(_) | Verdict::Depends(_) => {
             let arguments = match &request.arguments {
                 Fact::Later => Fact::Later,
                 Fact::Absent => Fact::Absent,
@@ -86,11 +86,8 @@ fn of_one(rules: &Rules, request: &Request, caller: &Caller, family: Family, exp
             };
             match rules.decide(&facts) {
                 Verdict::Denied(refusal) => refused(rules, &facts, refusal),
-                verdict => Ruled {
-                    refused: None,
-                    open: if verdict == Verdict::Depends { open(rules, &facts) } else { Vec::new() },
-                    grounds: grounds(rules, &facts, None),
-                },
+                Verdict::Allowed(_) => not_refused(rules, &facts, false),
+                Verdict::Depends(_) => not_refused(rules, &facts, true),
             }
         }
     }
@@ -101,10 +98,23 @@ fn refused(rules: &Rules, facts: &Facts<'_>, refusal: Refusal<'_>) -> Ruled {
     Ruled { refused: Some(reason), open: Vec::new(), grounds: grounds(rules, facts, Some(refusal.at)) }
 }
 
-/// The rules on which it depends.
-fn open(rules: &Rules, facts: &Facts<'_>) -> Vec<String> {
-    let found = rules.outcomes(facts).into_iter();
-    found.filter(|(.., outcome)| *outcome == Outcome::Open).map(|(_, rule, _)| rule.id.clone()).collect()
+/// What no rule refuses, or none yet. One may hold it back all the same.
+fn not_refused(rules: &Rules, facts: &Facts<'_>, depends: bool) -> Ruled {
+    let found = rules.outcomes(facts);
+    let holding = found.iter().find(|(_, rule, outcome)| holds_back(rule, *outcome)).map(|(at, ..)| *at);
+    let open = found.iter().filter(|(at, rule, outcome)| {
+        let matters = depends || matches!(rule.effect, Effect::Mask | Effect::Approve);
+        Some(*at) == holding || (*outcome == Outcome::Open && matters)
+    });
+    Ruled {
+        refused: holding.map(|_| Reason::ApprovalNeeded),
+        open: open.map(|(_, rule, _)| rule.id.clone()).collect(),
+        grounds: grounds(rules, facts, holding),
+    }
+}
+
+fn holds_back(rule: &Rule, outcome: Outcome) -> bool {
+    rule.effect == Effect::Approve && outcome == Outcome::Obliges
 }
 
 /// The rules that were looked at. Of a refusal: those that have no part in it, then the one that refuses.
@@ -118,7 +128,7 @@ fn grounds(rules: &Rules, facts: &Facts<'_>, refusing: Option<usize>) -> Vec<Gro
     let ordered = others.chain(last).filter(|(at, rule, outcome)| {
         // Where one allows, others need not; where one refuses, what else may come to something decides nothing.
         let is_needless = rule.effect == Effect::Allow && *outcome != Outcome::Passes && allowed;
-        let is_moot = refusing.is_some() && *outcome == Outcome::Open;
+        let is_moot = refusing.is_some() && (*outcome == Outcome::Open || holds_back(rule, *outcome));
         is_last(*at) || !(is_needless || is_moot)
     });
     ordered.map(|(at, rule, outcome)| ground(rules, *at, rule, *outcome)).collect()
@@ -128,12 +138,27 @@ fn ground(rules: &Rules, at: usize, rule: &Rule, outcome: Outcome) -> Ground {
     let (resource, field) = place(rules, at, rule);
     let note = match outcome {
         Outcome::Passes => String::new(),
+        Outcome::Obliges => obligation(rule),
         Outcome::Refuses => rule.reason.clone(),
         Outcome::Open => "it depends on what the request brings".to_owned(),
         Outcome::Undecidable(why) => format!("it cannot be decided: {why}"),
     };
-    let holds = matches!(outcome, Outcome::Passes | Outcome::Open);
+    let holds = match outcome {
+        Outcome::Passes | Outcome::Open => true,
+        Outcome::Obliges => rule.effect == Effect::Mask,
+        Outcome::Refuses | Outcome::Undecidable(_) => false,
+    };
     Ground { resource, field, text: text(rule), holds, note }
+}
+
+/// What goes with a call for which a rule is true.
+fn obligation(rule: &Rule) -> String {
+    if rule.effect == Effect::Mask {
+        return format!("masks {}", rule.fields.join(", "));
+    }
+    let id = rule.id.rsplit('/').next().unwrap_or_default();
+    let why = if rule.reason.is_empty() { String::new() } else { format!(": {}", rule.reason) };
+    format!("needs an approval by the rule {id}{why}")
 }
 
 /// Whose rule it is, and which of theirs.
@@ -151,11 +176,19 @@ pub(crate) fn id_at<'a>(rules: &'a Rules, resource: &str, field: &str) -> Option
     rules.iter().enumerate().find(is_there).map(|(_, rule)| rule.id.as_str())
 }
 
+/// Where the rule of this id stands: `rules[2]`.
+pub(crate) fn field_of(rules: &Rules, id: &str) -> Option<String> {
+    let found = rules.iter().enumerate().find(|(_, rule)| rule.id == id);
+    found.map(|(at, rule)| place(rules, at, rule).1)
+}
+
 /// A rule in a line.
 fn text(rule: &Rule) -> String {
     let effect = match rule.effect {
         Effect::Allow => "allow",
         Effect::Deny => "deny",
+        Effect::Mask => "mask",
+        Effect::Approve => "approve",
         Effect::Unknown => "refuse",
     };
     let id = rule.id.rsplit('/').next().unwrap_or_default();

@@ -30,6 +30,15 @@ fn allow(tools: &[&str], when: &str) -> wire::CompiledRule {
     rule(wire::CompiledEffect::Allow, tools, when)
 }
 
+fn mask(tools: &[&str], when: &str) -> wire::CompiledRule {
+    let fields = vec!["email".to_owned()];
+    wire::CompiledRule { fields, ..rule(wire::CompiledEffect::Mask, tools, when) }
+}
+
+fn approve(tools: &[&str], when: &str) -> wire::CompiledRule {
+    rule(wire::CompiledEffect::Approve, tools, when)
+}
+
 /// The resources with these rules for `servers/dev`.
 fn ruled(rules: &[wire::CompiledRule]) -> Resources {
     let mut resources = fixture();
@@ -296,6 +305,76 @@ fn a_running_call_is_judged_again_with_its_arguments() {
     assert_eq!(after(&[deny(&[NOW], "args.level > 2")]), [false, true, false]);
     // Of what was called before there were rules about its arguments, those are gone.
     assert_eq!(after(&[deny(&[SET], "args.level > 2")]), [false, true, true]);
+}
+
+/// The rules that take something away from the result of a call.
+fn masking(permit: &Permit) -> Vec<String> {
+    permit.masks().map(|masks| masks.iter().map(|mask| mask.rule.to_string()).collect()).unwrap_or_default()
+}
+
+/// What masks a result, or holds a call back, goes with the permit, and hides nothing.
+#[test]
+fn masks_and_approvals_go_with_the_permit() {
+    let rules = [mask(&[NOW], ""), mask(&[], "args.level > 3"), approve(&[], "args.level > 4")];
+    let (snapshot, _) = compile(&ruled(&rules));
+    let principal = principal();
+    let caller = admitted(&snapshot, &principal);
+    assert_eq!(listed(&caller), [NOW, SET]);
+    let [always, high] = ["always", "args.level > 3"].map(|id| format!("servers/dev/rules/{id}"));
+    let at = |tool: &str, level: u8| {
+        let permit = call(&caller, tool, Arguments::Of(Some(&format!(r#"{{"level":{level}}}"#)))).unwrap();
+        (masking(&permit), permit.approval().map(|rule| rule.id.to_string()))
+    };
+    assert_eq!(at(NOW, 3), (vec![always.clone()], None));
+    assert_eq!(at(SET, 3), (vec![], None));
+    let held = Some("servers/dev/rules/args.level > 4".to_owned());
+    assert_eq!(at(NOW, 5), (vec![always.clone(), high.clone()], held));
+    assert_eq!(outcome(call(&caller, NOW, Arguments::Of(None))), "policy_error");
+    let (plain, _) = compile(&ruled(&[deny(&[SET], "args.level > 3")]));
+    let permit = call(&admitted(&plain, &principal), NOW, Arguments::Of(None)).unwrap();
+    assert!(permit.masks().is_none() && permit.approval().is_none());
+}
+
+/// Where the arguments of a call are gone, all is masked that may have to be, and nothing is held back that began.
+#[test]
+fn what_was_judged_before_is_masked_where_it_may_have_to_be() {
+    let (snapshot, _) = compile(&ruled(&[mask(&[NOW], "args.level > 3"), approve(&[NOW], "")]));
+    let principal = principal();
+    let caller = admitted(&snapshot, &principal);
+    let permit = call(&caller, NOW, Arguments::Of(Some(r#"{"level":3}"#))).unwrap();
+    assert_eq!((masking(&permit).len(), permit.approval().is_some()), (0, true));
+    let named = NamedTarget::of(TargetKind::Tool, NOW);
+    for judged in [permit.judged_by(), None, Some(1)] {
+        for method in [Method::ToolsCall, Method::TasksGet] {
+            let later = super::super::check(&caller, method, &named, Arguments::Judged(judged)).unwrap();
+            assert_eq!((masking(&later).len(), later.approval().is_some()), (1, false), "{judged:?}");
+        }
+    }
+}
+
+/// Of a call that runs, parts may have been sent already.
+#[test]
+fn a_running_call_ends_where_its_result_is_masked_more_than_when_it_began() {
+    let principal = principal();
+    let mut builder = builder(&ruled(&[mask(&[NOW], "args.level > 3")]));
+    let first = builder.compile(1).snapshot;
+    let caller = admitted(&first, &principal);
+    let permits = Rc::new(ActivePermits::default());
+    let hold = |level: u8| {
+        let arguments = format!(r#"{{"level":{level},"more":"{}"}}"#, "x".repeat(70_000));
+        permits.hold(caller, &call(&caller, NOW, Arguments::Of(Some(&arguments))).unwrap())
+    };
+    let (low, high) = (hold(3), hold(4));
+    let mut after = |rules: &[wire::CompiledRule]| {
+        let resources = ruled(rules);
+        resources.candidates().into_iter().for_each(|candidate| builder.accept(candidate).unwrap());
+        permits.review(&builder.compile(2).snapshot, true, 1);
+        [&low, &high].map(ActivePermit::is_withdrawn)
+    };
+    assert_eq!(after(&[mask(&[NOW], "args.level > 3"), deny(&[SET], "")]), [false, false]);
+    assert_eq!(after(&[mask(&[NOW], "args.level > 3"), approve(&[NOW], "")]), [false, false]);
+    assert_eq!(after(&[]), [false, false]);
+    assert_eq!(after(&[mask(&[NOW], "args.level > 2")]), [true, true]);
 }
 
 /// Time alone changes what a rule comes to: no snapshot says so.

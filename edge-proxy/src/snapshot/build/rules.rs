@@ -45,11 +45,13 @@ impl<'a> Exposed<'a> {
 }
 
 fn rule(wire: &wire::CompiledRule) -> Rule {
-    let wire::CompiledRule { id, effect, tools, methods, when, reason, .. } = wire.clone();
+    let wire::CompiledRule { id, effect, tools, methods, when, reason, fields } = wire.clone();
     let effect = match wire::CompiledEffect::try_from(effect) {
         Ok(wire::CompiledEffect::Allow) => Effect::Allow,
         Ok(wire::CompiledEffect::Deny) => Effect::Deny,
-        Ok(_) | Err(_) => Effect::Unknown,
+        Ok(wire::CompiledEffect::Mask) => Effect::Mask,
+        Ok(wire::CompiledEffect::Approve) => Effect::Approve,
+        Ok(wire::CompiledEffect::Unspecified) | Err(_) => Effect::Unknown,
     };
-    Rule { id, effect, tools, methods, when, reason }
+    Rule { id, effect, tools, methods, when, reason, fields }
 }

@@ -41,8 +41,8 @@ pub(super) enum Plain {
 }
 
 pub(super) fn rules() -> impl Strategy<Value = Vec<RuleSpec>> {
-    use wire::CompiledEffect::{Allow, Deny, Unspecified};
-    let effect = prop_oneof![8 => Just(Deny), 6 => Just(Allow), 1 => Just(Unspecified)];
+    use wire::CompiledEffect::{Allow, Deny, Mask, Unspecified};
+    let effect = prop_oneof![8 => Just(Deny), 6 => Just(Allow), 3 => Just(Mask), 1 => Just(Unspecified)];
     let tools = subsequence(vec!["*", "a", "a*", "*b", "x:*", "x:a*", "y:b", "x:{v}"], 0..=3);
     let methods = subsequence(vec!["tools/call", "*/get", "resources/*", "completion/complete", "*"], 0..=2);
     let rule = (effect, tools, methods, select(WHEN.to_vec()))
@@ -58,6 +58,7 @@ impl RuleSpec {
             tools: strings(&self.tools),
             methods: strings(&self.methods),
             when: self.when.into(),
+            fields: self.fields(),
             ..wire::CompiledRule::default()
         }
     }
@@ -67,13 +68,21 @@ impl RuleSpec {
             effect: match self.effect {
                 wire::CompiledEffect::Allow => Effect::Allow,
                 wire::CompiledEffect::Deny => Effect::Deny,
-                _ => Effect::Unknown,
+                wire::CompiledEffect::Mask => Effect::Mask,
+                wire::CompiledEffect::Approve => Effect::Approve,
+                wire::CompiledEffect::Unspecified => Effect::Unknown,
             },
             tools: strings(&self.tools),
             methods: strings(&self.methods),
             when: self.when.into(),
+            fields: self.fields(),
             ..Rule::default()
         }
+    }
+
+    /// What a mask takes away.
+    fn fields(&self) -> Vec<String> {
+        if self.effect == wire::CompiledEffect::Mask { strings(&["secret"]) } else { Vec::new() }
     }
 }
 

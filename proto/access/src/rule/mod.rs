@@ -7,6 +7,7 @@
 mod check;
 mod eval;
 mod facts;
+mod fields;
 mod functions;
 mod json;
 mod lexer;
@@ -20,7 +21,8 @@ mod vain;
 
 pub use check::Issue;
 pub use facts::{Caller, Fact, Facts, Target};
+pub use fields::{FieldPath, FieldPathError, Reached};
 pub use program::{Needs, Program, ProgramError, Unevaluable};
-pub use ruling::{Effect, Outcome, Refusal, Rule, Rules, Verdict};
+pub use ruling::{Effect, Mask, Obligations, Outcome, Refusal, Rule, Rules, Verdict};
 pub use shape::{Constant, Kinds, Shape};
 pub use vain::Known;

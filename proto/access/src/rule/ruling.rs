@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::eval::Work;
 use super::facts::{Fact, Facts, Target};
+use super::fields::FieldPath;
 use super::program::{Needs, Program, Unevaluable};
 use crate::targets::without_ignored;
 
@@ -20,8 +21,10 @@ pub struct Rule {
     pub methods: Vec<String>,
     /// When it is true. Empty: always.
     pub when: String,
-    /// What callers are told whom it refuses.
+    /// What callers are told whom it refuses, and those who are asked to approve.
     pub reason: String,
+    /// Of a mask: paths of the members of results that it takes away.
+    pub fields: Vec<String>,
 }
 
 /// What a rule does where it is true.
@@ -34,6 +37,30 @@ pub enum Effect {
     Allow,
     /// The request is refused.
     Deny,
+    /// The call is made, and its result is shown without some members.
+    Mask,
+    /// The call is held back until somebody approves it.
+    Approve,
+}
+
+/// What a rule takes away from results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mask {
+    /// The id of the rule.
+    pub rule: Box<str>,
+    /// The members whose values are taken away.
+    pub fields: Vec<FieldPath>,
+}
+
+/// What goes with a call that is not refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Obligations<'a> {
+    /// The first rule that holds it back until somebody approves it.
+    pub approval: Option<&'a Rule>,
+    /// What is taken away from its result.
+    pub masks: Vec<&'a Arc<Mask>>,
+    /// Whether some of them are there because they may be true: that depends on a fact that is known later.
+    pub is_open: bool,
 }
 
 /// Rules that are ready to decide. Equal rules were written equally.
@@ -45,15 +72,17 @@ struct Ready {
     rule: Rule,
     /// `None`: always true. An error: it refuses what it covers.
     when: Option<Result<Program, String>>,
+    /// What it takes away. `None`: it is no mask.
+    mask: Option<Arc<Mask>>,
 }
 
 /// What rules come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict<'a> {
-    /// They allow it.
-    Allowed,
-    /// That depends on a fact that is known later.
-    Depends,
+    /// They allow it, with what goes with it.
+    Allowed(Obligations<'a>),
+    /// Whether they refuse it depends on a fact that is known later. Where they do not, this goes with it.
+    Depends(Obligations<'a>),
     /// They refuse it.
     Denied(Refusal<'a>),
 }
@@ -83,8 +112,10 @@ enum Coverage {
 /// What one rule comes to for a request that it covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It does not refuse the request.
+    /// It does not refuse the request, and nothing goes with it.
     Passes,
+    /// It is true, and so masks the result, or holds the call back.
+    Obliges,
     /// It refuses it, or does not allow it.
     Refuses,
     /// That depends on a fact that is known later.
@@ -96,8 +127,8 @@ pub enum Outcome {
 /// What a rule that covers a request comes to.
 type Truth = Option<Result<bool, Unevaluable>>;
 
-/// What a rule is about that reads arguments and names no method.
-const WITH_ARGUMENTS: &str = "tools/call";
+/// What a rule is about that reads arguments and names no method, and what all are about that mask or hold back.
+const CALL: &str = "tools/call";
 
 impl Rules {
     /// Makes rules ready. One that cannot be read refuses what it covers.
@@ -121,6 +152,12 @@ impl Rules {
     #[must_use]
     pub fn without(&self, id: &str) -> Self {
         Self(self.0.iter().filter(|ready| ready.rule.id != id).cloned().collect())
+    }
+
+    /// The others than those that hold calls back.
+    #[must_use]
+    pub fn approved(&self) -> Self {
+        Self(self.0.iter().filter(|ready| ready.effect() != Effect::Approve).cloned().collect())
     }
 
     /// What they depend on, all together.
@@ -156,12 +193,14 @@ impl Rules {
         let mut work = Work::default();
         let covering = self.0.iter().enumerate().filter_map(|(at, ready)| {
             let coverage = Some(ready.coverage(facts)).filter(|coverage| *coverage != Coverage::No)?;
-            let outcome = match (coverage, ready.truth(facts, &mut work), ready.refuses()) {
+            let outcome = match (coverage, ready.truth(facts, &mut work), ready.effect()) {
                 (Coverage::Later, ..) | (_, None, _) => Outcome::Open,
                 (_, Some(Err(why)), _) => Outcome::Undecidable(why),
-                (_, Some(Ok(true)), true) | (_, Some(Ok(false)), false) => Outcome::Refuses,
-                (Coverage::Loosely, _, false) => Outcome::Refuses,
-                _ => Outcome::Passes,
+                (_, Some(Ok(true)), Effect::Mask | Effect::Approve) => Outcome::Obliges,
+                (_, Some(Ok(true)), Effect::Deny | Effect::Unknown) => Outcome::Refuses,
+                (Coverage::Fully, Some(Ok(true)), Effect::Allow) => Outcome::Passes,
+                (_, Some(Ok(_)), Effect::Allow) => Outcome::Refuses,
+                (_, Some(Ok(false)), _) => Outcome::Passes,
             };
             Some((at, &ready.rule, outcome))
         });
@@ -184,22 +223,35 @@ struct Tally<'a> {
     may_allow: bool,
     /// An `allow` covers the request and is not true; one that cannot be decided before others.
     missing: Option<Refusal<'a>>,
+    /// What goes with it where nothing refuses it.
+    obligations: Obligations<'a>,
 }
 
 impl<'a> Tally<'a> {
     fn count(&mut self, ready: &'a Ready, at: usize, coverage: Coverage, truth: Truth) {
         let refusal = |error| Refusal { rule: &ready.rule, at, error };
         let is_certain = coverage != Coverage::Later;
-        match (ready.refuses(), truth) {
-            (true, Some(Ok(false))) => {}
-            (true, Some(Ok(true))) if is_certain => self.denied = self.denied.or(Some(refusal(None))),
-            (true, Some(Err(error))) if is_certain => {
+        match (ready.effect(), truth) {
+            (Effect::Allow, Some(Ok(true))) if coverage == Coverage::Fully => self.allowed = true,
+            (Effect::Allow, Some(found)) if is_certain => self.miss(refusal(found.err())),
+            (Effect::Allow, _) => self.may_allow = true,
+            (_, Some(Ok(false))) => {}
+            (_, Some(Err(error))) if is_certain => {
                 self.undecided = self.undecided.or(Some(refusal(Some(error))));
             }
-            (true, _) => self.may_deny = true,
-            (false, Some(Ok(true))) if coverage == Coverage::Fully => self.allowed = true,
-            (false, Some(found)) if is_certain => self.miss(refusal(found.err())),
-            (false, _) => self.may_allow = true,
+            (Effect::Mask | Effect::Approve, Some(Ok(_)) | None) => {
+                self.oblige(ready, !is_certain || truth.is_none());
+            }
+            (_, Some(Ok(true))) if is_certain => self.denied = self.denied.or(Some(refusal(None))),
+            (_, _) => self.may_deny = true,
+        }
+    }
+
+    fn oblige(&mut self, ready: &'a Ready, is_open: bool) {
+        self.obligations.is_open |= is_open;
+        match &ready.mask {
+            Some(mask) => self.obligations.masks.push(mask),
+            None => self.obligations.approval = self.obligations.approval.or(Some(&ready.rule)),
         }
     }
 
@@ -214,9 +266,30 @@ impl<'a> Tally<'a> {
         let missing = self.missing.filter(|_| !self.allowed && !self.may_allow);
         match self.denied.or(self.undecided).or(missing) {
             Some(refusal) => Verdict::Denied(refusal),
-            None if self.may_deny || (self.may_allow && !self.allowed) => Verdict::Depends,
-            None => Verdict::Allowed,
+            None if self.may_deny || (self.may_allow && !self.allowed) => Verdict::Depends(self.obligations),
+            None => Verdict::Allowed(self.obligations),
         }
+    }
+}
+
+impl Obligations<'_> {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.approval.is_none() && self.masks.is_empty()
+    }
+}
+
+impl Mask {
+    fn of(rule: &Rule) -> Result<Arc<Self>, String> {
+        if rule.fields.is_empty() {
+            return Err("it masks no field".to_owned());
+        }
+        let read = |(at, text): (usize, &String)| {
+            FieldPath::parse(text).map_err(|error| format!("fields[{at}] {error}"))
+        };
+        let fields = rule.fields.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+        Ok(Arc::new(Self { rule: rule.id.as_str().into(), fields }))
     }
 }
 
@@ -230,16 +303,19 @@ impl Eq for Ready {}
 
 impl Ready {
     fn new(rule: Rule) -> Self {
-        let when = match (rule.effect, rule.when.as_str()) {
-            (Effect::Unknown, _) => Some(Err("its effect is not known".to_owned())),
-            (_, "") => None,
-            (_, when) => Some(Program::parse(when).map_err(|error| error.to_string())),
+        let mask = (rule.effect == Effect::Mask).then(|| Mask::of(&rule)).transpose();
+        let when = match (rule.effect, rule.when.as_str(), &mask) {
+            (Effect::Unknown, ..) => Some(Err("its effect is not known".to_owned())),
+            (.., Err(why)) => Some(Err(why.clone())),
+            (_, "", _) => None,
+            (_, when, _) => Some(Program::parse(when).map_err(|error| error.to_string())),
         };
-        Self { rule, when }
+        Self { rule, when, mask: mask.ok().flatten() }
     }
 
-    fn refuses(&self) -> bool {
-        self.rule.effect != Effect::Allow || matches!(self.when, Some(Err(_)))
+    /// What it does where it is true. One that cannot be read refuses.
+    fn effect(&self) -> Effect {
+        if matches!(self.when, Some(Err(_))) { Effect::Unknown } else { self.rule.effect }
     }
 
     fn truth<'a>(&'a self, facts: &Facts<'a>, work: &mut Work<'a>) -> Truth {
@@ -263,8 +339,10 @@ impl Ready {
 
     fn covers(&self, method: &str) -> bool {
         let reads = matches!(&self.when, Some(Ok(program)) if program.needs().arguments);
+        let is_of_results = matches!(self.rule.effect, Effect::Mask | Effect::Approve);
         match self.rule.methods.as_slice() {
-            [] => !reads || method == WITH_ARGUMENTS,
+            _ if is_of_results && method != CALL => false,
+            [] => !reads || method == CALL,
             patterns => patterns.iter().any(|pattern| glob::matches(pattern, method)),
         }
     }

@@ -3,6 +3,7 @@
 
 mod decide;
 mod explain;
+mod fields;
 mod fuzz;
 mod programs;
 mod rules;

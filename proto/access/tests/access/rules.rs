@@ -21,6 +21,14 @@ fn deny(id: &str, tools: &[&str], when: &str) -> Rule {
     rule(id, Effect::Deny, tools, when)
 }
 
+fn mask(id: &str, fields: &[&str], when: &str) -> Rule {
+    Rule { fields: names(fields), ..rule(id, Effect::Mask, &[], when) }
+}
+
+fn approve(id: &str, tools: &[&str], when: &str) -> Rule {
+    rule(id, Effect::Approve, tools, when)
+}
+
 fn ruled(rules: &[Rule]) -> World {
     let mut world = world();
     world.servers.get_mut("servers/dev").unwrap().rules = Rules::compile(rules);
@@ -69,6 +77,21 @@ fn any_that_denies_denies_and_one_that_covers_must_allow() {
         (&[deny("missing", &[], "args.gone == 1"), deny("all", &[], "")], "/srv/a", "denied_by_rule"),
         (&[deny("unlike", &[], "args.path == 5")], "/srv/a", "policy_error"),
         (&[allow("unlike", &[], "args.path != 5")], "/srv/a", "policy_error"),
+        (&[mask("all", &["a"], "")], "/srv/a", ""),
+        (&[mask("none", &["a"], "args.gone == 1")], "/srv/a", "policy_error"),
+        (&[mask("nothing", &[], "false")], "/srv/a", "policy_error"),
+        (&[mask("wrong", &["a", "b."], "false")], "/srv/a", "policy_error"),
+        (&[mask("all", &["a"], ""), srv()], "/etc/a", "denied_by_rule"),
+        (&[approve("etc", &[], "args.path == '/etc'")], "/etc", "approval_needed"),
+        (&[approve("etc", &[], "args.path == '/etc'")], "/srv", ""),
+        (&[approve("etc", &["dev_list"], "")], "/etc", ""),
+        (&[approve("etc", &[], "args.gone == 1")], "/etc", "policy_error"),
+        (&[approve("etc", &[], ""), srv()], "/srv/a", "approval_needed"),
+        (&[approve("etc", &[], ""), srv()], "/etc", "denied_by_rule"),
+        (&[approve("etc", &[], ""), deny("all", &[], "")], "/etc", "denied_by_rule"),
+        (&[approve("etc", &[], ""), mask("wrong", &["a."], "")], "/etc", "policy_error"),
+        // An approval makes up for no rule that must allow.
+        (&[approve("etc", &[], "false"), mask("none", &["a"], "false")], "/etc", ""),
     ] {
         assert_eq!(check(rules, &format!("{{\"path\":{path:?}}}")), expected, "{rules:?} {path}");
     }
@@ -122,6 +145,13 @@ fn rules_are_about_what_their_tools_and_methods_name() {
             "depends",
         ),
         (deny("read", &[], "tool.destructive"), "resources/read", "memo://a", ""),
+        // Masks and approvals are about calls of tools, whatever they say.
+        (approve("all", &[], ""), "resources/read", "memo://a", ""),
+        (approve("all", &[], ""), "prompts/get", "review", ""),
+        (Rule { methods: names(&["*"]), ..approve("all", &[], "") }, "prompts/get", "review", ""),
+        (Rule { methods: names(&["*"]), ..approve("all", &[], "") }, "tools/call", "dev_write", "depends"),
+        (mask("broken", &[], ""), "prompts/get", "review", ""),
+        (mask("broken", &[], ""), "tools/call", "dev_write", "policy_error"),
     ] {
         let world = ruled(std::slice::from_ref(&rule));
         let Decision { refused, open, .. } = decide(&world, &request(method, target));
@@ -182,10 +212,68 @@ fn what_rules_come_to_is_explained_and_what_turns_it() {
     assert_eq!(hidden.refused, Some(Reason::DeniedByRule), "it needs no arguments for that");
 }
 
+/// All that a decision says of rules: its reason, the grounds from rules, and what turns it.
+fn told(rules: &[Rule], request: &Request) -> (&'static str, Vec<[String; 3]>, Vec<[String; 3]>) {
+    let found = explain(&ruled(rules), request);
+    let grounds = found.decision.grounds.iter().filter(|ground| ground.field.starts_with("rules["));
+    let grounds = grounds.map(|ground| [ground.text.clone(), ground.note.clone(), ground.holds.to_string()]);
+    let remedies =
+        found.remedies.iter().map(|remedy| [remedy.field(), remedy.text(), remedy.command.clone()]);
+    (found.decision.refused.map_or("", Reason::as_str), grounds.collect(), remedies.collect())
+}
+
+fn texts<const N: usize>(lines: &[[&str; N]]) -> Vec<[String; N]> {
+    lines.iter().map(|line| line.map(str::to_owned)).collect()
+}
+
+#[test]
+fn masks_and_approvals_are_grounds_and_an_approval_turns_it() {
+    let people = mask("people", &["email", "customers.*.iban"], "caller.kind == 'token'");
+    let etc = Rule {
+        reason: "writes are looked at".into(),
+        ..approve("etc", &["dev_write"], "args.path == '/etc'")
+    };
+    let rules = [people.clone(), etc];
+    let masked = ["mask people when caller.kind == 'token'", "masks email, customers.*.iban", "true"];
+    let passed = ["approve etc when args.path == '/etc'", "", "true"];
+    let srv = with("dev_write", r#"{"path":"/srv"}"#);
+    assert_eq!(told(&rules, &srv), ("", texts(&[masked, passed]), vec![]));
+    let held = [
+        "approve etc when args.path == '/etc'",
+        "needs an approval by the rule etc: writes are looked at",
+        "false",
+    ];
+    let by_approval =
+        ["rules[1]", "call it, have somebody else approve that, and call again", "mcpctl approvals list"];
+    let by_edit = ["rules[1]", "change or remove the rule etc", "mcpctl edit server dev"];
+    let found = told(&rules, &with("dev_write", r#"{"path":"/etc"}"#));
+    assert_eq!(found, ("approval_needed", texts(&[masked, held]), texts(&[by_approval, by_edit])));
+    // Without arguments it is open, and nobody is kept from the tool.
+    let open = decide(&ruled(&rules), &call("tokens/ci", "dev_write"));
+    assert_eq!((open.allowed(), open.open), (true, names(&["servers/dev/rules/etc"])));
+    let always = decide(&ruled(&[approve("all", &[], "")]), &call("tokens/ci", "dev_write"));
+    assert_eq!((always.allowed(), always.granted()), (false, true));
+    assert_eq!(always.open, names(&["servers/dev/rules/all"]));
+    let other = decide(&ruled(&[people]), &call("users/ann", "dev_list"));
+    assert_eq!((other.allowed(), other.open), (true, vec![]));
+}
+
+#[test]
+fn what_turns_two_refusals_names_each_rule_where_it_stands() {
+    let rules = [deny("c", &[], ""), allow("b", &[], "true"), deny("a", &[], "args.path == '/etc'")];
+    let (reason, _, remedies) = told(&rules, &with("dev_write", r#"{"path":"/etc"}"#));
+    assert_eq!(reason, "denied_by_rule");
+    let text = "change or remove the rule c; change or remove the rule a";
+    let found = remedies.iter().map(|[field, text, _]| (field.as_str(), text.as_str())).collect::<Vec<_>>();
+    assert_eq!(found, [("rules[0], rules[2]", text)]);
+}
+
 fn some_rule() -> impl Strategy<Value = Rule> {
     const TOOLS: [&[&str]; 5] = [&[], &["dev_*"], &["dev_list", "memo://*"], &["memo://b"], &["review"]];
     const METHODS: [&[&str]; 5] = [&[], &[], &["tools/call"], &["resources/*"], &["completion/complete"]];
-    let effect = prop::sample::select(&[Effect::Allow, Effect::Deny, Effect::Deny][..]);
+    let effect =
+        prop::sample::select(&[Effect::Allow, Effect::Deny, Effect::Deny, Effect::Mask, Effect::Approve][..]);
+    let fields = prop::sample::select(FIELDS.to_vec());
     let (tools, methods) = (prop::sample::select(TOOLS.to_vec()), prop::sample::select(METHODS.to_vec()));
     let when = prop::sample::select(
         &[
@@ -205,8 +293,9 @@ fn some_rule() -> impl Strategy<Value = Rule> {
             "caller.teams[9] == 'x' || args.a == 2",
         ][..],
     );
-    (effect, tools, methods, when).prop_map(|(effect, tools, methods, when)| Rule {
+    (effect, tools, methods, when, fields).prop_map(|(effect, tools, methods, when, fields)| Rule {
         methods: names(methods),
+        fields: if effect == Effect::Mask { names(fields) } else { Vec::new() },
         ..rule("some", effect, tools, when)
     })
 }
@@ -253,13 +342,26 @@ proptest! {
         prop_assert!(decide(&world, &request).allowed() || !decide(&narrow, &request).allowed());
     }
 
+    /// What masks or holds back refuses nobody anything, unless it cannot be decided.
+    #[test]
+    fn obligations_refuse_nothing(world in some_ruled_world(), request in some_ruled_request()) {
+        let mut plain = world.clone();
+        let server = plain.servers.get_mut("servers/dev").unwrap();
+        let is_plain = |rule: &&Rule| !matches!(rule.effect, Effect::Mask | Effect::Approve);
+        server.rules = Rules::compile(&server.rules.iter().filter(is_plain).cloned().collect::<Vec<_>>());
+        let [found, plain] = [&world, &plain].map(|world| decide(world, &request));
+        if found.refused != Some(Reason::UndecidableRule) {
+            prop_assert_eq!(found.granted(), plain.granted());
+        }
+    }
+
     #[test]
     fn what_refuses_is_a_ground_and_every_remedy_turns_it(world in some_ruled_world(), request in some_ruled_request()) {
         let found = explain(&world, &request);
-        if matches!(found.decision.refused, Some(Reason::DeniedByRule | Reason::UndecidableRule)) {
+        if matches!(found.decision.refused, Some(Reason::DeniedByRule | Reason::UndecidableRule | Reason::ApprovalNeeded)) {
             let last = found.decision.grounds.last().unwrap();
             prop_assert!(!last.holds && last.field.starts_with("rules["), "{last:?}");
-            prop_assert!(found.decision.open.is_empty());
+            prop_assert!(found.decision.open.is_empty() || found.decision.granted());
         }
         for remedy in &found.remedies {
             let mut changed = world.clone();

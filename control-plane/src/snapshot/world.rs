@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use access::world::{Conditions, Entry, Held, Pair, Role, Scope, Server, Token, World};
+use access::world::{Conditions, Entry, Held, OwnEntry, Pair, Role, Scope, Server, Token, World};
 use mcp::uri::{UriTemplate, naming, resolves_elsewhere};
 use prost::Message;
 use trunkline::edge::v1 as edge;
@@ -77,13 +77,13 @@ impl<'a> Published<'a> {
         }
         server.resource_templates.retain(|entry| produces(entry) || is_meant(entry));
         let producing = server.resource_templates.iter().filter(|entry| produces(entry));
-        let templates = producing.map(|entry| entry.exposed_name.clone()).collect();
-        Some(Meant { server: self.read_server(server), templates })
+        let templates: Vec<_> = producing.map(|entry| entry.exposed_name.clone()).collect();
+        Some(Meant { server: self.read_server(server, target), templates })
     }
 
     /// A server with all that it exposes, if edges have it.
     pub fn whole_server(&self, name: &str) -> Option<Server> {
-        self.message(StreamType::Server, name).map(|server| self.read_server(unruled(server)))
+        self.message(StreamType::Server, name).map(|server| self.read_server(unruled(server), None))
     }
 
     /// A token, if edges have it.
@@ -109,21 +109,41 @@ impl<'a> Published<'a> {
         self.names.get(gid).cloned().unwrap_or_else(|| gid.to_owned())
     }
 
-    fn entry(&self, entry: edge::Entry) -> Entry {
-        let own = self.message::<edge::Resource>(StreamType::Resource, &entry.target);
-        let own = own.map(|own| if own.uri.is_empty() { own.uri_template } else { own.uri });
-        let former = own.as_deref().and_then(|own| naming::former(&entry.uri_prefix, own));
-        let leads_out = own.is_some() && resolves_elsewhere(&entry.exposed_name);
-        let upstream = names::upstream_id(&entry.target).unwrap_or_default().to_owned();
+    /// Something that a server exposes, of which a request has this `target`.
+    fn entry(&self, entry: edge::Entry, target: Option<&str>) -> Entry {
+        let edge::Entry { exposed_name, overrides_json, uri_prefix, .. } = &entry;
+        let resource = self.message::<edge::Resource>(StreamType::Resource, &entry.target);
+        let uri = resource.map(|own| if own.uri.is_empty() { own.uri_template } else { own.uri });
         let tool = self.message::<edge::Tool>(StreamType::Tool, &entry.target);
         // What is no tool is only read.
-        let (read_only, destructive) =
-            tool.map_or((true, false), |tool| rules::hints(&tool.definition_json, &entry.overrides_json));
-        Entry { name: entry.exposed_name, former, leads_out, upstream, read_only, destructive }
+        let hints = |overrides: &str| {
+            tool.as_ref().map_or((true, false), |tool| rules::hints(&tool.definition_json, overrides))
+        };
+        let ((read_only, destructive), by_itself) = (hints(overrides_json), hints(""));
+        let own = OwnEntry {
+            leads_out: uri.as_deref().is_some_and(resolves_elsewhere),
+            produced: target
+                .and_then(|uri| naming::original(uri_prefix, uri))
+                .unwrap_or_default()
+                .into_owned(),
+            name: uri.clone().unwrap_or_else(|| own_name(&entry.target)),
+            read_only: by_itself.0,
+            destructive: by_itself.1,
+        };
+        Entry {
+            former: uri.as_deref().and_then(|own| naming::former(uri_prefix, own)),
+            leads_out: uri.is_some() && resolves_elsewhere(exposed_name),
+            upstream: names::upstream_id(&entry.target).unwrap_or_default().to_owned(),
+            name: entry.exposed_name,
+            read_only,
+            destructive,
+            own,
+        }
     }
 
-    fn read_server(&self, server: edge::Server) -> Server {
-        let read = |entries: Vec<edge::Entry>| entries.into_iter().map(|entry| self.entry(entry)).collect();
+    fn read_server(&self, server: edge::Server, target: Option<&str>) -> Server {
+        let read =
+            |entries: Vec<edge::Entry>| entries.into_iter().map(|entry| self.entry(entry, target)).collect();
         Server {
             owner_uid: server.owner_uid,
             team: self.name(&server.team_gid),
@@ -176,6 +196,11 @@ fn unruled(mut server: edge::Server) -> edge::Server {
         server = edge::Server { tools, resources, resource_templates, prompts, ..server };
     }
     server
+}
+
+/// The name of a tool or prompt at its upstream.
+fn own_name(target: &str) -> String {
+    names::decode_id(names::id(target)).map(|own| own.into_owned()).unwrap_or_default()
 }
 
 /// Whether a template produces a URI, in a form that edges take.

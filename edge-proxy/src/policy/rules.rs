@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use access::rule::{Fact, Obligations, Verdict};
+use access::rule::{Fact, Obligations, Refusal, Verdict};
 use mcp::method::Method;
 use mcp::uri::CanonicalUri;
 
@@ -75,17 +75,28 @@ pub(super) fn who_calls(principal: &Principal, scope: &Scope) -> access::rule::C
 
 /// Returns whether rules refuse `destination` whatever the request by `method` is like, so that it is not shown.
 pub(super) fn hide(rules: &ServerRules, view: &View, destination: &Destination) -> bool {
-    let (method, Destination { list, position, produced, .. }) = (used_by(destination.list), destination);
-    if produced.is_none() && view.visible.of(*list).contains(*position) {
-        return false;
-    }
+    let Destination { list, position, produced, .. } = destination;
+    let is_shown = produced.is_none() && view.visible.of(*list).contains(*position);
+    !is_shown && hiding(rules, view, destination).is_some()
+}
+
+/// What hides `destination` whatever a request is like.
+pub(super) fn hiding<'a>(
+    rules: &'a ServerRules,
+    view: &View,
+    destination: &Destination,
+) -> Option<Refusal<'a>> {
+    let (method, produced) = (used_by(destination.list), &destination.produced);
     let facts = RuledFacts { arguments: later_arguments(method), ..RuledFacts::default() };
     let former = former(destination);
     let used = RuledUse {
         produced: produced.as_ref().map_or(Fact::Later, Fact::Is),
         ..used(view, method, destination, former.as_ref())
     };
-    matches!(rules.decide(&view.server, used, facts), Verdict::Denied(_))
+    match rules.decide(&view.server, used, facts) {
+        Verdict::Denied(refusal) => Some(refusal),
+        Verdict::Allowed(_) | Verdict::Depends(_) => None,
+    }
 }
 
 /// Judges a use of `destination`, which is shown to `caller`, by the rules of the server. Returns what it goes on with.
@@ -190,5 +201,6 @@ fn used<'a>(
 ) -> RuledUse<'a> {
     let Destination { list, entry, produced, .. } = destination;
     let produced = produced.as_ref().map_or(Fact::Absent, Fact::Is);
-    RuledUse { caller: view.caller(), method, list: *list, entry, produced, former }
+    let original = destination.original();
+    RuledUse { caller: view.caller(), method, list: *list, entry, produced, original, former }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use access::rule::{Caller, Effect, Fact, Facts, Needs, Rule, Rules, Target, Verdict};
+use access::rule::{Caller, Effect, Fact, Facts, Needs, OwnFacts, Rule, Rules, Target, Verdict};
 use mcp::method::Method;
 use mcp::uri::{CanonicalUri, resolves_elsewhere};
 
@@ -25,6 +25,8 @@ pub struct ServerRules {
     mix_facts: bool,
     /// True if what they take away from results depends on arguments.
     masks_by_arguments: bool,
+    /// True if some are of a team, and so look at what upstreams say themselves.
+    look_at_own: bool,
     /// What is known beforehand, where that is the same for every caller.
     for_everybody: OnceLock<KnownBefore>,
 }
@@ -53,6 +55,8 @@ pub struct RuledUse<'a> {
     pub entry: &'a Entry,
     /// Of a template: the URI that it produces. `Absent`: the template itself is used.
     pub produced: Fact<&'a CanonicalUri>,
+    /// The name or URI that the upstream knows it by; where one is produced, that.
+    pub original: &'a str,
     /// The URI as it was before `ui://` was kept.
     pub former: Option<&'a CanonicalUri>,
 }
@@ -89,6 +93,7 @@ impl ServerRules {
             patterns: rules.iter().map(|rule| rule.tools.len() + 1).sum(),
             mix_facts: mix_facts(rules),
             masks_by_arguments: rules.iter().any(|rule| rule.effect == Effect::Mask && needs(rule).arguments),
+            look_at_own: rules.iter().any(Rule::is_of_team),
             rules: compiled,
             for_everybody: OnceLock::new(),
         })
@@ -121,14 +126,14 @@ impl ServerRules {
 
     /// Returns how many bytes they compare at most to tell whether they cover a URI.
     pub fn glob_steps(&self, uri: &str) -> usize {
-        // With what stands before a query, and under a former name.
-        self.patterns.saturating_mul(4).saturating_mul(uri.len() + 1)
+        // With what stands before a query, and under a former name and that at the upstream.
+        self.patterns.saturating_mul(6).saturating_mul(uri.len() + 1)
     }
 
     /// Returns how many steps it takes at most to tell what they come to for entries whose names take so many to be compared with a
     /// pattern.
     pub(super) fn steps(&self, of_names: usize) -> usize {
-        self.patterns.saturating_mul(4).saturating_mul(of_names)
+        self.patterns.saturating_mul(6).saturating_mul(of_names)
     }
 
     /// Whether what they come to may change with time alone.
@@ -164,7 +169,7 @@ impl ServerRules {
         facts: RuledFacts<'_>,
         (former, produced): (Option<&str>, Fact<&str>),
     ) -> Verdict<'_> {
-        let target = target(used.list, used.entry, former, produced);
+        let target = target(used, former, produced);
         self.rules.decide(&all_facts(server, used.caller, used.method, target, facts))
     }
 
@@ -192,7 +197,9 @@ impl ServerRules {
         let method = used_by(list);
         let facts = RuledFacts { arguments: later_arguments(method), ..RuledFacts::default() };
         for (position, entry) in entries.iter().enumerate() {
-            let used = RuledUse { caller, method, list, entry, produced: Fact::Later, former: None };
+            let original = &*entry.original;
+            let used =
+                RuledUse { caller, method, list, entry, produced: Fact::Later, original, former: None };
             match self.decide(server, used, facts) {
                 Verdict::Denied(_) => continue,
                 Verdict::Depends(_) => conditional.insert(position),
@@ -222,6 +229,14 @@ impl ServerRules {
             let (read_only, destructive) = hints(used.list, used.entry);
             let hints = u64::from(read_only) << 1 | u64::from(destructive);
             hash = hash.part(used.entry.upstream.id.as_bytes()).number(hints);
+        }
+        if self.look_at_own {
+            let (read_only, destructive) = own_hints(used.list, used.entry);
+            let hints = u64::from(read_only) << 1 | u64::from(destructive);
+            hash = [&*used.entry.upstream.id, used.original]
+                .into_iter()
+                .fold(hash, |hash, text| hash.part(text.as_bytes()))
+                .number(hints);
         }
         hash.finish()
     }
@@ -288,10 +303,12 @@ fn all_facts<'a>(
     Facts { caller, server: &server.id, target, method: method.as_str(), arguments, source, now_s }
 }
 
-fn target<'a>(list: List, entry: &'a Entry, former: Option<&'a str>, produced: Fact<&'a str>) -> Target<'a> {
+fn target<'a>(used: RuledUse<'a>, former: Option<&'a str>, produced: Fact<&'a str>) -> Target<'a> {
+    let RuledUse { list, entry, original, .. } = used;
     let is_uri = matches!(list, List::Resources | List::ResourceTemplates);
     let names = [Some(&*entry.exposed), former];
     let (read_only, destructive) = hints(list, entry);
+    let by_itself = own_hints(list, entry);
     Target {
         name: &entry.exposed,
         former,
@@ -300,15 +317,29 @@ fn target<'a>(list: List, entry: &'a Entry, former: Option<&'a str>, produced: F
         upstream: &entry.upstream.id,
         read_only,
         destructive,
+        own: OwnFacts {
+            name: &entry.original,
+            leads_out: is_uri && resolves_elsewhere(&entry.original),
+            produced: original,
+            read_only: by_itself.0,
+            destructive: by_itself.1,
+        },
     }
 }
 
+/// What an entry says it does, as clients are shown it.
 fn hints(list: List, entry: &Entry) -> (bool, bool) {
+    of_hints(list, entry.tool.hints)
+}
+
+/// What its upstream says that it does.
+fn own_hints(list: List, entry: &Entry) -> (bool, bool) {
+    of_hints(list, entry.tool.own_hints)
+}
+
+fn of_hints(list: List, [read_only, destructive]: [Option<bool>; 2]) -> (bool, bool) {
     match list {
-        List::Tools => {
-            let [read_only, destructive] = entry.tool.hints;
-            Target::hints(read_only, destructive)
-        }
+        List::Tools => Target::hints(read_only, destructive),
         List::Resources | List::ResourceTemplates | List::Prompts => (true, false),
     }
 }

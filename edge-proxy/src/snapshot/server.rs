@@ -101,6 +101,8 @@ pub struct Entry {
 pub struct ToolFacts {
     /// `annotations.readOnlyHint` and `destructiveHint`, where it has them.
     pub hints: [Option<bool>; 2],
+    /// The same as its upstream says it, whatever the server makes of it.
+    pub own_hints: [Option<bool>; 2],
     /// `annotations.readOnlyHint` or `idempotentHint` is true: safe to send twice.
     pub safe_to_repeat: bool,
     /// Arguments that are mirrored into `Mcp-Param-*` headers, from the upstream's `x-mcp-header`.

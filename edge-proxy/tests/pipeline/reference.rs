@@ -396,16 +396,19 @@ fn add_server(made: &mut Resources, id: &str, spec: &ServerSpec) {
         ..wire::Server::default()
     };
     for tool in &spec.tools {
-        let (name, definition_json) =
-            (format!("upstreams/u/tools/{tool}"), format!(r#"{{"name":"{tool}"}}"#));
-        server.tools.push(entry(tool, name.clone()));
-        made.tools.push(wire::Tool { name, tool_name: tool.clone(), definition_json });
+        let own = rules::own_name(tool);
+        let (name, definition_json) = (format!("upstreams/u/tools/{own}"), format!(r#"{{"name":"{own}"}}"#));
+        let harmless = r#"{"annotations":{"readOnlyHint":true}}"#;
+        let overrides_json = if rules::is_made_harmless(tool) { harmless } else { "" }.to_owned();
+        server.tools.push(wire::Entry { overrides_json, ..entry(tool, name.clone()) });
+        made.tools.push(wire::Tool { name, tool_name: own.into(), definition_json });
     }
     for prompt in &spec.prompts {
+        let own = rules::own_name(prompt);
         let (name, definition_json) =
-            (format!("upstreams/u/prompts/{prompt}"), format!(r#"{{"name":"{prompt}"}}"#));
+            (format!("upstreams/u/prompts/{own}"), format!(r#"{{"name":"{own}"}}"#));
         server.prompts.push(entry(prompt, name.clone()));
-        made.prompts.push(wire::Prompt { name, prompt_name: prompt.clone(), definition_json });
+        made.prompts.push(wire::Prompt { name, prompt_name: own.into(), definition_json });
     }
     for (at, uri) in spec.uris.iter().enumerate() {
         let (name, definition_json) =
@@ -485,9 +488,18 @@ fn world_server(spec: &ServerSpec) -> world::Server {
         name: name.clone(),
         upstream: "u".into(),
         read_only: true,
+        own: world::OwnEntry { name: name.clone(), read_only: true, ..world::OwnEntry::default() },
         ..world::Entry::default()
     };
-    let tool = |name: &String| world::Entry { read_only: false, destructive: true, ..entry(name) };
+    let named = |name: &String| {
+        let own = world::OwnEntry { name: rules::own_name(name).into(), ..entry(name).own };
+        world::Entry { own, ..entry(name) }
+    };
+    let tool = |name: &String| {
+        let (read_only, named) = (rules::is_made_harmless(name), named(name));
+        let own = world::OwnEntry { read_only: false, destructive: true, ..named.own };
+        world::Entry { read_only, destructive: !read_only, own, ..named }
+    };
     world::Server {
         owner_uid: spec.owner.map(|at| format!("uid-{}", PEOPLE[at])).unwrap_or_default(),
         team: spec.team.map(|at| format!("teams/{}", TEAMS[at])).unwrap_or_default(),
@@ -495,7 +507,7 @@ fn world_server(spec: &ServerSpec) -> world::Server {
         tools: spec.tools.iter().map(tool).collect(),
         resources: spec.uris.iter().map(entry).collect(),
         templates: strings(&spec.templates).iter().map(entry).collect(),
-        prompts: spec.prompts.iter().map(entry).collect(),
+        prompts: spec.prompts.iter().map(named).collect(),
         rules: rules::compiled(&spec.rules),
     }
 }

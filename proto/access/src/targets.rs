@@ -1,7 +1,7 @@
 //! What a request names of a server, and whether a pattern of a scope fits it. It must not know who asks.
 
 use crate::decide::Request;
-use crate::rule::{Fact, Target};
+use crate::rule::{Fact, OwnFacts, Target};
 use crate::world::{Entry, Family, Server};
 
 /// Something of a server that a request may mean.
@@ -22,7 +22,7 @@ impl Exposed<'_> {
             _ if self.is_template => Fact::Later,
             _ => Fact::Absent,
         };
-        let Entry { name, former, leads_out, upstream, read_only, destructive } = self.entry;
+        let Entry { name, former, leads_out, upstream, read_only, destructive, own } = self.entry;
         Target {
             name,
             former: former.as_deref(),
@@ -31,6 +31,13 @@ impl Exposed<'_> {
             upstream,
             read_only: *read_only,
             destructive: *destructive,
+            own: OwnFacts {
+                name: &own.name,
+                leads_out: own.leads_out,
+                produced: &own.produced,
+                read_only: own.read_only,
+                destructive: own.destructive,
+            },
         }
     }
 }

@@ -57,6 +57,23 @@ pub struct Entry {
     pub read_only: bool,
     /// Whether it destroys, as clients are shown it.
     pub destructive: bool,
+    /// What its upstream says of it.
+    pub own: OwnEntry,
+}
+
+/// What an upstream says of something that a server exposes, whatever the server makes of that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnEntry {
+    /// The name, URI or URI template.
+    pub name: String,
+    /// Whether no pattern but `*` matches it.
+    pub leads_out: bool,
+    /// Of a template that produces the URI of a request: that URI, as the upstream knows it.
+    pub produced: String,
+    /// Whether it only reads.
+    pub read_only: bool,
+    /// Whether it destroys.
+    pub destructive: bool,
 }
 
 /// A set of permissions. An empty list allows nothing; `*` stands for any characters.

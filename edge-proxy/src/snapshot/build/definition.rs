@@ -78,24 +78,39 @@ pub(super) fn fitted(list: List, era: Era, definition: Bytes) -> Option<Bytes> {
     }
 }
 
+/// The hints that rules look at.
+const HINTS: [&str; 2] = ["readOnlyHint", "destructiveHint"];
+
 /// Reads the facts that calls need. `taskSupport` means nothing from servers that make no tasks.
 pub(super) fn tool_facts(definition: &str, makes_tasks: bool) -> ToolFacts {
     let [annotations, schema, execution] =
         json::members(definition, ["annotations", "inputSchema", "execution"]).unwrap_or_default();
     let annotations = annotations.and_then(|raw| object(raw).ok());
-    let hint = |key: &str| match annotations.as_ref()?.get(key)?.get() {
-        "true" => Some(true),
-        "false" => Some(false),
-        _ => None,
-    };
+    let hint = |key: &str| flag(annotations.as_ref()?, key);
     let is_hinted = |key: &str| hint(key) == Some(true);
     let mirrored = schema.map(mcp::header::mirrored_params).unwrap_or(Ok(Vec::new()));
     ToolFacts {
-        hints: ["readOnlyHint", "destructiveHint"].map(hint),
+        hints: HINTS.map(hint),
+        own_hints: HINTS.map(hint),
         safe_to_repeat: is_hinted("readOnlyHint") || is_hinted("idempotentHint"),
         unfit_for_modern: mirrored.is_err(),
         mirrored: mirrored.unwrap_or_default(),
         tasks: execution.filter(|_| makes_tasks).map(task_support).unwrap_or_default(),
+    }
+}
+
+/// `readOnlyHint` and `destructiveHint` of a definition.
+pub(super) fn hints(definition: &str) -> [Option<bool>; 2] {
+    let [annotations] = json::members(definition, ["annotations"]).unwrap_or_default();
+    let annotations = annotations.and_then(|raw| object(raw).ok());
+    HINTS.map(|key| flag(annotations.as_ref()?, key))
+}
+
+fn flag(annotations: &BTreeMap<String, Box<RawValue>>, key: &str) -> Option<bool> {
+    match annotations.get(key)?.get() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
     }
 }
 

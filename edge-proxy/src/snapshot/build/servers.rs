@@ -267,6 +267,8 @@ fn resolve(
 ) -> Option<Entry> {
     let (original, definition) = part.read(target)?;
     let exposed = message.exposed_name.as_str();
+    let overridden = matches!(part, Part::Tool) && !message.overrides_json.is_empty();
+    let own_hints = overridden.then(|| definition::hints(&definition));
     let unchanged = exposed == original && message.overrides_json.is_empty();
     let definition = match unchanged {
         true => Bytes::from(definition),
@@ -277,7 +279,10 @@ fn resolve(
         None => definition,
     };
     let tool = match (part, std::str::from_utf8(&definition)) {
-        (Part::Tool, Ok(text)) => definition::tool_facts(text, upstream.makes_tasks()),
+        (Part::Tool, Ok(text)) => {
+            let facts = definition::tool_facts(text, upstream.makes_tasks());
+            ToolFacts { own_hints: own_hints.unwrap_or(facts.hints), ..facts }
+        }
         _ => ToolFacts::default(),
     };
     let [legacy, modern] =

@@ -1,6 +1,6 @@
 //! Rules in random worlds: what edges are sent of them, and what they come to in the plainest way, with every fact at hand.
 
-use access::rule::{Effect, Facts, Rule, Rules, Target, Verdict};
+use access::rule::{Effect, Facts, OwnFacts, Rule, Rules, Target, Verdict};
 
 use super::*;
 
@@ -25,6 +25,7 @@ const WHEN: [&str; 15] = [
 
 #[derive(Debug, Clone)]
 pub(super) struct RuleSpec {
+    of_team: bool,
     effect: wire::CompiledEffect,
     tools: Vec<&'static str>,
     methods: Vec<&'static str>,
@@ -43,17 +44,24 @@ pub(super) enum Plain {
 pub(super) fn rules() -> impl Strategy<Value = Vec<RuleSpec>> {
     use wire::CompiledEffect::{Allow, Deny, Mask, Unspecified};
     let effect = prop_oneof![8 => Just(Deny), 6 => Just(Allow), 3 => Just(Mask), 1 => Just(Unspecified)];
-    let tools = subsequence(vec!["*", "a", "a*", "*b", "x:*", "x:a*", "y:b", "x:{v}"], 0..=3);
+    let patterns = ["*", "a", "a*", "*b", "x:*", "x:a*", "y:b", "x:{v}", "u/own-a*", "*/own-*b", "u/x:a*"];
+    let tools = subsequence(patterns.to_vec(), 0..=3);
     let methods = subsequence(vec!["tools/call", "*/get", "resources/*", "completion/complete", "*"], 0..=2);
-    let rule = (effect, tools, methods, select(WHEN.to_vec()))
-        .prop_map(|(effect, tools, methods, when)| RuleSpec { effect, tools, methods, when });
+    let rule = (any::<bool>(), effect, tools, methods, select(WHEN.to_vec()));
+    let rule = rule.prop_map(|(of_team, effect, tools, methods, when)| RuleSpec {
+        of_team,
+        effect,
+        tools,
+        methods,
+        when,
+    });
     prop_oneof![2 => Just(Vec::new()), 3 => vec(rule, 1..4)]
 }
 
 impl RuleSpec {
     pub(super) fn wire(&self) -> wire::CompiledRule {
         wire::CompiledRule {
-            id: "servers/s/rules/r".into(),
+            id: self.id(),
             effect: self.effect.into(),
             tools: strings(&self.tools),
             methods: strings(&self.methods),
@@ -63,8 +71,13 @@ impl RuleSpec {
         }
     }
 
+    fn id(&self) -> String {
+        if self.of_team { "teams/t/rules/r" } else { "servers/s/rules/r" }.to_owned()
+    }
+
     fn plain(&self) -> Rule {
         Rule {
+            id: self.id(),
             effect: match self.effect {
                 wire::CompiledEffect::Allow => Effect::Allow,
                 wire::CompiledEffect::Deny => Effect::Deny,
@@ -150,11 +163,45 @@ fn is_refused(rules: &Rules, caller: &access::rule::Caller, target: Target<'_>, 
     [listed, facts].iter().any(|facts| matches!(rules.decide(facts), Verdict::Denied(_)))
 }
 
+/// The name by which the upstream knows a tool or prompt.
+pub(super) fn own_name(exposed: &str) -> &'static str {
+    match exposed {
+        "a" => "own-a",
+        "b" => "own-b",
+        "aa" => "own-aa",
+        "ab" => "own-ab",
+        "ba" => "own-ba",
+        "bb" => "own-bb",
+        _ => "",
+    }
+}
+
+/// Whether servers say of a tool that it only reads, which its upstream does not.
+pub(super) fn is_made_harmless(tool: &str) -> bool {
+    tool.starts_with('a')
+}
+
 /// What a name may mean.
 fn meant<'a>(server: &'a ServerSpec, asked: &'a Asked) -> Vec<Target<'a>> {
+    let kind_has_own_names = matches!(asked.use_of.1, TargetKind::Tool | TargetKind::Prompt);
     let listed = |name: &'a str, is_tool: bool| {
-        let (read_only, destructive) = if is_tool { Target::hints(None, None) } else { (true, false) };
-        Target { name, produced: Fact::Absent, upstream: "u", read_only, destructive, ..Target::default() }
+        let hints = |read_only| if is_tool { Target::hints(read_only, None) } else { (true, false) };
+        let (shown, by_itself) = (hints(is_made_harmless(name).then_some(true)), hints(None));
+        Target {
+            name,
+            produced: Fact::Absent,
+            upstream: "u",
+            read_only: shown.0,
+            destructive: shown.1,
+            own: OwnFacts {
+                name: if kind_has_own_names { own_name(name) } else { name },
+                produced: &asked.name,
+                read_only: by_itself.0,
+                destructive: by_itself.1,
+                leads_out: false,
+            },
+            ..Target::default()
+        }
     };
     let of_template = |name: &'static str, produced| Target { produced, ..listed(name, false) };
     let name = asked.name.as_str();

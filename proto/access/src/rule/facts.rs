@@ -56,15 +56,42 @@ pub struct Target<'a> {
     pub read_only: bool,
     /// `tool.destructive`, as clients are shown it.
     pub destructive: bool,
+    /// What its upstream says of it, whatever a server makes of that: rules of a team look at this too.
+    pub own: OwnFacts<'a>,
 }
 
-impl Target<'_> {
+/// What an upstream says of something that a server exposes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnFacts<'a> {
+    /// The name, URI or URI template.
+    pub name: &'a str,
+    /// See [`Target::leads_out`].
+    pub leads_out: bool,
+    /// Where [`Target::produced`] is a URI: the same as the upstream knows it.
+    pub produced: &'a str,
+    /// Whether it only reads.
+    pub read_only: bool,
+    /// Whether it destroys.
+    pub destructive: bool,
+}
+
+impl<'a> Target<'a> {
     /// `read_only` and `destructive` of a tool with these `readOnlyHint` and `destructiveHint`. Without hints a tool is taken for one that
     /// destroys, as the specification has it. Resources and prompts are only read: `(true, false)`.
     #[must_use]
     pub fn hints(read_only: Option<bool>, destructive: Option<bool>) -> (bool, bool) {
         let read_only = read_only.unwrap_or(false);
         (read_only, !read_only && destructive.unwrap_or(true))
+    }
+
+    /// The target under the names by which its upstream knows it.
+    pub(super) fn by_own_names(self) -> Self {
+        let OwnFacts { name, leads_out, produced, .. } = self.own;
+        let produced = match self.produced {
+            Fact::Is(_) => Fact::Is(produced),
+            other => other,
+        };
+        Self { name, former: None, leads_out, produced, ..self }
     }
 }
 
@@ -85,4 +112,13 @@ pub struct Facts<'a> {
     pub source: Fact<IpAddr>,
     /// `now`: seconds since 1970. `None`: known later.
     pub now_s: Option<i64>,
+}
+
+impl Facts<'_> {
+    /// As rules of a team see them: who writes a server makes a tool no more harmless than its upstream says that it is.
+    pub(super) fn for_team(self) -> Self {
+        let Target { read_only, destructive, own, .. } = self.target;
+        let (read_only, destructive) = (read_only && own.read_only, destructive || own.destructive);
+        Self { target: Target { read_only, destructive, ..self.target }, ..self }
+    }
 }

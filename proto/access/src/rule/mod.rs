@@ -20,7 +20,7 @@ mod syntax;
 mod vain;
 
 pub use check::Issue;
-pub use facts::{Caller, Fact, Facts, Target};
+pub use facts::{Caller, Fact, Facts, OwnFacts, Target};
 pub use fields::{FieldPath, FieldPathError, Reached};
 pub use program::{Needs, Program, ProgramError, Unevaluable};
 pub use ruling::{Effect, Mask, Obligations, Outcome, Refusal, Rule, Rules, Verdict};

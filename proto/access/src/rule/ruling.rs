@@ -11,11 +11,11 @@ use crate::targets::without_ignored;
 /// A rule, as people wrote it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// Names it.
+    /// Names it: `servers/{server}/rules/{rule}` or `teams/{team}/rules/{rule}`.
     pub id: String,
     /// What it does where it is true.
     pub effect: Effect,
-    /// What it covers: exposed names, URIs and URI templates. Empty: all.
+    /// What it covers: exposed names, URIs and URI templates; of a team also `{upstream}/{name}`. Empty: all.
     pub tools: Vec<String>,
     /// The methods that it covers. Empty: all; of a rule that reads `args`, `tools/call`.
     pub methods: Vec<String>,
@@ -25,6 +25,14 @@ pub struct Rule {
     pub reason: String,
     /// Of a mask: paths of the members of results that it takes away.
     pub fields: Vec<String>,
+}
+
+impl Rule {
+    /// Whether it is a rule of a team, which is about servers that others write: see [`super::OwnFacts`].
+    #[must_use]
+    pub fn is_of_team(&self) -> bool {
+        self.id.starts_with("teams/")
+    }
 }
 
 /// What a rule does where it is true.
@@ -321,6 +329,7 @@ impl Ready {
     fn truth<'a>(&'a self, facts: &Facts<'a>, work: &mut Work<'a>) -> Truth {
         match &self.when {
             None => Some(Ok(true)),
+            Some(Ok(program)) if self.rule.is_of_team() => program.run_within(&facts.for_team(), work),
             Some(Ok(program)) => program.run_within(facts, work),
             Some(Err(_)) => Some(Err(UNREADABLE)),
         }
@@ -331,8 +340,10 @@ impl Ready {
             (false, _) => Coverage::No,
             (true, []) => Coverage::Fully,
             (true, patterns) => {
-                let found = patterns.iter().map(|pattern| coverage(pattern, &facts.target));
-                found.max().unwrap_or(Coverage::No)
+                let by_name = patterns.iter().map(|pattern| coverage(pattern, &facts.target));
+                let own = patterns.iter().filter(|_| self.rule.is_of_team());
+                let by_own = own.map(|pattern| own_coverage(pattern, &facts.target));
+                by_name.chain(by_own).max().unwrap_or(Coverage::No)
             }
         }
     }
@@ -364,6 +375,16 @@ fn coverage(pattern: &str, target: &Target<'_>) -> Coverage {
         Fact::Absent => Coverage::No,
     };
     if by_name { by_uri.max(Coverage::Loosely) } else { by_uri }
+}
+
+/// Whether a pattern is about a target by what its upstream knows it by, `{upstream}/{name}`: whatever a server exposes it as.
+fn own_coverage(pattern: &str, target: &Target<'_>) -> Coverage {
+    match pattern.split_once('/') {
+        Some((upstream, own)) if glob::matches(upstream, target.upstream) => {
+            coverage(own, &target.by_own_names())
+        }
+        _ => Coverage::No,
+    }
 }
 
 /// Of a rule that cannot be read.

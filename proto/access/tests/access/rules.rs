@@ -3,7 +3,7 @@
 use access::decide::{Decision, Reason, Request, decide};
 use access::explain::explain;
 use access::rule::{Effect, Fact, Rule, Rules};
-use access::world::World;
+use access::world::{Entry, OwnEntry, World};
 use proptest::prelude::*;
 
 use super::decide::{call, names, some_request, some_world, world};
@@ -160,6 +160,69 @@ fn rules_are_about_what_their_tools_and_methods_name() {
     }
     let listing = Request { target: None, method: "tools/list".into(), ..call("tokens/ci", "") };
     assert_eq!(reason(&[deny("all", &[], "")], &listing), "", "lists are shown, with nothing in them");
+}
+
+/// Who writes a server names its tools and says what they do; what a team says of them holds all the same.
+#[test]
+fn rules_of_a_team_hold_whatever_a_server_makes_of_what_it_exposes() {
+    let alias = Entry {
+        name: "dev_wr".into(),
+        upstream: "up".into(),
+        read_only: true,
+        own: OwnEntry { name: "write".into(), destructive: true, ..OwnEntry::default() },
+        ..Entry::default()
+    };
+    let template = Entry {
+        name: "memo://{id}".into(),
+        upstream: "up".into(),
+        own: OwnEntry { name: "file:///{id}".into(), produced: "file:///etc".into(), ..OwnEntry::default() },
+        ..Entry::default()
+    };
+    let strict =
+        Entry { read_only: false, own: OwnEntry { read_only: true, ..alias.own.clone() }, ..alias.clone() };
+    let found = |rule: &Rule, alias: &Entry, method: &str, target: &str| {
+        let mut world = ruled(std::slice::from_ref(rule));
+        let dev = world.servers.get_mut("servers/dev").unwrap();
+        (dev.tools, dev.templates) = (vec![alias.clone()], vec![template.clone()]);
+        let templates = if target.starts_with("memo") { names(&["memo://{id}"]) } else { vec![] };
+        let request = Request { method: method.into(), templates, ..call("tokens/ci", target) };
+        decide(&world, &request).refused.map_or("", Reason::as_str)
+    };
+    let denied = "denied_by_rule";
+    for (tools, when, method, target, [of_team, of_server]) in [
+        (&["up/write"][..], "", "tools/call", "dev_wr", [denied, ""]),
+        (&["up/*"], "", "tools/call", "dev_wr", [denied, ""]),
+        (&["*/wr*"], "", "tools/call", "dev_wr", [denied, ""]),
+        (&["other/write"], "", "tools/call", "dev_wr", ["", ""]),
+        (&["up/dev_wr"], "", "tools/call", "dev_wr", ["", ""]),
+        (&["dev_wr"], "", "tools/call", "dev_wr", [denied, denied]),
+        (&["up/file:///etc"], "", "resources/read", "memo://x", [denied, ""]),
+        (&["up/file:///{id}"], "", "resources/read", "memo://x", [denied, ""]),
+        (&["up/file:///srv"], "", "resources/read", "memo://x", ["", ""]),
+        (&[], "tool.destructive", "tools/call", "dev_wr", [denied, ""]),
+        (&[], "!tool.read_only", "tools/call", "dev_wr", [denied, ""]),
+    ] {
+        let rule = |id: &str| deny(id, tools, when);
+        assert_eq!(found(&rule("teams/core/rules/r"), &alias, method, target), of_team, "{tools:?} {when}");
+        assert_eq!(
+            found(&rule("servers/dev/rules/r"), &alias, method, target),
+            of_server,
+            "{tools:?} {when}"
+        );
+    }
+    // What the server says is worse than its upstream does counts as well.
+    let careful = deny("teams/core/rules/r", &[], "!tool.read_only");
+    assert_eq!(found(&careful, &strict, "tools/call", "dev_wr"), denied);
+    // What a team allows of an upstream, it allows under any name.
+    let allow = |tools: &[&str]| {
+        [allow("teams/core/rules/a", &["dev_*"], "false"), allow("teams/core/rules/b", tools, "")]
+    };
+    for (tools, expected) in [(&["up/write"], ""), (&["up/read"], denied)] {
+        let mut world = ruled(&allow(tools));
+        world.servers.get_mut("servers/dev").unwrap().tools = vec![alias.clone()];
+        let found = decide(&world, &call("tokens/ci", "dev_wr"));
+        assert_eq!(found.refused.map_or("", Reason::as_str), expected, "{tools:?}");
+    }
 }
 
 #[test]

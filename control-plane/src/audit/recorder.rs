@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use inbound::Coalescer;
+use inbound::{Coalescer, Recurring};
 use tokio::sync::Notify;
 use trunkline::admin::v1::{AuditKind, AuditRecord};
 
@@ -17,8 +17,12 @@ use crate::store::{Store, StoreError};
 const WINDOW_US: i64 = 60_000_000;
 /// Refusals of principals that are told apart within a minute.
 const MOST_REFUSALS: usize = 500;
+/// Refusals of one principal that are told apart within a minute, or of one address that nobody is known of.
+const MOST_REFUSALS_OF_ONE: usize = 20;
 /// Failed sign-ins that are told apart within a minute: anybody can cause them.
 const MOST_SIGN_INS: usize = 20;
+/// Failed sign-ins of one address that are told apart within a minute.
+const MOST_SIGN_INS_OF_ONE: usize = 5;
 /// Records that wait to be written.
 const MOST_WAITING: usize = 4_096;
 /// Records that are written at once.
@@ -65,21 +69,6 @@ impl Incident {
         }
     }
 
-    /// What it counts as where there are too many.
-    fn other(&self) -> Self {
-        let other = OTHER.to_owned();
-        Self {
-            kind: self.kind,
-            actor: String::new(),
-            actor_uid: String::new(),
-            through: String::new(),
-            address: String::new(),
-            action: other.clone(),
-            resource: other.clone(),
-            reason: other,
-        }
-    }
-
     fn record(self, count: u64, time_us: i64) -> AuditRecord {
         AuditRecord {
             time: Some(clock::timestamp(time_us)),
@@ -93,6 +82,35 @@ impl Incident {
             reason: self.reason,
             count: i64::try_from(count).unwrap_or(i64::MAX),
             ..AuditRecord::default()
+        }
+    }
+}
+
+impl Recurring for Incident {
+    /// Who was refused; where that is not known, from where.
+    type Actor = (String, String);
+
+    fn actor(&self) -> (String, String) {
+        let address = if self.actor.is_empty() { self.address.clone() } else { String::new() };
+        (self.actor.clone(), address)
+    }
+
+    fn of_many(&self) -> Self {
+        let (actor, address) = self.actor();
+        Self { actor, address, actor_uid: self.actor_uid.clone(), ..self.other() }
+    }
+
+    fn other(&self) -> Self {
+        let other = OTHER.to_owned();
+        Self {
+            kind: self.kind,
+            actor: String::new(),
+            actor_uid: String::new(),
+            through: String::new(),
+            address: String::new(),
+            action: other.clone(),
+            resource: other.clone(),
+            reason: other,
         }
     }
 }
@@ -118,8 +136,8 @@ impl AuditRecorder {
     /// Records into this database.
     pub fn new(store: Store) -> Self {
         let pending = Noted {
-            refusals: Coalescer::new(MOST_REFUSALS, WINDOW_US),
-            sign_ins: Coalescer::new(MOST_SIGN_INS, WINDOW_US),
+            refusals: Coalescer::new(MOST_REFUSALS, MOST_REFUSALS_OF_ONE, WINDOW_US),
+            sign_ins: Coalescer::new(MOST_SIGN_INS, MOST_SIGN_INS_OF_ONE, WINDOW_US),
             waiting: VecDeque::new(),
         };
         Self { store, pending: Arc::new(Mutex::new(pending)), wake: Arc::default(), turn: Arc::default() }
@@ -128,13 +146,12 @@ impl AuditRecorder {
     /// Notes what somebody was refused.
     pub fn note(&self, incident: Incident) {
         let now_us = clock::now_us();
-        let other = incident.other();
         let mut pending = self.lock();
         let events = match incident.kind == i32::from(AuditKind::SignIn) {
             true => &mut pending.sign_ins,
             false => &mut pending.refusals,
         };
-        if let Some(first) = events.note(incident, || other, now_us) {
+        if let Some(first) = events.note(incident, now_us) {
             self.wait(&mut pending, first.record(1, now_us));
             self.wake.notify_one();
         }
@@ -200,5 +217,38 @@ impl AuditRecorder {
 
     fn lock(&self) -> MutexGuard<'_, Noted> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(who: (&str, &str), what: &str) -> Incident {
+        let (actor, address) = (who.0.to_owned(), who.1.to_owned());
+        Incident::refusal(&Author { actor, address, ..Author::default() }, what, "PERMISSION_DENIED")
+    }
+
+    /// Whoever is refused ever something else hides nobody's refusals but their own, be it known who they are or not.
+    #[test]
+    fn one_caller_hides_nothing_of_others() {
+        let mut refusals = Coalescer::new(MOST_REFUSALS, MOST_REFUSALS_OF_ONE, WINDOW_US);
+        for who in [("users/ann@example.org", "192.0.2.1"), ("", "192.0.2.2")] {
+            let told = (0..2 * MOST_REFUSALS)
+                .filter_map(|number| refusals.note(refused(who, &format!("servers/{number}")), 0));
+            let told: Vec<_> = told.collect();
+            assert_eq!(told.len(), MOST_REFUSALS_OF_ONE + 1, "{who:?}");
+            let last = told.last().unwrap();
+            assert_eq!((&*last.actor, &*last.resource), (who.0, OTHER));
+            assert_eq!(
+                last.address.is_empty(),
+                !who.0.is_empty(),
+                "of whom nobody knows who they are: from where"
+            );
+        }
+        for who in [("users/bob@example.org", "192.0.2.1"), ("", "192.0.2.3")] {
+            let told = refusals.note(refused(who, "servers/dev"), 0).unwrap();
+            assert_eq!((&*told.actor, &*told.address, &*told.resource), (who.0, who.1, "servers/dev"));
+        }
     }
 }

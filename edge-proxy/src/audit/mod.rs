@@ -5,13 +5,13 @@
 
 mod reporter;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use inbound::{Coalescer, Repeated};
+use inbound::{Coalescer, Recurring, Repeated};
 use trunkline::admin::v1::{AuditKind, AuditRecord};
 
 pub use reporter::AuditReporter;
@@ -26,7 +26,7 @@ const WINDOW_US: i64 = 60_000_000;
 /// Refusals that are told apart within a minute.
 const MOST_REFUSALS: usize = 1_000;
 /// Refusals of one principal that are told apart within a minute: nobody hides those of others, or fills the log.
-const MOST_REFUSALS_OF_ONE: u32 = 20;
+const MOST_REFUSALS_OF_ONE: usize = 20;
 /// Longest name of what was asked for, in bytes.
 const MAX_RESOURCE: usize = 1_024;
 /// What counts as one where there are too many kinds.
@@ -39,7 +39,7 @@ pub struct Asked<'a> {
     pub principal: (&'a str, &'a str),
     /// Where the client is, if that is known.
     pub address: Option<IpAddr>,
-    /// The id of the server.
+    /// The id of the server. Empty: there is none of the name that was asked for.
     pub server: &'a str,
     /// The method. Empty: any.
     pub method: &'a str,
@@ -80,8 +80,6 @@ pub struct AuditLog {
 #[derive(Debug)]
 struct Unshipped {
     refusals: Coalescer<RefusedCall>,
-    /// How many kinds of refusals each principal has had since then.
-    kinds: (i64, HashMap<Box<str>, u32>),
     waiting: VecDeque<AuditRecord>,
     /// Records for which there was no room, and that no record tells yet.
     lost: u64,
@@ -90,18 +88,13 @@ struct Unshipped {
 impl AuditLog {
     /// Records refusals alone, and lets calls in whatever becomes of its records.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        let refusals = Coalescer::new(MOST_REFUSALS, WINDOW_US);
+        let refusals = Coalescer::new(MOST_REFUSALS, MOST_REFUSALS_OF_ONE, WINDOW_US);
         Self {
             looks_at_calls: AtomicBool::new(false),
             records_calls: AtomicBool::new(false),
             fails_closed: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
-            pending: Mutex::new(Unshipped {
-                refusals,
-                kinds: Default::default(),
-                waiting: VecDeque::new(),
-                lost: 0,
-            }),
+            pending: Mutex::new(Unshipped { refusals, waiting: VecDeque::new(), lost: 0 }),
             metrics,
         }
     }
@@ -137,11 +130,8 @@ impl AuditLog {
     pub fn refuse(&self, asked: &Asked<'_>, reason: &'static str) {
         let now_us = now_us();
         let refusal = RefusedCall::of(asked, reason);
-        let other = || RefusedCall::other(asked.revision);
         let mut pending = self.lock();
-        let refusal = if pending.has_room_for(&refusal.actor, now_us) { refusal } else { refusal.of_many() };
-        if let Some(first) = pending.refusals.note(refusal, other, now_us) {
-            pending.count_kind(&first.actor);
+        if let Some(first) = pending.refusals.note(refusal, now_us) {
             self.wait(&mut pending, first.record(1, now_us));
         }
     }
@@ -193,34 +183,40 @@ impl AuditLog {
     }
 }
 
-impl Unshipped {
-    /// Whether refusals of a principal are told apart still.
-    fn has_room_for(&mut self, actor: &str, now_us: i64) -> bool {
-        let (since_us, counts) = &mut self.kinds;
-        if !(0..WINDOW_US).contains(&(now_us - *since_us)) {
-            (*since_us, *counts) = (now_us, HashMap::new());
-        }
-        counts.get(actor).is_none_or(|count| *count < MOST_REFUSALS_OF_ONE)
+impl Recurring for RefusedCall {
+    type Actor = Box<str>;
+
+    fn actor(&self) -> Box<str> {
+        self.actor.clone()
     }
 
-    fn count_kind(&mut self, actor: &str) {
-        *self.kinds.1.entry(actor.into()).or_default() += 1;
+    fn of_many(&self) -> Self {
+        let Self { actor, actor_uid, .. } = self.clone();
+        Self { actor, actor_uid, ..self.other() }
+    }
+
+    fn other(&self) -> Self {
+        Self {
+            actor: OTHER.into(),
+            actor_uid: "".into(),
+            address: None,
+            method: OTHER.into(),
+            resource: OTHER.into(),
+            reason: OTHER,
+            rule: "".into(),
+            revision: self.revision,
+        }
     }
 }
 
 impl RefusedCall {
-    /// One of so many that what it was is not told.
-    fn of_many(self) -> Self {
-        let Self { actor, actor_uid, revision, .. } = self;
-        Self { actor, actor_uid, ..Self::other(revision) }
-    }
-
     fn of(asked: &Asked<'_>, reason: &'static str) -> Self {
         let (actor, actor_uid) = asked.principal;
         let server = asked.server;
-        let resource = match asked.target {
-            "" => format!("servers/{server}"),
-            target => format!("servers/{server}/{target}"),
+        let resource = match (server, asked.target) {
+            ("", _) => String::new(),
+            (_, "") => format!("servers/{server}"),
+            (_, target) => format!("servers/{server}/{target}"),
         };
         // Control planes set aside what has such characters, and clients may ask for what they like.
         let mut resource: String = resource.chars().filter(|letter| !letter.is_control()).collect();
@@ -234,19 +230,6 @@ impl RefusedCall {
             reason,
             rule: asked.rule.into(),
             revision: asked.revision,
-        }
-    }
-
-    fn other(revision: i64) -> Self {
-        Self {
-            actor: OTHER.into(),
-            actor_uid: "".into(),
-            address: None,
-            method: OTHER.into(),
-            resource: OTHER.into(),
-            reason: OTHER,
-            rule: "".into(),
-            revision,
         }
     }
 

@@ -32,7 +32,7 @@ pub use body::{BodyError, BodyLimits, BoundedBody, Framing};
 pub use body_budget::{BodyBudget, OverBudget, Reservation};
 pub use client_address::{ClientAddressSource, ClientAddresses};
 pub use client_io::{ClientIo, client_io, into_stream};
-pub use coalescer::{Coalescer, Repeated};
+pub use coalescer::{Coalescer, Recurring, Repeated};
 pub use connections::{
     CloseReason, Connection, ConnectionHandle, ConnectionHolder, Connections, PublicRequest,
     RequestInProgress, TooManyConnections,

@@ -182,7 +182,7 @@ async fn subscribe(
     }
     let method = Method::ResourcesSubscribe;
     let permit = policy::check(&context.caller, method, &named, Arguments::Of(None))
-        .map_err(|denied| context.refused(method.as_str(), &named.exposed, denied).of_target(&named))?;
+        .map_err(|denied| context.refused(method.as_str(), &named, denied).of_target(&named))?;
     if capabilities::update_era(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("the upstream does not announce changes of this resource"));
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::worker::WorkerState;
+use super::worker::{WorkerState, asked};
 use crate::audit::Asked;
 use crate::error::Failure;
 use crate::identity::{self, Presented, Principal};
@@ -76,18 +76,10 @@ impl Authenticated {
 
     /// Records that it was not admitted.
     fn refused(&self, worker: &WorkerState, server: &str, denied: Denied) -> Denied {
-        if let Some(reason) = denied.recorded_as() {
-            let asked = Asked {
-                principal: (&self.principal.name, &self.principal.uid),
-                address: self.facts.address,
-                server,
-                method: "",
-                target: "",
-                rule: denied.rule(),
-                revision: self.snapshot.revision,
-            };
-            worker.shared.audit.refuse(&asked, reason);
-        }
+        // Who is refused whatever the server is may have made its name up.
+        let server = if self.snapshot.servers.views(server).is_some() { server } else { "" };
+        let asked = Asked { server, ..asked(&self.principal, self.facts, &self.snapshot) };
+        worker.record_refusal(asked, &denied);
         denied
     }
 

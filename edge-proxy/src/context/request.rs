@@ -10,12 +10,13 @@ use mcp::json;
 
 use super::authenticated::Authenticated;
 use super::permits::StreamPermit;
-use super::worker::WorkerState;
+use super::worker::{WorkerState, asked};
 use crate::audit::Asked;
 use crate::error::Failure;
 use crate::identity::{Presented, Principal};
 use crate::limits::{Charge, Counted, LimitsLeft};
-use crate::policy::{Caller, Denied, Permit};
+use crate::policy::{self, Caller, Denied, Permit};
+use crate::route::NamedTarget;
 use crate::session::{ConnectionSession, HandleOwner};
 use crate::snapshot::{Server, Snapshot, View};
 use crate::usage::Account;
@@ -129,12 +130,18 @@ impl<'a> RequestContext<'a> {
         self.worker.stream_permit(&self.principal().uid).ok_or(Failure::TooManyStreams)
     }
 
-    /// Records that policy refuses something of the server. Returns the refusal.
-    pub fn refused(&self, method: &str, target: &str, denied: Denied) -> Denied {
-        if let Some(reason) = denied.recorded_as() {
-            let asked = Asked { rule: denied.rule(), ..self.asked(method, target) };
-            self.worker.shared.audit.refuse(&asked, reason);
-        }
+    /// Records that policy refuses a method, whatever it is about. Returns the refusal.
+    pub fn refused_method(&self, method: &str, denied: Denied) -> Denied {
+        self.worker.record_refusal(self.asked(method, ""), &denied);
+        denied
+    }
+
+    /// Records that policy refuses something of the server. Returns the refusal, as the caller may know it.
+    pub fn refused(&self, method: &str, named: &NamedTarget<'_>, denied: Denied) -> Denied {
+        let recorded = policy::recorded(&self.caller, named, &denied);
+        // A URI that no template produces is a name of the client's own.
+        let target = if matches!(denied, Denied::NotCanonical(_)) { "" } else { &*named.exposed };
+        self.worker.record_refusal(self.asked(method, target), &recorded);
         denied
     }
 
@@ -157,16 +164,8 @@ impl<'a> RequestContext<'a> {
     }
 
     fn asked<'b>(&'b self, method: &'b str, target: &'b str) -> Asked<'b> {
-        let principal = self.principal();
-        Asked {
-            principal: (&principal.name, &principal.uid),
-            address: self.caller.facts().address,
-            server: &self.server().id,
-            method,
-            target,
-            rule: "",
-            revision: self.snapshot.revision,
-        }
+        let server = &self.server().id;
+        Asked { server, method, target, ..asked(self.principal(), self.caller.facts(), self.snapshot) }
     }
 
     /// Takes one call from the limits of the principal, if it has any.

@@ -9,11 +9,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::edge::EdgeState;
 use super::permits::{StreamPermit, StreamPermits};
-use crate::identity::BearerCache;
+use crate::audit::Asked;
+use crate::identity::{BearerCache, Principal};
 use crate::limits::LimitCache;
 use crate::os::clock;
-use crate::policy::ActivePermits;
+use crate::policy::{ActivePermits, Denied, Facts};
 use crate::session::SessionCache;
+use crate::snapshot::Snapshot;
 use crate::upstream::{self, SessionCommand};
 use crate::usage::Shard;
 
@@ -67,6 +69,13 @@ impl WorkerState {
         self.streams.acquire(token, environment.limits.max_streams_per_token, &environment.metrics.streams)
     }
 
+    /// Records that policy refuses what was asked, unless there is no such thing.
+    pub(super) fn record_refusal(&self, asked: Asked<'_>, denied: &Denied) {
+        if let Some(reason) = denied.recorded_as() {
+            self.shared.audit.refuse(&Asked { rule: denied.rule(), ..asked }, reason);
+        }
+    }
+
     /// Seconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         clock::now()
@@ -75,5 +84,18 @@ impl WorkerState {
     /// Returns whether the edge is stopping.
     pub fn is_draining(&self) -> bool {
         *self.drain.borrow()
+    }
+}
+
+/// Something that a principal asks for, of no server yet.
+pub(super) fn asked<'a>(principal: &'a Principal, facts: Facts, snapshot: &Snapshot) -> Asked<'a> {
+    Asked {
+        principal: (&principal.name, &principal.uid),
+        address: facts.address,
+        server: "",
+        method: "",
+        target: "",
+        rule: "",
+        revision: snapshot.revision,
     }
 }

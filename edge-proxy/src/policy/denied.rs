@@ -35,7 +35,7 @@ pub enum Denied {
     /// A condition of the caller's rights does not hold.
     #[error("{0}")]
     Condition(#[from] Reason),
-    /// A rule of the server refuses it for what the request is like.
+    /// A rule of the server refuses it. To a caller one that refuses whatever the request is like is `OutOfScope`.
     #[error("{0}")]
     Rule(RuleDenial),
 }

@@ -154,6 +154,28 @@ pub fn check(
     })
 }
 
+/// What a refusal is recorded as: what rules hide from whom the scope allows it looks out of scope to the caller alone.
+pub fn recorded(caller: &Caller<'_>, named: &NamedTarget<'_>, denied: &Denied) -> Denied {
+    let (view, is_unknown) = (caller.view, *denied == Denied::OutOfScope);
+    let rules = view.server.rules.as_ref().filter(|_| is_unknown);
+    let hiding = rules.and_then(|rules| {
+        let mut known = named.destinations(&view.server).flatten();
+        known.find_map(|destination| {
+            let refusal = rules::hiding(rules, view, &destination)?;
+            is_granted(caller, &destination).then(|| Denied::Rule(RuleDenial::of(&refusal)))
+        })
+    });
+    hiding.unwrap_or_else(|| denied.clone())
+}
+
+/// Whether the scope of `caller` allows a destination, whatever rules say.
+fn is_granted(caller: &Caller<'_>, destination: &Destination) -> bool {
+    let Destination { list, entry, produced, .. } = destination;
+    let former = former(destination);
+    let uris: Vec<_> = produced.iter().chain(&former).collect();
+    caller.scope.names(&caller.view.server, *list, entry, &uris)
+}
+
 /// Checks a permit that was given with the view `known`: whether `caller` may still use the same target at the same
 /// upstream.
 fn check_again(caller: &Caller<'_>, permit: &Permit, known: &Arc<View>) -> Result<(), Denied> {

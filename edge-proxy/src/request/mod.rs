@@ -360,7 +360,7 @@ async fn request(
 ) -> Result<Reply, Failure> {
     let method = message.method.filter(|method| method.is_in_era(session.era())).ok_or(Failure::Method)?;
     policy::check_method(&context.caller, method)
-        .map_err(|denied| context.refused(method.as_str(), "", denied).of_server())?;
+        .map_err(|denied| context.refused_method(method.as_str(), denied).of_server())?;
     match method {
         Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::CompletionComplete => {
             call(context, session, message, method).await
@@ -388,7 +388,7 @@ async fn call(
     let named = route::named(method, message)?;
     let arguments = Arguments::Of(message.params.arguments);
     let permit = policy::check(&context.caller, method, &named, arguments)
-        .map_err(|denied| context.refused(method.as_str(), &named.exposed, denied).of_target(&named))?;
+        .map_err(|denied| context.refused(method.as_str(), &named, denied).of_target(&named))?;
     if let (Era::Modern, Some(headers)) = (session.era(), context.headers()) {
         session::modern::check_arguments(headers, message, &permit.entry().tool)?;
     }

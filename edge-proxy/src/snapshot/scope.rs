@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use super::{Conditions, HeldRights, Server, TokenLimit};
+use mcp::uri::{CanonicalUri, resolves_elsewhere};
+
+use super::{Conditions, Entry, HeldRights, List, Server, TokenLimit, glob};
 
 /// A token, and the scope of its access.
 #[derive(Debug)]
@@ -75,6 +77,15 @@ impl Permissions {
         &ALL
     }
 
+    /// The globs that are about entries of a list.
+    fn of(&self, list: List) -> &[Box<str>] {
+        match list {
+            List::Tools => &self.tools,
+            List::Resources | List::ResourceTemplates => &self.resources,
+            List::Prompts => &self.prompts,
+        }
+    }
+
     /// Returns whether they allow the server with this id at all.
     pub fn allow(&self, server: &str) -> bool {
         self.servers.iter().any(|allowed| &**allowed == "*" || &**allowed == server)
@@ -103,6 +114,24 @@ impl Scope {
     pub fn at(&self, server: &Server) -> Option<Vec<Cow<'_, Permissions>>> {
         let all_of: Option<Vec<_>> = self.all_of.iter().map(|rights| rights.at(server)).collect();
         all_of.filter(|all_of| !all_of.is_empty())
+    }
+
+    /// Returns whether it allows an entry of `server`, whatever rules say; or one of the URIs that it, a template, produces.
+    pub fn names(&self, server: &Server, list: List, entry: &Entry, uris: &[&CanonicalUri]) -> bool {
+        let is_uri = matches!(list, List::Resources | List::ResourceTemplates);
+        let former = entry.former();
+        let named = |glob: &str| {
+            let names = [Some(&*entry.exposed), former.as_deref()].into_iter().flatten();
+            let leads_out =
+                |name: &str| is_uri && glob != "*" && glob.contains('*') && resolves_elsewhere(name);
+            names.into_iter().any(|name| glob::matches(glob, name) && !leads_out(name))
+        };
+        let allowed = |permissions: &Cow<'_, Permissions>| {
+            let globs = permissions.of(list);
+            let by_uri = || uris.iter().any(|uri| glob::any_matches_uri(globs, uri));
+            globs.iter().any(|glob| named(glob)) || by_uri()
+        };
+        self.at(server).is_some_and(|all_of| all_of.iter().all(allowed))
     }
 }
 

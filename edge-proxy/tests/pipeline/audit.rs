@@ -4,7 +4,7 @@ use trunkline::admin::v1::{AuditKind, AuditRecord};
 use trunkline::edge::v1 as wire;
 
 use crate::eras::ask;
-use crate::support::{Edge, Reply, Socket, Upstream, json, modern};
+use crate::support::{Edge, Reply, Socket, Upstream, deny, json, modern};
 
 fn sha256(bytes: &[u8]) -> Vec<u8> {
     aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref().to_vec()
@@ -59,6 +59,66 @@ async fn what_policy_refuses_is_recorded_and_what_it_lets_in_is_not() {
     );
     assert!(!first.actor_uid.is_empty() && first.arguments_sha256.is_empty());
     assert!(!format!("{records:?}").contains("canary"));
+}
+
+/// To its caller what a rule hides does not exist. Whoever reads the log is told which rule it was.
+#[tokio::test]
+async fn what_a_rule_hides_is_recorded_as_refused_by_it() {
+    let mut edge = Edge::start(&upstream().await.url);
+    let unreadable = "what nobody can read";
+    edge.snapshot.rule(vec![
+        deny(&["u_echo"], ""),
+        deny(&["u_other"], unreadable),
+        deny(&["u+file:///t/secret*"], ""),
+    ]);
+    edge.publish();
+    let read = |uri: &str| ask("1", "resources/read", &format!(r#""uri":"{uri}","#), "{}", "");
+    let secret = "u+file:///t/secret1";
+    for (name, reason) in [("u_echo", "denied_by_rule"), ("u_other", "policy_error")] {
+        let reply = edge.post(&modern("tools/call", Some(name)), &call(name)).await;
+        assert!(reply.body.contains(&format!("unknown tool: {name}")), "{}", reply.body);
+        let records = taken(&edge);
+        assert_eq!(told(&records), [("tools/call", &*format!("servers/dev/{name}"), reason, 1)]);
+        assert_eq!(records[0].rule, format!("servers/dev/rules/{name}"));
+    }
+    edge.post(&modern("resources/read", Some(secret)), &read(secret)).await;
+    let records = taken(&edge);
+    assert_eq!(told(&records), [("resources/read", &*format!("servers/dev/{secret}"), "denied_by_rule", 1)]);
+    assert_eq!(records[0].rule, "servers/dev/rules/u+file:///t/secret*");
+    // What the scope leaves out is out of scope, whatever rules say of it.
+    let access = edge.snapshot.access();
+    (access.tools, access.resources) = (vec!["u_other".into()], vec!["other*".into()]);
+    edge.publish();
+    edge.post(&modern("tools/call", Some("u_echo")), &call("u_echo")).await;
+    edge.post(&modern("resources/read", Some(secret)), &read(secret)).await;
+    let records = taken(&edge);
+    assert!(
+        records.iter().all(|record| record.reason == "out_of_scope" && record.rule.is_empty()),
+        "{records:?}"
+    );
+    assert_eq!(records.len(), 2);
+}
+
+/// A name that a client makes up is not written into the log for it.
+#[tokio::test]
+async fn a_name_that_there_is_not_is_not_recorded() {
+    let mut edge = Edge::start(&upstream().await.url);
+    let uri = "u+file:///t/%41N";
+    let read = ask("1", "resources/read", &format!(r#""uri":"{uri}","#), "{}", "");
+    edge.post(&modern("resources/read", Some(uri)), &read).await;
+    assert_eq!(told(&taken(&edge)), [("resources/read", "servers/dev", "uri_not_canonical", 1)]);
+    edge.snapshot.access().from = vec!["192.0.2.0/24".into()];
+    edge.publish();
+    let bearer = format!("Bearer {}", edge.bearer);
+    for server in ["made-up-1", "made-up-2"] {
+        let asked = edge.at("GET", &format!("/servers/{server}/sse"), "").header("authorization", &bearer);
+        Reply::of(asked).await;
+    }
+    assert_eq!(
+        told(&taken(&edge)),
+        [("", "", "address_not_allowed", 1), ("", "", "address_not_allowed", 1)],
+        "two, told at once and at the end"
+    );
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod collections;
 pub mod config;
 pub mod connection;
 pub mod context;
+pub mod delivery;
 pub mod enrollment;
 pub mod error;
 pub mod fleet;

@@ -1,21 +1,21 @@
-//! Delivery of records to a control plane, each batch until it is acknowledged, and stored once.
+//! What records are delivered to a control plane, and what becomes of those that are not.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Streaming};
+use tonic::{Status, Streaming};
 use trunkline::admin::v1::audit_service_client::AuditServiceClient;
 use trunkline::admin::v1::{ReportAuditRequest, ReportAuditResponse};
 
 use super::AuditLog;
+use crate::delivery::{Batch, BatchDelivery, Outbox};
 use crate::snapshot::client::Link;
 
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit of delivering when the edge stops. The rest is lost.
 const FINAL_DELIVERY: Duration = Duration::from_secs(3);
 /// Records of one batch.
@@ -24,27 +24,29 @@ const BATCH: usize = 500;
 /// A task that delivers records, for as long as the edge runs.
 #[derive(Debug)]
 pub struct AuditReporter {
-    log: Arc<AuditLog>,
+    outgoing: UnstoredRecords,
     link: watch::Receiver<Option<Link>>,
+    delivery: BatchDelivery<ReportAuditRequest>,
+}
+
+/// The records that are to be delivered.
+#[derive(Debug)]
+struct UnstoredRecords {
+    log: Arc<AuditLog>,
     run_id: String,
     sequence: i64,
     /// Perhaps stored already: it never changes.
     unacknowledged: Option<ReportAuditRequest>,
-    delivery: Option<RecordDelivery>,
-}
-
-/// A stream on which batches are delivered one after the other.
-#[derive(Debug)]
-struct RecordDelivery {
-    out: mpsc::Sender<ReportAuditRequest>,
-    acknowledged: Streaming<ReportAuditResponse>,
+    /// Whether what is repeated is told now.
+    all: bool,
 }
 
 impl AuditReporter {
     /// Delivers what is in this log over `link`.
     pub fn new(log: Arc<AuditLog>, link: watch::Receiver<Option<Link>>) -> Self {
         let run_id = uuid::Uuid::now_v7().to_string();
-        Self { log, link, run_id, sequence: 0, unacknowledged: None, delivery: None }
+        let outgoing = UnstoredRecords { log, run_id, sequence: 0, unacknowledged: None, all: false };
+        Self { outgoing, link, delivery: BatchDelivery::default() }
     }
 
     /// Runs until the calls have ended, then delivers the rest.
@@ -53,13 +55,13 @@ impl AuditReporter {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = tick.tick() => self.deliver(false).await,
+                _ = tick.tick() => self.deliver().await,
                 () = calls_ended.cancelled() => break,
             }
         }
-        let _ = timeout(FINAL_DELIVERY, self.deliver(true)).await;
-        let sent = self.unacknowledged.map_or(0, |batch| batch.records.len());
-        let lost = sent + self.log.take(usize::MAX / 2, true).len();
+        self.outgoing.all = true;
+        let _ = timeout(FINAL_DELIVERY, self.deliver()).await;
+        let lost = self.outgoing.give_up();
         if lost > 0 {
             tracing::error!(
                 records = lost,
@@ -68,37 +70,26 @@ impl AuditReporter {
         }
     }
 
-    /// Sends batch after batch, each when the one before is stored, until none waits or one fails.
-    async fn deliver(&mut self, all: bool) {
+    async fn deliver(&mut self) {
         let Some(link) = self.link.borrow().clone() else { return };
-        while let Some(batch) = self.next(all) {
-            match timeout(TIMEOUT, self.send(&link, batch)).await {
-                Ok(Ok(set_aside)) => self.acknowledged(set_aside),
-                Ok(Err(status)) if matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) => {
-                    tracing::error!(code = %status.code(), reason = status.message(), "lost audit records: the control plane does not take them");
-                    self.delivery = None;
-                    let lost = self.unacknowledged.take().map_or(0, |batch| batch.records.len());
-                    self.log.lose(u64::try_from(lost).unwrap_or(u64::MAX));
-                }
-                // One of before this takes none.
-                Ok(Err(status)) => {
-                    tracing::debug!(code = %status.code(), reason = status.message(), "cannot deliver audit records");
-                    self.delivery = None;
-                    return;
-                }
-                Err(_) => {
-                    tracing::debug!("audit records were not acknowledged in time");
-                    self.delivery = None;
-                    return;
-                }
-            }
-        }
+        self.delivery.deliver(&mut self.outgoing, &link).await;
     }
+}
 
-    /// The batch that is to be sent, or sent again.
-    fn next(&mut self, all: bool) -> Option<ReportAuditRequest> {
+impl UnstoredRecords {
+    /// Takes all that is left. Returns how many records that is.
+    fn give_up(self) -> usize {
+        let sent = self.unacknowledged.map_or(0, |batch| batch.records.len());
+        sent + self.log.take(usize::MAX / 2, true).len()
+    }
+}
+
+impl Outbox for UnstoredRecords {
+    type Batch = ReportAuditRequest;
+
+    fn next(&mut self) -> Option<ReportAuditRequest> {
         if self.unacknowledged.is_none() {
-            let records = self.log.take(BATCH, all);
+            let records = self.log.take(BATCH, self.all);
             if records.is_empty() {
                 return None;
             }
@@ -109,7 +100,7 @@ impl AuditReporter {
         self.unacknowledged.clone()
     }
 
-    fn acknowledged(&mut self, set_aside: u64) {
+    fn stored(&mut self, _: &ReportAuditRequest, set_aside: u64) {
         self.unacknowledged = None;
         if set_aside > 0 {
             tracing::error!(
@@ -120,35 +111,43 @@ impl AuditReporter {
         }
     }
 
-    /// Sends a batch and waits until it is stored. Returns how many of its records were set aside.
-    async fn send(&mut self, link: &Link, batch: ReportAuditRequest) -> Result<u64, tonic::Status> {
-        let sequence = batch.sequence;
-        let closed = || tonic::Status::unavailable("the control plane ended the stream");
-        let stream = match &mut self.delivery {
-            Some(open) => {
-                open.out.send(batch).await.map_err(|_| closed())?;
-                open
+    fn refused(&mut self, batch: &ReportAuditRequest, status: &Status) {
+        tracing::error!(code = %status.code(), reason = status.message(), "lost audit records: the control plane does not take them");
+        self.unacknowledged = None;
+        self.log.lose(u64::try_from(batch.records.len()).unwrap_or(u64::MAX));
+    }
+
+    fn failed(&self, status: Option<&Status>) {
+        match status {
+            // One of before this takes none.
+            Some(status) => {
+                tracing::debug!(code = %status.code(), reason = status.message(), "cannot deliver audit records");
             }
-            none => none.insert(RecordDelivery::open(link, batch).await?),
-        };
-        loop {
-            let answer = stream.acknowledged.message().await?.ok_or_else(closed)?;
-            if answer.acked_sequence >= sequence {
-                return Ok(u64::try_from(answer.set_aside_records).unwrap_or(0));
-            }
+            None => tracing::debug!("audit records were not acknowledged in time"),
         }
     }
 }
 
-impl RecordDelivery {
-    /// Opens a stream with its first batch, because a server may answer only when it has seen one.
-    async fn open(link: &Link, first: ReportAuditRequest) -> Result<Self, tonic::Status> {
-        let (out, outgoing) = mpsc::channel(1);
-        let closed = |_| tonic::Status::internal("the stream ended before it began");
-        out.send(first).await.map_err(closed)?;
+impl Batch for ReportAuditRequest {
+    type Answer = ReportAuditResponse;
+
+    fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    fn sequence(&self) -> i64 {
+        self.sequence
+    }
+
+    fn acknowledged(answer: &ReportAuditResponse) -> (i64, i64) {
+        (answer.acked_sequence, answer.set_aside_records)
+    }
+
+    async fn open(
+        link: &Link,
+        batches: ReceiverStream<Self>,
+    ) -> Result<Streaming<ReportAuditResponse>, Status> {
         let mut client = AuditServiceClient::new(link.channel.clone());
-        let request = link.credential.authorise(ReceiverStream::new(outgoing));
-        let acknowledged = client.report_audit(request).await?.into_inner();
-        Ok(Self { out, acknowledged })
+        Ok(client.report_audit(link.credential.authorise(batches)).await?.into_inner())
     }
 }

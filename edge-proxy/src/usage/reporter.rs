@@ -1,4 +1,4 @@
-//! Delivery of the workers' counts to a control plane, repeated until it acknowledges them.
+//! What counts of the workers are delivered to a control plane, and what is kept of those that are not.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,19 +7,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Streaming};
-use tonic_types::StatusExt as _;
+use tonic::{Status, Streaming};
 use trunkline::telemetry::v1::usage_service_client::UsageServiceClient;
 use trunkline::telemetry::v1::{ReportUsageRequest, ReportUsageResponse};
 
 use super::Counts;
 use super::backlog::Backlog;
+use crate::delivery::{Batch, BatchDelivery, Outbox};
 use crate::observe::Metrics;
 use crate::os::{clock, files};
 use crate::snapshot::client::Link;
 
 const REPORT_EVERY: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit of delivering when the edge stops. The rest is written to disk.
 const FINAL_DELIVERY: Duration = Duration::from_secs(3);
 /// What is kept on disk at most, of all runs that found no control plane together.
@@ -37,12 +36,10 @@ pub struct Reporter {
     path: PathBuf,
 }
 
-/// A stream on which batches are delivered one after the other.
-struct Delivery {
-    /// The run of its batches, because acknowledgements name none.
-    run_id: String,
-    out: mpsc::Sender<ReportUsageRequest>,
-    acknowledged: Streaming<ReportUsageResponse>,
+/// The counts that are to be delivered.
+struct UnstoredCounts<'a> {
+    backlog: &'a mut Backlog,
+    metrics: &'a Metrics,
 }
 
 impl Reporter {
@@ -72,7 +69,7 @@ impl Reporter {
         drop(shards);
         let mut tick = interval(REPORT_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut delivery = None;
+        let mut delivery = BatchDelivery::default();
         loop {
             tokio::select! {
                 counts = incoming.recv() => match counts {
@@ -105,105 +102,82 @@ fn take(backlog: &mut Backlog, counts: &Counts, metrics: &Metrics) {
     metrics.usage_overflow.add(backlog.add(counts));
 }
 
-/// Sends batch after batch, each when the one before is stored, until none waits or one fails.
+/// Delivers all that waits, if that can be done now.
 async fn deliver(
     backlog: &mut Backlog,
-    delivery: &mut Option<Delivery>,
+    delivery: &mut BatchDelivery<ReportUsageRequest>,
     link: &Link,
     metrics: &Metrics,
     path: &std::path::Path,
 ) {
-    let mut delivered = false;
-    while let Some(batch) = backlog.next(clock::now()).cloned() {
-        match timeout(TIMEOUT, send(delivery, link, batch.clone())).await {
-            Ok(Ok(set_aside)) => {
-                note_set_aside(set_aside, metrics);
-                backlog.acknowledge(&batch.run_id, batch.sequence);
-            }
-            Ok(Err(status)) if is_final(&status) => {
-                *delivery = None;
-                discard(&batch, &status, metrics);
-                backlog.acknowledge(&batch.run_id, batch.sequence);
-            }
-            Ok(Err(status)) => {
-                tracing::warn!(code = %status.code(), reason = status.message(), "cannot deliver usage");
-                *delivery = None;
-                return;
-            }
-            Err(_) => {
-                tracing::warn!("usage was not acknowledged in time");
-                *delivery = None;
-                return;
-            }
-        }
-        delivered = true;
-    }
+    let delivered = delivery.deliver(&mut UnstoredCounts { backlog, metrics }, link).await;
     // The batches of an earlier run are stored now.
     if delivered && let Err(error) = files::remove(path) {
         tracing::warn!(%error, "cannot remove the unsent usage of an earlier run");
     }
 }
 
-/// Returns whether a control plane will never take the batch: sent again, it would keep those behind it waiting for ever.
-fn is_final(status: &tonic::Status) -> bool {
-    let is_too_large = || status.get_details_error_info().is_some_and(|info| info.reason == "BODY_TOO_LARGE");
-    matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) || is_too_large()
-}
+impl Outbox for UnstoredCounts<'_> {
+    type Batch = ReportUsageRequest;
 
-fn discard(batch: &ReportUsageRequest, status: &tonic::Status, metrics: &Metrics) {
-    let records = batch.records.len();
-    metrics.usage_lost.add(u64::try_from(records).unwrap_or(u64::MAX));
-    tracing::error!(
-        records,
-        code = %status.code(),
-        reason = status.message(),
-        "lost usage: the control plane does not take the batch"
-    );
-}
-
-fn note_set_aside(records: u64, metrics: &Metrics) {
-    if records > 0 {
-        metrics.usage_lost.add(records);
-        tracing::error!(records, "lost usage: the control plane cannot count it; its log says why");
+    fn next(&mut self) -> Option<ReportUsageRequest> {
+        self.backlog.next(clock::now()).cloned()
     }
-}
 
-/// Sends one batch and waits until it is stored. Returns how many of its records were not counted.
-async fn send(
-    delivery: &mut Option<Delivery>,
-    link: &Link,
-    batch: ReportUsageRequest,
-) -> Result<u64, tonic::Status> {
-    let sequence = batch.sequence;
-    let stream = match delivery {
-        Some(open) if open.run_id == batch.run_id => {
-            let closed = |_| tonic::Status::unavailable("the control plane ended the stream");
-            open.out.send(batch).await.map_err(closed)?;
-            open
+    fn stored(&mut self, batch: &ReportUsageRequest, set_aside: u64) {
+        if set_aside > 0 {
+            self.metrics.usage_lost.add(set_aside);
+            tracing::error!(
+                records = set_aside,
+                "lost usage: the control plane cannot count it; its log says why"
+            );
         }
-        _ => delivery.insert(Delivery::open(link, batch).await?),
-    };
-    loop {
-        let answer = stream.acknowledged.message().await?;
-        let answer =
-            answer.ok_or_else(|| tonic::Status::unavailable("the control plane ended the stream"))?;
-        if answer.acked_sequence >= sequence {
-            return Ok(u64::try_from(answer.set_aside_records).unwrap_or(0));
+        self.backlog.acknowledge(&batch.run_id, batch.sequence);
+    }
+
+    fn refused(&mut self, batch: &ReportUsageRequest, status: &Status) {
+        let records = batch.records.len();
+        self.metrics.usage_lost.add(u64::try_from(records).unwrap_or(u64::MAX));
+        tracing::error!(
+            records,
+            code = %status.code(),
+            reason = status.message(),
+            "lost usage: the control plane does not take the batch"
+        );
+        self.backlog.acknowledge(&batch.run_id, batch.sequence);
+    }
+
+    fn failed(&self, status: Option<&Status>) {
+        match status {
+            Some(status) => {
+                tracing::warn!(code = %status.code(), reason = status.message(), "cannot deliver usage");
+            }
+            None => tracing::warn!("usage was not acknowledged in time"),
         }
     }
 }
 
-impl Delivery {
-    /// Opens a stream with its first batch, because a server may answer only when it has seen one.
-    async fn open(link: &Link, first: ReportUsageRequest) -> Result<Delivery, tonic::Status> {
-        let run_id = first.run_id.clone();
-        let (out, outgoing) = mpsc::channel(1);
-        let closed = |_| tonic::Status::internal("the stream ended before it began");
-        out.send(first).await.map_err(closed)?;
+impl Batch for ReportUsageRequest {
+    type Answer = ReportUsageResponse;
+
+    fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    fn sequence(&self) -> i64 {
+        self.sequence
+    }
+
+    fn acknowledged(answer: &ReportUsageResponse) -> (i64, i64) {
+        (answer.acked_sequence, answer.set_aside_records)
+    }
+
+    async fn open(
+        link: &Link,
+        batches: ReceiverStream<Self>,
+    ) -> Result<Streaming<ReportUsageResponse>, Status> {
         let mut client = UsageServiceClient::new(link.channel.clone());
-        let request = link.credential.authorise(ReceiverStream::new(outgoing));
-        let acknowledged = client.report_usage(request).await?.into_inner();
-        Ok(Delivery { run_id, out, acknowledged })
+        Ok(client.report_usage(link.credential.authorise(batches)).await?.into_inner())
     }
 }
 
@@ -230,8 +204,8 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio_stream::wrappers::TcpListenerStream;
     use tonic::transport::{Channel, Server};
-    use tonic::{Request, Response, Status};
-    use tonic_types::ErrorDetails;
+    use tonic::{Code, Request, Response};
+    use tonic_types::{ErrorDetails, StatusExt as _};
     use trunkline::telemetry::v1::usage_service_server::{UsageService, UsageServiceServer};
     use trunkline::telemetry::v1::{
         ListLastUsesRequest, ListLastUsesResponse, QueryUsageRequest, QueryUsageResponse,
@@ -321,7 +295,7 @@ mod tests {
         let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
         let link = Link { channel, credential: EdgeCredential::for_tests() };
         let (metrics, folder) = (Metrics::default(), tempfile::tempdir().unwrap());
-        let (mut backlog, mut delivery) = (Backlog::new("run".into(), 0), None);
+        let (mut backlog, mut delivery) = (Backlog::new("run".into(), 0), BatchDelivery::default());
         let mut waiting = Vec::new();
         for _ in 0..4 {
             backlog.add(&one_call());

@@ -24,6 +24,7 @@ use trunkline::identity::v1::{
 
 suite! {
     a_team_owner_reaches_their_own_team_only,
+    a_team_owner_adds_no_service_account_that_does_not_exist_for_them,
     a_team_owner_gives_what_they_have_there_and_nothing_to_themselves,
     a_member_sees_their_team_and_changes_nothing,
     who_binds_roles_gives_what_they_have_and_takes_no_more,
@@ -76,12 +77,19 @@ impl House {
 
     /// Somebody with these roles everywhere.
     async fn actor(&self, id: &str, roles: &[&str]) -> Actor {
-        let mut accounts = ServiceAccountServiceClient::new(self.control.channel.clone());
         let bindings = roles.iter().map(|role| binding(role, "")).collect();
-        let request = CreateServiceAccountRequest {
-            service_account_id: id.to_owned(),
-            service_account: Some(ServiceAccount { bindings, ..ServiceAccount::default() }),
-        };
+        self.account(id, ServiceAccount { bindings, ..ServiceAccount::default() }).await
+    }
+
+    /// Somebody who is in no team, and who is a team's to look after.
+    async fn ward(&self, id: &str, team: &str) -> Actor {
+        self.account(id, ServiceAccount { team: team.to_owned(), ..ServiceAccount::default() }).await
+    }
+
+    async fn account(&self, id: &str, account: ServiceAccount) -> Actor {
+        let mut accounts = ServiceAccountServiceClient::new(self.control.channel.clone());
+        let request =
+            CreateServiceAccountRequest { service_account_id: id.to_owned(), service_account: Some(account) };
         accounts.create_service_account(self.control.admin(request)).await.unwrap();
         let name = format!("serviceAccounts/{id}");
         let request = CreateApiKeyRequest { parent: name.clone(), ..Default::default() };
@@ -179,9 +187,28 @@ async fn a_team_owner_reaches_their_own_team_only(database: Database) {
     assert_eq!(reason(teams.update_team(owner.ask(widen)).await), "PERMISSION_DENIED");
 }
 
+/// Whom they do not see they have not heard of: adding somebody would show them that there is one.
+async fn a_team_owner_adds_no_service_account_that_does_not_exist_for_them(database: Database) {
+    let house = House::start(&database).await;
+    let owner = house.member("owner", "teams/a", true).await;
+    house.ward("far", "teams/b").await;
+    let mut teams = house.teams();
+    let mut told = Vec::new();
+    for id in ["far", "gone"] {
+        let who = format!("serviceAccounts/{id}");
+        let status = teams.add_member(owner.ask(add("teams/a", &who, false, ""))).await.unwrap_err();
+        told.push((status.code(), status.message().replace(id, "ID")));
+    }
+    assert_eq!(told, vec![(Code::NotFound, "serviceAccounts/ID does not exist".to_owned()); 2]);
+    let near = house.ward("near", "teams/a").await;
+    assert_eq!(reason(teams.add_member(owner.ask(add("teams/a", &near.name, false, ""))).await), REACHED);
+    let by_administrator = house.control.admin(add("teams/a", "serviceAccounts/far", false, ""));
+    assert_eq!(reason(teams.add_member(by_administrator).await), REACHED);
+}
+
 async fn a_team_owner_gives_what_they_have_there_and_nothing_to_themselves(database: Database) {
     let house = House::start(&database).await;
-    let (owner, bob) = (house.member("owner", "teams/a", true).await, house.actor("bob", &[]).await);
+    let (owner, bob) = (house.member("owner", "teams/a", true).await, house.ward("bob", "teams/a").await);
     let keeper = house.role("keeper", &["registry.read", "keys.rotate"]).await;
     let mut teams = house.teams();
     let theirs = "NOT_YOURS_TO_GIVE";

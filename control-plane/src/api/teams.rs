@@ -42,6 +42,7 @@ impl Rpc for AddMemberRequest {
     async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
         let member = self.member.ok_or_else(|| Error::field("member", "is required"))?;
         check_principal("member.principal", &member.principal)?;
+        call.check_addressable(&member.principal).await?;
         let mut tx = call.registry.store().write().await?;
         call.team_to_write(&mut tx, &self.team).await?;
         let who = standing(&mut tx, &member.principal).await?;
@@ -153,6 +154,14 @@ impl Call<'_> {
         let team = row.map(|row| row.message::<Team>()).transpose()?;
         let team = team.filter(|team| self.caller.sees(&team.ownership()));
         team.ok_or_else(|| Error::not_found(Kind::Team, name))
+    }
+
+    /// Refuses service accounts that do not exist for the caller. A person is named by their address: who has that adds them.
+    async fn check_addressable(&self, name: &str) -> Result<(), Error> {
+        if principal::is_service_account(name) {
+            self.seen(name).await?;
+        }
+        Ok(())
     }
 
     async fn team_to_write(&self, tx: &mut Tx, name: &str) -> Result<Team, Error> {

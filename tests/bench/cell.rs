@@ -43,6 +43,18 @@ pub(crate) enum Upstream {
     WebSocket,
 }
 
+/// What else is looked at with each call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Under {
+    Nothing,
+    /// The token has conditions: an address range, a weekly window and a rate.
+    Conditions,
+    /// The server has a rule about who calls and how, and none about arguments.
+    PlainRule,
+    /// The server has a rule about an argument.
+    ArgumentRule,
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cell {
@@ -51,14 +63,20 @@ pub(crate) struct Cell {
     pub(crate) connections: usize,
     pub(crate) client: Transport,
     pub(crate) upstream: Upstream,
-    /// Whether the token has conditions: an address range, a weekly window and a rate.
-    pub(crate) limited: bool,
+    pub(crate) under: Under,
 }
 
 impl Cell {
     /// A client of Streamable HTTP, and an upstream of the same and of its era.
     pub(crate) fn plain(era: Era, work: Work, connections: usize) -> Self {
-        Self { era, work, connections, client: Transport::Http, upstream: Upstream::Same, limited: false }
+        Self {
+            era,
+            work,
+            connections,
+            client: Transport::Http,
+            upstream: Upstream::Same,
+            under: Under::Nothing,
+        }
     }
 
     /// The cells whose label holds this text, and what they are compared with.
@@ -100,13 +118,16 @@ impl Cell {
             (json && small, Transport::Http, Upstream::WebSocket),
         ];
         let taken = roads.into_iter().filter(|(taken, ..)| *taken);
-        let limited = (json && small).then_some(Self { limited: true, ..self });
-        taken.map(|(_, client, upstream)| Self { client, upstream, ..self }).chain(limited).collect()
+        let under =
+            [Under::Conditions, Under::PlainRule, Under::ArgumentRule].map(|under| Self { under, ..self });
+        let under = under.into_iter().filter(|_| json && small);
+        taken.map(|(_, client, upstream)| Self { client, upstream, ..self }).chain(under).collect()
     }
 
     /// What this is compared with, where it is not what it would be.
     pub(crate) fn compared_with(&self) -> Option<Self> {
-        let plain = Self { client: Transport::Http, upstream: Upstream::Same, limited: false, ..*self };
+        let plain =
+            Self { client: Transport::Http, upstream: Upstream::Same, under: Under::Nothing, ..*self };
         (plain != *self).then_some(plain)
     }
 
@@ -124,8 +145,11 @@ impl Cell {
 
     /// In which way this is not what it is compared with.
     pub(crate) fn road(&self) -> &'static str {
-        if self.limited {
-            return "token with conditions";
+        match self.under {
+            Under::Nothing => {}
+            Under::Conditions => return "token with conditions",
+            Under::PlainRule => return "server with a rule",
+            Under::ArgumentRule => return "server with a rule on arguments",
         }
         match (self.client, self.upstream, self.era) {
             (Transport::Sse, ..) => "client over HTTP+SSE",
@@ -148,6 +172,11 @@ impl Cell {
     }
 
     fn server(&self) -> &'static str {
+        match self.under {
+            Under::PlainRule => return "ruled",
+            Under::ArgumentRule => return "ruled-args",
+            Under::Nothing | Under::Conditions => {}
+        }
         match (self.upstream, self.era, self.work) {
             (_, _, Work::List { tools: 1_000 }) => "thousand",
             (Upstream::Same, ..) => "ten",
@@ -195,7 +224,7 @@ impl Cell {
             "host: {address}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n"
         );
         if let Target::Trunkline { bearer, limited, .. } = target {
-            let bearer = if self.limited { limited } else { bearer };
+            let bearer = if self.under == Under::Conditions { limited } else { bearer };
             head += &format!("authorization: Bearer {bearer}\r\n");
         }
         // What says so in headers is Streamable HTTP.

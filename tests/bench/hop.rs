@@ -30,6 +30,7 @@ use support::wire::Client;
 use support::{PATIENCE, eventually};
 use trunkline::common::v1::Visibility;
 use trunkline::identity::v1::{Conditions, Token};
+use trunkline::policy::v1::{Rule, RuleEffect};
 use trunkline::registry::v1::upstream::Kind;
 use trunkline::registry::v1::{EraPolicy, McpUpstream, Upstream};
 
@@ -159,9 +160,26 @@ async fn set_up(gateway: &Gateway, upstream: &upstream::Upstream) -> String {
         admin.create_upstream_with(id, &url, settings).await;
         admin.create_server(id, &[&format!("{id}/*")]).await;
     }
+    for (id, when) in [
+        ("ruled", r#"method == "tools/call" && caller.kind == "token" && caller.name == "nobody""#),
+        ("ruled-args", r#"args.text.startsWith("/etc/")"#),
+    ] {
+        admin.create_server_under(id, &["ten/*"], vec![deny(when)]).await;
+    }
     let bearer = admin.create_token("bench", "*", &["echo*", "tool_*"]).await;
     admin.settled().await;
     bearer
+}
+
+/// A rule that refuses no call that is made here.
+fn deny(when: &str) -> Rule {
+    Rule {
+        id: "bench".to_owned(),
+        effect: RuleEffect::Deny.into(),
+        when: when.to_owned(),
+        tools: vec!["echo*".to_owned()],
+        ..Rule::default()
+    }
 }
 
 /// The bearer of a token that may do the same under conditions. They hold, and its rate is more than there can be.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::cell::{Cell, Era, Target, Work};
+use crate::cell::{Cell, Era, Target, Under, Work};
 use crate::load::Measured;
 use crate::withdrawals::Withdrawals;
 
@@ -207,7 +207,7 @@ impl Report {
         bars.extend(roads.map(|row| Bar {
             what: format!("{}, {}: times the same-era call", row.cell.label(), row.cell.road()),
             is: self.detour(row),
-            at_most: if row.cell.limited { 1.1 } else { 2.0 },
+            at_most: if row.cell.under == Under::Nothing { 2.0 } else { 1.1 },
             unit: "",
         }));
         bars.extend(self.withdrawals.iter().map(|kind| Bar {

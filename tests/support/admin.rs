@@ -12,6 +12,7 @@ use trunkline::discovery::v1::{
 };
 use trunkline::identity::v1::token_service_client::TokenServiceClient;
 use trunkline::identity::v1::{CreateTokenRequest, RevokeTokenRequest, Scope, Token, UpdateTokenRequest};
+use trunkline::policy::v1::Rule;
 use trunkline::registry::v1::server_service_client::ServerServiceClient;
 use trunkline::registry::v1::upstream::Reach;
 use trunkline::registry::v1::upstream_service_client::UpstreamServiceClient;
@@ -103,12 +104,18 @@ impl Admin {
 
     /// Creates a server of the tools, resources and prompts that match, under their own names.
     pub(crate) async fn create_server(&self, id: &str, matches: &[&str]) -> Server {
+        self.create_server_under(id, matches, Vec::new()).await
+    }
+
+    /// The same with rules.
+    pub(crate) async fn create_server_under(&self, id: &str, matches: &[&str], rules: Vec<Rule>) -> Server {
         let members = || matches.iter().map(|m| Member { r#match: (*m).to_owned(), ..Default::default() });
         let server = Server {
             tools: members().collect(),
             resources: members().collect(),
             prompts: members().collect(),
             name_style: NameStyle::Unprefixed.into(),
+            rules,
             ..Default::default()
         };
         let request =

@@ -187,7 +187,7 @@ impl Catalogue {
     }
 
     /// The virtual server of this name.
-    pub(super) fn server(&self, name: &str) -> Option<&Server> {
+    pub fn server(&self, name: &str) -> Option<&Server> {
         self.servers.get(name)
     }
 

@@ -38,7 +38,7 @@ pub struct Difference {
     pub cut: bool,
 }
 
-/// Works out what differs, by at most so many decisions.
+/// Works out what differs, by at most so many decisions, or fewer where rules make them take longer.
 #[must_use]
 pub fn difference(before: World, after: World, now_s: i64, decisions: usize) -> Difference {
     let alike = peers(&before, &after, now_s);
@@ -81,10 +81,10 @@ struct Budget {
 }
 
 impl Budget {
-    /// Takes off a decision about both sides. Answers whether it may be made.
-    fn spend(&mut self) -> bool {
-        self.is_exceeded |= self.left < 2;
-        self.left = self.left.saturating_sub(2);
+    /// Takes off a decision about both sides, which take so much. Answers whether it may be made.
+    fn spend(&mut self, of_both: usize) -> bool {
+        self.is_exceeded |= self.left < of_both;
+        self.left = self.left.saturating_sub(of_both);
         !self.is_exceeded
     }
 }
@@ -140,13 +140,14 @@ fn moved(
     budget: &mut Budget,
 ) -> Option<AccessMove> {
     let name = peers.names.first().filter(|_| !things.is_empty())?;
-    if !budget.spend() || !sides.iter().any(|side| side.reaches(name, server)) {
+    let of_both = sides.iter().map(|side| side.cost(server)).sum();
+    if !budget.spend(2) || !sides.iter().any(|side| side.reaches(name, server)) {
         return None;
     }
     let (mut gained, mut lost) = (Vec::new(), Vec::new());
     let [before, after] = sides;
     for listed in things {
-        if !budget.spend() {
+        if !budget.spend(of_both) {
             break;
         }
         let thing = &listed.thing;
@@ -269,6 +270,11 @@ impl Side {
         self.world.servers.insert(name.to_owned(), frame);
     }
 
+    /// How many decisions one about something of a server is worth: rules take their time.
+    fn cost(&self, name: &str) -> usize {
+        self.frame(name).map_or(1, |server| server.rules.cost().saturating_add(1))
+    }
+
     /// Whether a server says no more of who may use it than whose it is.
     fn is_plain(&self, name: &str) -> bool {
         let Some(server) = self.whole.get(name) else { return true };
@@ -350,6 +356,7 @@ fn shuts_out(reason: Reason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::{Effect, Rule, Rules};
     use crate::world::{Conditions, Pair, Role, Scope};
 
     fn texts(list: &[&str]) -> Vec<String> {
@@ -529,5 +536,32 @@ mod tests {
         let found = difference(before.clone(), World { servers: BTreeMap::new(), ..before }, 1_000, 100_000);
         assert!(!found.cut);
         assert_eq!(found.moves.iter().map(|moved| moved.principals.len()).max(), Some(1_002));
+    }
+
+    /// Rules take their time, and so fewer decisions are made.
+    #[test]
+    fn decisions_under_rules_count_for_more() {
+        let ruled = |rules: usize, when: &str| {
+            let mut world = world();
+            let rule = Rule {
+                id: "servers/dev/rules/r".to_owned(),
+                effect: Effect::Deny,
+                when: when.to_owned(),
+                ..Rule::default()
+            };
+            world.servers.get_mut("servers/dev").unwrap().rules = Rules::compile(&vec![rule; rules]);
+            world
+        };
+        let long = format!("args.path == '{}'", "x".repeat(1_280));
+        assert_eq!(
+            [
+                ruled(0, "").servers["servers/dev"].rules.cost(),
+                ruled(2, "").servers["servers/dev"].rules.cost()
+            ],
+            [0, 2]
+        );
+        assert_eq!(ruled(2, &long).servers["servers/dev"].rules.cost(), 22);
+        let cut = |rules: usize, when: &str| difference(world(), ruled(rules, when), 1_000, 150).cut;
+        assert_eq!([cut(2, ""), cut(2, &long), cut(60, "")], [false, true, true]);
     }
 }

@@ -18,7 +18,8 @@ use self::touched::{Rows, Touched};
 use super::catalogue::CatalogueAtRevision;
 use super::policy::held;
 use super::rpc::Call;
-use crate::domain::{Catalogue, Kind};
+use super::write::evaluate;
+use crate::domain::{Catalogue, Kind, Steps};
 use crate::error::Error;
 use crate::snapshot::content::Snapshot;
 use crate::snapshot::{Owner, Published, excerpt};
@@ -29,6 +30,10 @@ use crate::store::{Row, StoreError, Tx};
 const MAX_LOOKED_AT: usize = 10_000;
 /// Decisions that are made: about a second of work.
 const MAX_DECISIONS: usize = 400_000;
+/// The steps of finding what servers expose, before and after, about a second of each.
+const MAX_STEPS: usize = 1_000_000_000;
+/// What something that is exposed costs beside being found, in steps.
+const ENTRY_COST: usize = 1_000;
 /// The kinds that decide beside the catalogue.
 const DECIDING: [Kind; 4] = [Kind::Server, Kind::Token, Kind::Team, Kind::Role];
 
@@ -126,16 +131,24 @@ impl AccessQuestion {
         for row in &self.written {
             row.apply_to(&mut after)?;
         }
-        let [before, after] = [self.world(before, 0)?, self.world(after, 1)?];
+        let known = [&before, &after].map(|one| affordable(&self.servers, one, Steps::new(MAX_STEPS)));
+        let servers: BTreeSet<String> = known[0].intersection(&known[1]).cloned().collect();
+        let cut = self.cut || servers.len() < self.servers.len();
+        let [before, after] = [self.world(before, &servers, 0)?, self.world(after, &servers, 1)?];
         let found = difference(before, after, self.now_us / 1_000_000, MAX_DECISIONS);
-        Ok(Difference { cut: found.cut || self.cut, ..found })
+        Ok(Difference { cut: found.cut || cut, ..found })
     }
 
     /// What decisions look at before the write, or after it.
-    fn world(&self, catalogue: Catalogue, side: usize) -> Result<World, StoreError> {
+    fn world(
+        &self,
+        catalogue: Catalogue,
+        servers: &BTreeSet<String>,
+        side: usize,
+    ) -> Result<World, StoreError> {
         let (rows, standings) = (&self.rows[side], &self.standings[side]);
         let is_asked = |row: &&Row| match row.kind {
-            Kind::Server => self.servers.contains(&row.name),
+            Kind::Server => servers.contains(&row.name),
             Kind::Token => self.tokens.contains(&row.name),
             _ => true,
         };
@@ -150,7 +163,7 @@ impl AccessQuestion {
         let published = Published::read(&snapshot);
         let mut world = published.grants();
         world.tokens = published.tokens_after("").map(|(name, token)| (name.to_owned(), token)).collect();
-        let servers = self.servers.iter();
+        let servers = servers.iter();
         world.servers =
             servers.filter_map(|name| Some((name.clone(), published.whole_server(name)?))).collect();
         let people = self.people.iter().filter_map(|name| standings.get(name));
@@ -158,6 +171,16 @@ impl AccessQuestion {
         world.people = people.map(|rights| (rights.name.clone(), held(rights))).collect();
         Ok(world)
     }
+}
+
+/// The servers of which can be found what they expose, in so many steps. One that does not exist takes none.
+fn affordable(servers: &BTreeSet<String>, catalogue: &Catalogue, mut left: Steps) -> BTreeSet<String> {
+    let is_affordable = |name: &&String| {
+        let Some(server) = catalogue.server(name) else { return true };
+        let exposure = evaluate(server, catalogue, &mut left);
+        left.take(exposure.entries.len().saturating_mul(ENTRY_COST).saturating_add(1))
+    };
+    servers.iter().filter(is_affordable).cloned().collect()
 }
 
 fn incomplete(answer: ApplyResourcesResponse, error: &dyn std::error::Error) -> ApplyResourcesResponse {
@@ -181,4 +204,35 @@ fn owners(rows: &[Rows; 2], servers: &BTreeSet<String>, tokens: &BTreeSet<String
 
 fn by_name(standings: Vec<Standing>) -> BTreeMap<String, Standing> {
     standings.into_iter().map(|standing| (standing.rights.name.clone(), standing)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline::common::v1::{Meta, Visibility};
+    use trunkline::registry::v1::{Member, Server, Tool, Upstream};
+
+    use super::*;
+
+    /// Ten thousand servers of a thousand tools each take no longer than a few.
+    #[test]
+    fn servers_that_would_take_too_long_are_left_out() {
+        let mut catalogue = Catalogue::default();
+        let meta = Some(Meta { visibility: Visibility::Public.into(), ..Meta::default() });
+        catalogue.put_upstream(&Upstream { name: "upstreams/up".to_owned(), meta, ..Upstream::default() });
+        for number in 0..10 {
+            catalogue.put_tool(&Tool { name: format!("upstreams/up/tools/t{number}"), ..Tool::default() });
+        }
+        let names = ["servers/a", "servers/b", "servers/c"].map(str::to_owned);
+        for name in &names {
+            let tools = vec![Member { r#match: "up/*".to_owned(), ..Member::default() }];
+            catalogue.put_server(&Server { name: name.clone(), tools, ..Server::default() });
+        }
+        let servers = BTreeSet::from(names).into_iter().chain(["servers/gone".to_owned()]).collect();
+        let found = |steps: usize| {
+            affordable(&servers, &catalogue, Steps::new(steps)).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(found(MAX_STEPS).len(), 4);
+        assert_eq!(found(25 * ENTRY_COST), ["servers/a", "servers/b", "servers/gone"]);
+        assert_eq!(found(0), ["servers/gone"]);
+    }
 }

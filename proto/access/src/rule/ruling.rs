@@ -135,6 +135,10 @@ pub enum Outcome {
 /// What a rule that covers a request comes to.
 type Truth = Option<Result<bool, Unevaluable>>;
 
+/// The patterns that are compared, and the bytes of an expression that are evaluated, in the time of a decision without rules.
+const PATTERNS_A_DECISION: usize = 16;
+const BYTES_A_DECISION: usize = 128;
+
 /// What a rule is about that reads arguments and names no method, and what all are about that mask or hold back.
 const CALL: &str = "tools/call";
 
@@ -173,6 +177,14 @@ impl Rules {
     pub fn needs(&self) -> Needs {
         let programs = self.0.iter().filter_map(|ready| ready.when.as_ref()?.as_ref().ok());
         programs.fold(Needs::default(), |all, program| all.or(program.needs()))
+    }
+
+    /// What it takes to decide by them, in decisions without rules.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        let of_one =
+            |rule: &Rule| 1 + rule.tools.len() / PATTERNS_A_DECISION + rule.when.len() / BYTES_A_DECISION;
+        self.iter().map(of_one).sum()
     }
 
     /// Those that cannot be read, each with why.

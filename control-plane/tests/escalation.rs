@@ -320,3 +320,47 @@ async fn who_owns_a_server_does_not_take_it_from_under_the_rules_of_its_team() {
     desk.ok(&administrator, APPLY, json!({"manifests": [team(json!([]))]})).await;
     desk.ok(&ann, UPDATE_SERVER, leave).await;
 }
+
+/// A rule that names what servers of a team expose is not escaped from by another name; one that names tools of upstreams holds anyway.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_a_server_of_a_team_names_nothing_out_of_its_rules() {
+    let (desk, ann, _) = start().await;
+    let administrator = Rights::administrator();
+    desk.run("insert into memberships (team, uid, is_owner, role, created, added_by) values ('teams/a', 'uid-ann', 0, '', 0, '')")
+        .await;
+    let definition = json!({"name": "write", "inputSchema": {"type": "object"}}).to_string();
+    let team = |rules: Value| json!({"team": {"name": "teams/a", "rules": rules}});
+    let manifests = json!({"manifests": [
+        {"upstream": {"name": "upstreams/up", "meta": {"team": "teams/a"}, "http": {"url": "http://127.0.0.1:1/mcp"}}},
+        {"tool": {"name": "upstreams/up/tools/write", "definitionJson": definition}},
+        {"server": {"name": "servers/a", "meta": {"team": "teams/a"}, "tools": [{"match": "up/write"}]}},
+    ]});
+    desk.ok(&administrator, APPLY, manifests).await;
+    let named = |alias: &str| {
+        json!({"server": {"name": "servers/a", "tools": [{"match": "up/write", "alias": alias}]},
+            "updateMask": "tools", "validateOnly": true})
+    };
+    let unprefixed = json!({"server": {"name": "servers/a", "nameStyle": "unprefixed"}, "updateMask": "nameStyle", "validateOnly": true});
+    for (rule, escapes) in [
+        (json!({"tools": ["up_write"]}), true),
+        (json!({"when": "tool.name.endsWith('_write')"}), true),
+        (json!({"tools": ["up/write"]}), false),
+        (json!({"tools": ["other"]}), false),
+        (json!({}), false),
+    ] {
+        let mut rule = rule;
+        (rule["id"], rule["effect"]) = ("no".into(), "deny".into());
+        desk.ok(&administrator, APPLY, json!({"manifests": [team(json!([rule]))]})).await;
+        for write in [named("wr"), unprefixed.clone()] {
+            if escapes {
+                let told = desk.fails(&ann, UPDATE_SERVER, write.clone(), DENIED).await.to_string();
+                assert!(told.contains("the rule no of teams/a is about up_write and not about wr"), "{told}");
+            } else {
+                desk.ok(&ann, UPDATE_SERVER, write.clone()).await;
+            }
+            // Who writes the rules may.
+            desk.ok(&administrator, UPDATE_SERVER, write).await;
+        }
+        desk.ok(&ann, UPDATE_SERVER, named("up_write")).await;
+    }
+}

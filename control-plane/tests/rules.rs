@@ -16,6 +16,8 @@ suite! {
     what_cannot_be_meant_is_refused_where_it_stands,
     a_schema_that_changes_degrades_the_server_and_edits_go_on,
     rules_of_a_server_and_its_team_decide,
+    a_schema_that_breaks_a_rule_of_a_team_degrades_its_servers,
+    a_rule_of_a_team_holds_whatever_its_servers_name_and_say,
 }
 
 const SERVERS: &str = "registry.v1.ServerService";
@@ -248,5 +250,55 @@ async fn rules_of_a_server_and_its_team_decide(database: Database) {
     for (arguments, has) in [("{", true), ("{}", false)] {
         let request = json!({"principal": "tokens/ci", "server": "servers/dev", "target": "git_write", "argumentsJson": arguments, "hasArguments": has});
         api.fails("policy.v1.PolicyService/ExplainAccess", request).await;
+    }
+}
+
+async fn a_schema_that_breaks_a_rule_of_a_team_degrades_its_servers(database: Database) {
+    let api = open(&database).await;
+    let rules = json!([{"id": "srv", "effect": "deny", "tools": ["git/write"], "when": "args.path.startsWith('/etc/')"}]);
+    let team = json!({"team": {"name": "teams/core", "rules": rules}, "updateMask": "rules"});
+    api.ok(&format!("{TEAMS}/UpdateTeam"), team.clone()).await;
+    let reason = async || {
+        let server = whole(&api, &format!("{SERVERS}/GetServer"), json!({"name": "servers/dev"})).await;
+        server["server"]["status"]["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(!reason().await.contains("rule"), "{}", reason().await);
+    let changed = definition("write", &json!({"file": {"type": "string"}})).to_string();
+    let tool = json!({"tool": {"name": "upstreams/git/tools/write", "definitionJson": changed}, "updateMask": "definitionJson"});
+    api.ok("registry.v1.ToolService/UpdateTool", tool).await;
+    let why =
+        "the rule srv of teams/core: line 1, column 6: tool git_write has no argument path; it has file";
+    assert!(reason().await.ends_with(why), "{}", reason().await);
+    // It does not stand in the way of edits, and is gone with the rule.
+    let title = json!({"server": {"name": "servers/dev", "title": "Dev"}, "updateMask": "title"});
+    api.ok(&format!("{SERVERS}/UpdateServer"), title).await;
+    let none = json!({"team": {"name": "teams/core", "rules": []}, "updateMask": "rules"});
+    api.ok(&format!("{TEAMS}/UpdateTeam"), none).await;
+    assert!(!reason().await.contains("rule"), "{}", reason().await);
+}
+
+async fn a_rule_of_a_team_holds_whatever_its_servers_name_and_say(database: Database) {
+    let api = open(&database).await;
+    let scope = json!({"servers": ["servers/dev"], "tools": ["*"]});
+    api.ok("identity.v1.TokenService/CreateToken", json!({"tokenId": "ci", "token": {"scope": scope}})).await;
+    // A tool that reads is exposed under the name of the one that writes.
+    let tools = json!([{"match": "git/read", "alias": "git_write", "hints": {"readOnly": true, "destructive": false}}]);
+    let server = json!({"server": {"name": "servers/dev", "tools": tools}, "updateMask": "tools"});
+    api.ok(&format!("{SERVERS}/UpdateServer"), server).await;
+    decided(&api, None, "allowed").await;
+    for (rule, expected) in [
+        (json!({"tools": ["git/read"]}), "denied_by_rule"),
+        (json!({"tools": ["git/write"]}), "allowed"),
+        (json!({"tools": ["*/re*"]}), "denied_by_rule"),
+        (json!({"tools": ["other/*"]}), "allowed"),
+        (json!({"when": "tool.destructive"}), "denied_by_rule"),
+        (json!({"when": "tool.read_only"}), "allowed"),
+        (json!({"when": "!tool.read_only"}), "denied_by_rule"),
+    ] {
+        let mut rule = rule;
+        (rule["id"], rule["effect"]) = ("a".into(), "deny".into());
+        let team = json!({"team": {"name": "teams/core", "rules": [rule]}, "updateMask": "rules"});
+        api.ok(&format!("{TEAMS}/UpdateTeam"), team).await;
+        decided(&api, None, expected).await;
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
+use trunkline::identity::v1::Team;
+
 use super::Registry;
 use crate::domain::{Catalogue, Kind};
 use crate::error::Error;
@@ -60,7 +62,7 @@ impl Registry {
             rows.into_iter().partition(|row| row.revision == revision);
         let outsiders = self.outsiders(cached.revision, &committed).await?;
         let cached = self.advance(cached, revision - 1, (&committed, outsiders))?;
-        if !own.iter().any(touches_catalogue) {
+        if !own.iter().any(|row| touches(&cached.catalogue, row)) {
             return Ok(cached);
         }
         let mut seen = CatalogueAtRevision::clone(&cached);
@@ -96,6 +98,14 @@ impl Registry {
     }
 }
 
-fn touches_catalogue(row: &Row) -> bool {
-    row.kind.in_catalogue() || matches!(row.kind, Kind::Upstream | Kind::Server)
+/// Whether a row is to be seen in a catalogue. Of teams those are whose rules differ: most writes of teams are about something else.
+fn touches(catalogue: &Catalogue, row: &Row) -> bool {
+    match row.kind {
+        Kind::Upstream | Kind::Server => true,
+        Kind::Team => {
+            let rules = row.message::<Team>().map(|team| if row.deleted { Vec::new() } else { team.rules });
+            rules.is_ok_and(|rules| catalogue.team_rules(&row.name) != rules)
+        }
+        kind => kind.in_catalogue(),
+    }
 }

@@ -2,13 +2,18 @@
 //!
 //! It must not know the language of rules.
 
+use std::collections::HashMap;
+
+use tonic::Code;
 use trunkline::common::v1::Permission;
 use trunkline::identity::v1::Team;
+use trunkline::policy::v1::Rule;
 use trunkline::registry::v1::Server;
 
-use super::write::{MAX_STEPS, Write, evaluate};
+use super::write::{MAX_STEPS, Write, evaluate, too_much};
 use crate::domain::members::Exposure;
-use crate::domain::{Kind, KindRules, Steps, Violations, rule};
+use crate::domain::rule::{self, RulesOf, TooManySteps};
+use crate::domain::{Catalogue, Kind, KindRules, Steps, Violations};
 use crate::error::Error;
 
 /// Servers of a team that its rules are checked against. What the others expose is decided by edges.
@@ -24,11 +29,7 @@ impl Write<'_> {
         let Some(was) = before.filter(|before| before.exposes().is_some()).map(KindRules::ownership) else {
             return Ok(());
         };
-        let caller = &self.call.caller;
-        let may_write_rules = was.team.is_empty()
-            || caller.sees_all()
-            || caller.in_team(&was.team).contains(Permission::TeamsWrite);
-        if may_write_rules || message.ownership().team == was.team {
+        if self.may_write_rules_of(&was.team) || message.ownership().team == was.team {
             return Ok(());
         }
         let row = self.tx.get(Kind::Team, &was.team).await?;
@@ -37,6 +38,36 @@ impl Write<'_> {
             None => false,
         };
         if has_rules { Err(Error::denied(Permission::TeamsWrite, message.name())) } else { Ok(()) }
+    }
+
+    fn may_write_rules_of(&self, team: &str) -> bool {
+        let caller = &self.call.caller;
+        team.is_empty() || caller.sees_all() || caller.in_team(team).contains(Permission::TeamsWrite)
+    }
+
+    /// Refuses to expose something so that a rule of the team is no longer about it, but to who may write those.
+    pub(super) fn check_stays_covered(
+        &self,
+        (before, exposed_before): (&Server, &Exposure<'_>),
+        (after, exposed): (&Server, &Exposure<'_>),
+        catalogue: &Catalogue,
+        left: &mut Steps,
+    ) -> Result<(), Error> {
+        let team = after.ownership().team;
+        let rules = catalogue.team_rules(&team);
+        if rules.is_empty() || before.ownership().team != team || self.may_write_rules_of(&team) {
+            return Ok(());
+        }
+        let known: HashMap<_, _> = exposed_before.entries.iter().map(|was| (&*was.entry.name, was)).collect();
+        let renamed = exposed.entries.iter().filter_map(|now| {
+            let was = known.get(&*now.entry.name).filter(|was| was.exposed_name != now.exposed_name)?;
+            Some((*was, now))
+        });
+        match rule::escaped(rules, &renamed.collect::<Vec<_>>(), left) {
+            Err(TooManySteps) => Err(too_much("name_style")),
+            Ok(None) => Ok(()),
+            Ok(Some((rule, (was, now)))) => Err(escaped(rule, &team, [&was.exposed_name, &now.exposed_name])),
+        }
     }
 
     /// Refuses rules that this write gives to a team, and that cannot be decided about what one of its servers exposes.
@@ -54,7 +85,7 @@ impl Write<'_> {
             let own = known.catalogue.servers_of(&team.name).take(MAX_SERVERS_OF_TEAM);
             for server in own.filter(|server| self.call.caller.sees(&server.ownership())) {
                 let exposure = evaluate(server, &known.catalogue, &mut left);
-                for (index, why) in rule::undecidable(&team.rules, &exposure) {
+                for (index, why) in rule::undecidable(&team.rules, RulesOf::Team, &exposure) {
                     let rule = &team.rules[index];
                     let is_new = before.as_ref().is_none_or(|before| !before.rules.contains(rule));
                     let field = format!("{prefix}rules[{index}].when");
@@ -64,6 +95,18 @@ impl Write<'_> {
         }
         if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
     }
+}
+
+/// What a server exposes would be under another name, which a rule of its team does not have.
+fn escaped(rule: &Rule, team: &str, [was, now]: [&str; 2]) -> Error {
+    let id = &rule.id;
+    let text = format!(
+        "the rule {id} of {team} is about {was} and not about {now}; keep the name, or have somebody with teams.write in {team} change it"
+    );
+    Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text)
+        .with("permission", "teams.write")
+        .with("name", team)
+        .with("rule", id.clone())
 }
 
 /// Refuses rules that this write makes undecidable about what the server exposes.
@@ -76,7 +119,7 @@ pub(super) fn check_rules(
         return Ok(());
     }
     let found = |(server, exposed): (&Server, &Exposure<'_>)| {
-        let found = rule::undecidable(&server.rules, exposed);
+        let found = rule::undecidable(&server.rules, RulesOf::Server, exposed);
         let named = found.into_iter().map(|(index, why)| (server.rules[index].clone(), index, why));
         named.collect::<Vec<_>>()
     };

@@ -347,7 +347,11 @@ impl<'a> Write<'a> {
             if let Some(field) = exposed.too_much.as_ref().filter(|_| !was_too_much) {
                 return Err(too_much(&format!("{prefix}{field}")));
             }
-            check_rules(before.as_ref().zip(exposed_before.as_ref()), (after, &exposed), prefix)?;
+            let known_before = before.as_ref().zip(exposed_before.as_ref());
+            check_rules(known_before, (after, &exposed), prefix)?;
+            if let Some(before) = known_before {
+                self.check_stays_covered(before, (after, &exposed), &known.catalogue, &mut left)?;
+            }
             let before = exposed_before.map(|before| before.conflicts);
             let entries = |conflict: &Conflict| {
                 (conflict.exposed_name.clone(), conflict.kept.clone(), conflict.left_out.clone())
@@ -388,7 +392,7 @@ pub(super) fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue, left: &
 }
 
 /// The members of a server, or of all servers that are written at once, take too long to be compared.
-fn too_much(field: &str) -> Error {
+pub(super) fn too_much(field: &str) -> Error {
     let mut violations = Violations::default();
     let text = format!(
         "takes too long to be compared with what upstreams have; {LESS}, or write fewer servers at once"

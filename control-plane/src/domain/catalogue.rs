@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use access::rule::Shape;
 use trunkline::common::v1::Meta;
+use trunkline::identity::v1::Team;
+use trunkline::policy::v1::Rule;
 use trunkline::registry::v1::{Prompt, Resource, Server, Tool, Upstream};
 
 use super::server_names::KnownNames;
@@ -20,6 +22,8 @@ pub struct Catalogue {
     upstreams: BTreeMap<String, UpstreamEntry>,
     /// The virtual servers, by name.
     servers: BTreeMap<String, Server>,
+    /// The rules of teams that have some, by the name of the team.
+    team_rules: BTreeMap<String, Vec<Rule>>,
     /// Owners of servers who have no part in the team of theirs, each with that team.
     outsiders: BTreeSet<(String, String)>,
     /// What was worked out from all of this so far.
@@ -160,6 +164,19 @@ impl Catalogue {
         self.servers.insert(server.name.clone(), server.clone());
     }
 
+    /// Takes the rules of a team in.
+    pub fn put_team(&mut self, team: &Team) {
+        match team.rules.is_empty() {
+            true => self.team_rules.remove(&team.name),
+            false => self.team_rules.insert(team.name.clone(), team.rules.clone()),
+        };
+    }
+
+    /// The rules of a team, which go for its servers.
+    pub fn team_rules(&self, team: &str) -> &[Rule] {
+        self.team_rules.get(team).map_or(&[], Vec::as_slice)
+    }
+
     /// Takes in which owners of servers have no part in the team of theirs.
     pub fn put_outsiders(&mut self, outsiders: BTreeSet<(String, String)>) {
         if self.outsiders != outsiders {
@@ -208,6 +225,9 @@ impl Catalogue {
 
     /// Forgets a server, an upstream with its entries, or an entry. Other names are nothing to it.
     pub fn remove(&mut self, kind: Kind, name: &str) {
+        if kind == Kind::Team {
+            self.team_rules.remove(name);
+        }
         if matches!(kind, Kind::Token | Kind::Team | Kind::Role) {
             return;
         }

@@ -8,8 +8,8 @@ use access::method::Methods;
 use access::rule::{FieldPath, Issue, Known, Program, ProgramError, Shape};
 use trunkline::policy::v1::{Rule, RuleEffect};
 
-use super::members::{Exposed, Exposure};
-use super::{Kind, Violations, names, reflect, scope};
+use super::members::{Exposed, Exposure, Target};
+use super::{Kind, Steps, Violations, names, reflect, scope};
 
 const MAX_RULES: usize = 64;
 const MAX_PATTERNS: usize = 256;
@@ -160,8 +160,17 @@ fn covers(pattern: &str, method: &str) -> bool {
     glob::matches(pattern, method)
 }
 
+/// Whose rules they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RulesOf {
+    /// The server's own, which name what it exposes.
+    Server,
+    /// Its team's, which also name `{upstream}/{name}`, whatever that is exposed as.
+    Team,
+}
+
 /// The rules that can never be decided, or always come to the same, about what a server exposes: each with where it stands, and why.
-pub fn undecidable(rules: &[Rule], exposure: &Exposure<'_>) -> Vec<(usize, String)> {
+pub fn undecidable(rules: &[Rule], of: RulesOf, exposure: &Exposure<'_>) -> Vec<(usize, String)> {
     let mut left = MAX_PAIRS;
     let found = rules.iter().enumerate().filter_map(|(index, rule)| {
         let program = match rule.when.as_str() {
@@ -170,7 +179,7 @@ pub fn undecidable(rules: &[Rule], exposure: &Exposure<'_>) -> Vec<(usize, Strin
         };
         let why = match program {
             Err(error) => Some(error.to_string()),
-            Ok(program) if program.needs().arguments => trouble(rule, &program, exposure, &mut left),
+            Ok(program) if program.needs().arguments => trouble((rule, of), &program, exposure, &mut left),
             Ok(_) => None,
         };
         why.map(|why| (index, why))
@@ -179,7 +188,12 @@ pub fn undecidable(rules: &[Rule], exposure: &Exposure<'_>) -> Vec<(usize, Strin
 }
 
 /// What is wrong about one thing that a rule covers, if one is enough for it, or about all of them.
-fn trouble(rule: &Rule, program: &Program, exposure: &Exposure<'_>, left: &mut usize) -> Option<String> {
+fn trouble(
+    rule: (&Rule, RulesOf),
+    program: &Program,
+    exposure: &Exposure<'_>,
+    left: &mut usize,
+) -> Option<String> {
     let mut common: Option<Vec<(Issue, String)>> = None;
     for exposed in exposure.entries.iter().filter(|exposed| reads_arguments_of(rule, exposed)) {
         *left = left.checked_sub(1)?;
@@ -202,20 +216,70 @@ fn trouble(rule: &Rule, program: &Program, exposure: &Exposure<'_>, left: &mut u
 }
 
 /// Whether a rule that reads arguments is about calls of something.
-fn reads_arguments_of(rule: &Rule, exposed: &Exposed<'_>) -> bool {
+fn reads_arguments_of((rule, of): (&Rule, RulesOf), exposed: &Exposed<'_>) -> bool {
     let names = |method: &str| rule.methods.iter().any(|pattern| covers(pattern, method));
     let by_method = match exposed.kind {
         Kind::Tool => rule.methods.is_empty() || names(CALL),
         Kind::Prompt => names(GET),
         _ => false,
     };
-    by_method && has(rule, exposed)
+    by_method && has(rule, of, exposed)
 }
 
-fn has(rule: &Rule, exposed: &Exposed<'_>) -> bool {
+/// Whether a rule names something that a server exposes.
+fn has(rule: &Rule, of: RulesOf, exposed: &Exposed<'_>) -> bool {
+    let names = |pattern: &String| {
+        glob::matches(pattern, &exposed.exposed_name) || (of == RulesOf::Team && names_own(pattern, exposed))
+    };
     let is_about = exposed.kind == Kind::Tool || !is_of_calls(rule);
-    let is_named = |pattern: &String| glob::matches(pattern, &exposed.exposed_name);
-    is_about && (rule.tools.is_empty() || rule.tools.iter().any(is_named))
+    is_about && (rule.tools.is_empty() || rule.tools.iter().any(names))
+}
+
+/// Whether a pattern is `{upstream}/{name}` of something that a server exposes.
+fn names_own(pattern: &str, exposed: &Exposed<'_>) -> bool {
+    let upstream = names::upstream_id(&exposed.entry.name).unwrap_or_default();
+    let parts = Target::parse(pattern);
+    parts.is_some_and(|of| glob::matches(of.upstream, upstream) && glob::matches(of.own, &exposed.entry.own))
+}
+
+/// Something that a server exposes, before and now.
+pub type Renamed<'a> = (&'a Exposed<'a>, &'a Exposed<'a>);
+
+/// The first rule of a team that was about something that one of its servers exposed, and is not about it under the name that it has now:
+/// by its `tools`, or by the `tool.name` that its `when` compares. An error: that takes more steps than are left.
+pub fn escaped<'a, 'b>(
+    rules: &'a [Rule],
+    renamed: &[Renamed<'b>],
+    left: &mut Steps,
+) -> Result<Option<(&'a Rule, Renamed<'b>)>, TooManySteps> {
+    for rule in rules {
+        let program = Program::parse(&rule.when).ok();
+        let is_about = |exposed: &Exposed<'_>| {
+            let names = || HashSet::from([exposed.exposed_name.as_str()]);
+            let is_of_others = program.as_ref().is_some_and(|program| program.names_none_of(&names()));
+            has(rule, RulesOf::Team, exposed) && !is_of_others
+        };
+        for &(before, now) in renamed {
+            if !left.take(steps(rule, before).saturating_add(steps(rule, now))) {
+                return Err(TooManySteps);
+            }
+            if is_about(before) && !is_about(now) {
+                return Ok(Some((rule, (before, now))));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Comparing takes more steps than are left.
+#[derive(Debug, Clone, Copy)]
+pub struct TooManySteps;
+
+/// The steps of telling whether a rule is about something.
+fn steps(rule: &Rule, exposed: &Exposed<'_>) -> usize {
+    let bytes = exposed.exposed_name.len() + exposed.entry.own.len();
+    let patterns: usize = rule.tools.iter().map(|pattern| glob::steps(pattern, bytes)).sum();
+    patterns.saturating_add(rule.when.len())
 }
 
 /// The ids of rules whose `tools`, or `tool.name` in `when`, name nothing that a server exposes. What a template produces is not known.
@@ -229,7 +293,7 @@ pub(super) fn idle(rules: &[Rule], exposure: &Exposure<'_>) -> Vec<String> {
             has_templates && !is_of_calls(rule) && rule.tools.iter().any(|pattern| pattern.contains(':'));
         let by_tools = !rule.tools.is_empty()
             && !may_be_produced
-            && !exposure.entries.iter().any(|exposed| has(rule, exposed));
+            && !exposure.entries.iter().any(|exposed| has(rule, RulesOf::Server, exposed));
         by_tools || (!has_templates && names_nothing(rule, exposure, &mut left))
     };
     rules.iter().take(MAX_RULES).filter(is_idle).map(|rule| rule.id.clone()).collect()
@@ -242,7 +306,7 @@ fn names_nothing(rule: &Rule, exposure: &Exposure<'_>, left: &mut usize) -> bool
         return false;
     };
     *left = rest;
-    let covered = exposure.entries.iter().filter(|exposed| has(rule, exposed));
+    let covered = exposure.entries.iter().filter(|exposed| has(rule, RulesOf::Server, exposed));
     program.names_none_of(&covered.map(|exposed| exposed.exposed_name.as_str()).collect())
 }
 

@@ -3,6 +3,7 @@
 use trunkline::registry::v1::{Member, NameStyle, Server, ServerStatus};
 
 use super::members::{self, Target};
+use super::rule::RulesOf;
 use super::{
     Kind, KindRules, Reference, Surroundings, Violations, exposed, meta, names, reflect, rule, scope,
     server_state,
@@ -78,8 +79,8 @@ impl KindRules for Server {
         let exposure = members::evaluate(self, around.catalogue);
         let count = |kind| i32::try_from(exposure.of(kind).count()).unwrap_or(i32::MAX);
         let not_ready = server_state::not_ready(self, &exposure, around);
-        let (undecidable, idle_rules) =
-            (rule::undecidable(&self.rules, &exposure), rule::idle(&self.rules, &exposure));
+        let broken = broken_rules(self, &exposure, around);
+        let idle_rules = rule::idle(&self.rules, &exposure);
         let mut status = ServerStatus {
             tool_count: count(Kind::Tool),
             resource_count: count(Kind::Resource),
@@ -91,11 +92,29 @@ impl KindRules for Server {
             ..ServerStatus::default()
         };
         let (state, reason) = server_state::state(self, &status, &not_ready);
-        let (state, reason) = server_state::with_rules(state, reason, &undecidable);
+        let (state, reason) = server_state::with_rules(state, reason, broken);
         status.set_state(state);
         status.reason = reason;
         self.status = Some(status);
     }
+}
+
+/// The rules of a server, and of its team, that cannot be decided, each with why. Of a team that does not exist for the viewer no more
+/// is told than that there is one.
+fn broken_rules(server: &Server, exposure: &members::Exposure<'_>, around: &Surroundings<'_>) -> Vec<String> {
+    let own = rule::undecidable(&server.rules, RulesOf::Server, exposure).into_iter();
+    let own = own.map(|(index, why)| format!("rules[{index}].when: {why}"));
+    let (team, viewer) = (server.ownership().team, around.viewer);
+    let rules = around.catalogue.team_rules(&team);
+    let is_seen = viewer.sees_all() || viewer.teams().contains(&team);
+    let of_team = rule::undecidable(rules, RulesOf::Team, exposure).into_iter();
+    let of_team = of_team.map(|(index, why)| match is_seen {
+        true => format!("the rule {} of {team}: {why}", rules[index].id),
+        false => "a rule of its team cannot be decided".to_owned(),
+    });
+    let mut all: Vec<_> = own.chain(of_team).collect();
+    all.dedup();
+    all
 }
 
 /// Shows the first conflicts of what exists for the viewer, and says how many there are besides.

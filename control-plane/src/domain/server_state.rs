@@ -66,13 +66,12 @@ pub(super) fn state(server: &Server, status: &ServerStatus, not_ready: &[String]
 pub(super) fn with_rules(
     state: ServerState,
     reason: String,
-    undecidable: &[(usize, String)],
+    undecidable: Vec<String>,
 ) -> (ServerState, String) {
     if undecidable.is_empty() || !matches!(state, ServerState::Ready | ServerState::Degraded) {
         return (state, reason);
     }
-    let rules = undecidable.iter().map(|(index, why)| format!("rules[{index}].when: {why}")).collect();
-    let parts = [reason, first(rules)];
+    let parts = [reason, first(undecidable)];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     (ServerState::Degraded, parts.join("; "))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use trunkline::identity::v1::Team;
 use trunkline::registry::v1::{Prompt, Resource, Server, Tool, Upstream, UpstreamState};
 
 use super::{Row, Store, StoreError};
@@ -56,7 +57,8 @@ impl Row {
             Kind::Resource => catalogue.put_resource(&self.message::<Resource>()?),
             Kind::Prompt => catalogue.put_prompt(&self.message::<Prompt>()?),
             Kind::Server => catalogue.put_server(&self.message::<Server>()?),
-            Kind::Token | Kind::Team | Kind::Role => {}
+            Kind::Team => catalogue.put_team(&self.message::<Team>()?),
+            Kind::Token | Kind::Role => {}
         }
         Ok(())
     }

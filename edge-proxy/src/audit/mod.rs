@@ -323,7 +323,7 @@ mod tests {
             log.refuse(&asked(&format!("{number}\u{1b}[2J\n")), "out_of_scope");
         }
         let told = log.take(usize::MAX / 2, true);
-        assert_eq!(told.len(), MOST_REFUSALS_OF_ONE as usize + 2, "each at first, and the others together");
+        assert_eq!(told.len(), MOST_REFUSALS_OF_ONE + 2, "each at first, and the others together");
         assert_eq!(told.iter().map(|record| record.count).sum::<i64>(), 5_000);
         assert!(told.iter().all(|record| !record.resource.contains(char::is_control)));
         log.refuse(&asked(&"é".repeat(MAX_RESOURCE)), "out_of_scope");

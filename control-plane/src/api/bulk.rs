@@ -17,6 +17,7 @@ use trunkline::admin::v1::{
 use super::Registry;
 use super::prune::{Prune, check_sets};
 use super::rpc::Call;
+use super::rules::read_rules;
 use super::surroundings::Known;
 use super::write::{DELETE_REFERRERS_FIRST, Write, check_etag, check_uid};
 use crate::clock;
@@ -102,6 +103,15 @@ impl Call<'_> {
         self.check_may_write_kinds(request.manifests.iter().filter_map(kind_and_name).map(|(kind, _)| kind))?;
         let set = Membership { name: set, take_over: request.take_over };
         let before = self.known_of_all().await?;
+        for manifest in &request.manifests {
+            match &manifest.resource {
+                Some(Any::Server(server)) => read_rules(server),
+                Some(Any::Team(team)) => read_rules(team),
+                _ => continue,
+            }
+            // What takes long, taken together, lets others go on.
+            tokio::task::yield_now().await;
+        }
         let mut write = Write::begin(self).await?;
         let prune = Prune::begin(&mut write, set.name, &request).await?;
         let mut changes = write.apply_all(&request, set).await?;

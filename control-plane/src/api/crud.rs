@@ -4,6 +4,7 @@ use prost_types::FieldMask;
 
 use super::guard::{Found, taken};
 use super::rpc::Call;
+use super::rules::read_rules;
 use super::write::{Write, check_etag, new_name};
 use crate::domain::{Kind, KindRules, Violations, mask, names};
 use crate::error::Error;
@@ -71,6 +72,7 @@ impl Call<'_> {
         let name = new_name(K::KIND, create.parent, create.id.0, create.id.1, message.name())?;
         message.set_name(name.clone());
         message.take_status();
+        read_rules(&message);
         let mut write = Write::begin(self).await?;
         write.check_parent(K::KIND, &name, &format!("{field}.")).await?;
         if write.tx.get(K::KIND, &name).await?.is_some() {
@@ -86,6 +88,7 @@ impl Call<'_> {
         check_name_in(K::KIND, &format!("{field}.name"), patch.name())?;
         let name = patch.name().to_owned();
         let etag = patch.meta().map(|meta| meta.etag.clone()).unwrap_or_default();
+        read_rules(&patch);
         let mut write = Write::begin(self).await?;
         let found = write.look(K::KIND, &name).await?;
         let is_taken = matches!(found, Found::Hidden);

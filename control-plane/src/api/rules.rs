@@ -19,6 +19,13 @@ use crate::error::Error;
 /// Servers of a team that its rules are checked against. What the others expose is decided by edges.
 const MAX_SERVERS_OF_TEAM: usize = 100;
 
+/// Reads the rules that a message brings, so that nobody waits for that while it is written. What is wrong is told then.
+pub(super) fn read_rules<K: KindRules>(message: &K) {
+    if message.exposes().is_some() || message.rules_servers().is_some() {
+        message.validate(&mut Violations::default());
+    }
+}
+
 impl Write<'_> {
     /// Refuses to take a server out of a team that has rules, but to who may write those: they would hold for it no more.
     pub(super) async fn check_stays_under_rules<K: KindRules>(

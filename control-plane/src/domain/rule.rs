@@ -2,10 +2,13 @@
 //!
 //! They are read by the code by which edges read them. It must not know how a rule is stored, nor who may write it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use access::method::Methods;
 use access::rule::{FieldPath, Issue, Known, Program, ProgramError, Shape};
+use prost::Message;
 use trunkline::policy::v1::{Rule, RuleEffect};
 
 use super::members::{Exposed, Exposure, Target};
@@ -21,6 +24,8 @@ const MAX_BYTES_OF_ALL: usize = 32 * 1_024;
 const MAX_REASON: usize = 200;
 const MAX_FIELDS: usize = 64;
 const MAX_FIELD_BYTES: usize = 256;
+/// Servers and teams with rules, read lately, of which it is known what is wrong, and what that is.
+const MAX_READ: usize = 16_384;
 /// Pairs of a rule and what it covers that are looked at together: ten thousand tools and 64 rules must not stop a write. What is not
 /// looked at is decided by edges, which refuse what they cannot decide.
 const MAX_PAIRS: usize = 20_000;
@@ -37,6 +42,56 @@ pub(super) fn validate(rules: &[Rule], violations: &mut Violations) {
 
 /// Checks all that can be checked without looking at tools of the rules of `servers/dev`. Empty: of several servers.
 pub fn validate_of(server: &str, rules: &[Rule], violations: &mut Violations) {
+    let find = || {
+        let mut found = Violations::default();
+        find_wrong(server, rules, &mut found);
+        found
+    };
+    if !rules.is_empty() {
+        violations.extend_under("", ReadRules::lately(key(server, rules), find));
+    }
+}
+
+/// What was found wrong with rules that were read lately. A request has them read before others wait for it to be written, and then reads
+/// them no more.
+#[derive(Debug, Default)]
+struct ReadRules {
+    known: HashMap<u64, Violations>,
+    /// How many rules and violations that is: who writes wrong ones fills no memory.
+    kept: usize,
+}
+
+/// All of them.
+static LATELY: LazyLock<Mutex<ReadRules>> = LazyLock::new(Mutex::default);
+/// Of which nobody chooses two that are alike.
+static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl ReadRules {
+    /// What was found wrong, or what `find` finds.
+    fn lately(key: u64, find: impl FnOnce() -> Violations) -> Violations {
+        let known = || LATELY.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known().known.get(&key).cloned();
+        found.unwrap_or_else(|| {
+            let found = find();
+            known().keep(key, &found);
+            found
+        })
+    }
+
+    fn keep(&mut self, key: u64, found: &Violations) {
+        if self.kept >= MAX_READ {
+            *self = Self::default();
+        }
+        self.kept += 1 + found.len();
+        self.known.insert(key, found.clone());
+    }
+}
+
+fn key(server: &str, rules: &[Rule]) -> u64 {
+    KEYS.hash_one((server, rules.iter().map(Message::encode_to_vec).collect::<Vec<_>>()))
+}
+
+fn find_wrong(server: &str, rules: &[Rule], violations: &mut Violations) {
     let server = server.strip_prefix("servers/").unwrap_or(server);
     let count = rules.len();
     violations.require(count <= MAX_RULES, "rules", format!("has {count} rules; the maximum is {MAX_RULES}"));
@@ -442,6 +497,30 @@ mod tests {
         assert_eq!(found, ["rules[0].fields: has 65 entries; the maximum is 64"]);
         let many: Vec<_> = (0..65).map(|nth| rule(&format!("r{nth}"), "")).collect();
         assert_eq!(violations(&many), ["rules: has 65 rules; the maximum is 64"]);
+    }
+
+    /// What a request had read before its turn to write is not read in it.
+    #[test]
+    fn rules_that_were_read_are_not_read_again() {
+        let rules = [rule("read-once", "args.once == 'only'")];
+        let wrong = || {
+            let mut violations = Violations::default();
+            violations.add("rules", "is read");
+            violations
+        };
+        let key = key("dev", &rules);
+        assert_eq!(ReadRules::lately(key, wrong), wrong());
+        assert_eq!(ReadRules::lately(key, || panic!("they are read again")), wrong());
+        let mut violations = Violations::default();
+        validate_of("dev", &rules, &mut violations);
+        assert_eq!(violations, wrong(), "and so they are known in the whole program");
+        validate_of("other", &rules, &mut violations);
+        assert_eq!(violations, wrong(), "those of another server are others");
+        let mut read = ReadRules::default();
+        for number in 0..2 * MAX_READ as u64 {
+            read.keep(number, &wrong());
+            assert!(read.known.len() <= MAX_READ / 2 + 1);
+        }
     }
 
     #[test]

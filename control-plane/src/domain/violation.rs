@@ -48,6 +48,11 @@ impl Violations {
         self.0.is_empty()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The list, in the order in which they were found.
     pub fn into_vec(self) -> Vec<Violation> {
         self.0

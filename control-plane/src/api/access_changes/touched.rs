@@ -9,11 +9,15 @@ use trunkline::common::v1::Visibility;
 use trunkline::identity::v1::{Team, Token};
 use trunkline::registry::v1::Server;
 
-use crate::domain::{Kind, names};
+use crate::domain::{Kind, Steps, members, names};
 use crate::snapshot::leads_to;
 use crate::store::rights::HoldersOf;
 use crate::store::{Row, StoreError};
 
+/// The steps of comparing the patterns of servers with upstreams that are written, some 0.05 s.
+const MAX_STEPS: usize = 50_000_000;
+/// The steps of comparing one with the name of an upstream.
+const STEPS_A_NAME: usize = 32;
 /// Every server, in a scope.
 const ALL: &str = "*";
 
@@ -126,8 +130,9 @@ impl Touched {
     /// The servers that are touched themselves, or by what they expose.
     fn own_servers(&self, rows: &[Rows; 2]) -> Result<BTreeSet<String>, StoreError> {
         let mut found = self.names.get(&Kind::Server).cloned().unwrap_or_default();
+        let mut left = Steps::new(MAX_STEPS);
         for row in all(Kind::Server, rows).filter(|_| !self.upstreams.is_empty()) {
-            if leads_to(&row.message::<Server>()?, &self.upstreams).is_some() {
+            if leads_into(&row.message::<Server>()?, &self.upstreams, &mut left) {
                 found.insert(row.name.clone());
             }
         }
@@ -140,7 +145,37 @@ impl Touched {
     }
 }
 
+/// Whether a server selects from one of these upstreams. Where that takes more steps than are left it may: who writes waits for this.
+fn leads_into(server: &Server, upstreams: &BTreeMap<String, i64>, left: &mut Steps) -> bool {
+    let members = members::lists(server).into_iter().flat_map(|(_, members)| members);
+    let patterns = members.filter(|member| glob::is_pattern(&member.r#match)).count();
+    let is_enough = left.take(patterns.saturating_mul(upstreams.len()).saturating_mul(STEPS_A_NAME));
+    !is_enough || leads_to(server, upstreams).is_some()
+}
+
 /// All of a kind, as they were and as they are.
 pub(super) fn all(kind: Kind, rows: &[Rows; 2]) -> impl Iterator<Item = &Row> {
     rows.iter().flat_map(BTreeMap::values).filter(move |row| row.kind == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline::registry::v1::Member;
+
+    use super::*;
+
+    #[test]
+    fn what_takes_too_long_to_be_told_may_be_touched() {
+        let member = |text: &str| Member { r#match: text.to_owned(), ..Member::default() };
+        let server = |patterns: &[&str]| Server {
+            tools: patterns.iter().map(|text| member(text)).collect(),
+            ..Server::default()
+        };
+        let upstreams: BTreeMap<_, _> = ["a", "b", "c"].map(|id| (id.to_owned(), 0)).into();
+        let mut left = Steps::new(7 * STEPS_A_NAME);
+        let mut found = |patterns: &[&str]| leads_into(&server(patterns), &upstreams, &mut left);
+        assert!(found(&["a*/x"]) && !found(&["d*/x"]) && !found(&["d/x"]), "six of seven steps");
+        assert!(found(&["d*/x"]), "there are no more");
+        assert!(!found(&["d/x"]), "what is named is found without any");
+    }
 }

@@ -581,7 +581,10 @@ fn plainly(world: &world::World, asked: &Asked) -> Result<(), Reason> {
         arguments: asked.arguments().map_or(Fact::Absent, |text| Fact::Is(text.into())),
         at_any_time: false,
     };
-    match decide(world, &request).refused {
+    let mut world = world.clone();
+    let templates = world.servers.values_mut().flat_map(|server| &mut server.templates);
+    templates.for_each(|template| template.own.produced.clone_from(&asked.name));
+    match decide(&world, &request).refused {
         None => Ok(()),
         Some(Reason::DeniedByRule | Reason::UndecidableRule) => Err(Reason::TargetNotGranted),
         Some(reason) => Err(reason),

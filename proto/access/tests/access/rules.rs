@@ -334,6 +334,7 @@ fn what_turns_two_refusals_names_each_rule_where_it_stands() {
 fn some_rule() -> impl Strategy<Value = Rule> {
     const TOOLS: [&[&str]; 5] = [&[], &["dev_*"], &["dev_list", "memo://*"], &["memo://b"], &["review"]];
     const METHODS: [&[&str]; 5] = [&[], &[], &["tools/call"], &["resources/*"], &["completion/complete"]];
+    const FIELDS: [&[&str]; 3] = [&["a"], &["a.*.b", "**.c"], &["a."]];
     let effect =
         prop::sample::select(&[Effect::Allow, Effect::Deny, Effect::Deny, Effect::Mask, Effect::Approve][..]);
     let fields = prop::sample::select(FIELDS.to_vec());

@@ -1,7 +1,7 @@
 //! The Model Context Protocol on the wire, all revisions.
 //!
 //! It knows nothing of Trunkline: no scopes, no registry, no snapshot. Reading order: [`message`] and [`json`] look at
-//! bytes without copying them, [`splice`] edits them, [`sse`] and [`stdio`] frame them, [`endpoint`] is
+//! bytes without copying them, [`splice`] edits them, [`cut`] takes values out of them, [`sse`] and [`stdio`] frame them, [`endpoint`] is
 //! where those of HTTP+SSE go; [`uri`] is what clients may make of URI templates, [`mentions`] where results name others; [`revision`], [`method`],
 //! [`error`], [`header`] and [`meta`] are the tables of the protocol; [`secrets`] are taken out of what a peer says;
 //! [`border`] is what is made of messages and bodies that are not as they should be, [`quirk`] names it, [`entry`],
@@ -10,6 +10,7 @@
 pub mod border;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod cut;
 pub mod endpoint;
 pub mod entry;
 pub mod error;

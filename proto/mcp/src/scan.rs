@@ -5,7 +5,7 @@
 use crate::json::JsonError;
 
 /// Greatest depth of nested arrays and objects.
-const MAX_DEPTH: usize = 1_024;
+pub(crate) const MAX_DEPTH: usize = 1_024;
 /// Levels that are kept in a word, a bit each.
 const LEVELS: u32 = u128::BITS;
 /// Words that are set aside at most: the one at hand makes the rest.
@@ -149,14 +149,14 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps into a container; whether there is anything in it.
-    fn first(&mut self, open: u8, close: u8, name: &'static str) -> Result<bool, Stop> {
+    pub(crate) fn first(&mut self, open: u8, close: u8, name: &'static str) -> Result<bool, Stop> {
         self.expect(open, name)?;
         self.space();
         Ok(!self.take(close))
     }
 
     /// Steps over what follows a member or element; whether there is another.
-    fn further(&mut self, close: u8, names: &'static str) -> Result<bool, Stop> {
+    pub(crate) fn further(&mut self, close: u8, names: &'static str) -> Result<bool, Stop> {
         self.space();
         if self.take(close) {
             return Ok(false);
@@ -168,7 +168,7 @@ impl<'a> Scanner<'a> {
 
     /// A key with its colon and the space around it.
     #[inline]
-    fn key(&mut self) -> Result<&'a str, Stop> {
+    pub(crate) fn key(&mut self) -> Result<&'a str, Stop> {
         let start = self.at;
         self.string()?;
         let key = &self.text[start..self.at];

@@ -1,6 +1,7 @@
 //! The checks of the fuzz targets in `fuzz/`, each tried here on noise and on what is nearly right.
 
 mod batch;
+mod cuts;
 mod endpoint;
 mod entry;
 mod envelope;
@@ -130,6 +131,11 @@ proptest! {
     #[test]
     fn envelopes(source in prop_oneof![noise(), cut(message())]) {
         envelope::check(&source);
+    }
+
+    #[test]
+    fn cuts(name: u8, source in prop_oneof![noise(), cut(object()), cut(message())]) {
+        cuts::check((name, source));
     }
 
     #[test]

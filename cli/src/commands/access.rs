@@ -235,7 +235,9 @@ fn in_words(decision: &Value) -> String {
 fn holds(ground: &Value) -> String {
     let text = |field: &str| ground[field].as_str().unwrap_or_default();
     let (is_rule, note) = (text("field").starts_with("rules["), text("note"));
+    let goes_with_it = is_rule && (note.starts_with("masks ") || note.starts_with("needs an approval "));
     match (ground["holds"] == true, note.is_empty()) {
+        _ if goes_with_it => note.to_owned(),
         (true, true) if is_rule => "does not refuse".to_owned(),
         (true, true) => "yes".to_owned(),
         (true, false) if is_rule => "depends".to_owned(),
@@ -418,6 +420,8 @@ servers/dev  rules[0]  deny etc when args.path == '/etc'  depends
             ("rules[0]", true, "", "does not refuse"),
             ("rules[0]", false, "", "refuses"),
             ("rules[1]", false, "ask who is on call", "refuses: ask who is on call"),
+            ("rules[1]", true, "masks email", "masks email"),
+            ("rules[1]", false, "needs an approval by the rule a: b", "needs an approval by the rule a: b"),
             ("conditions.from[0]", true, "", "yes"),
             ("conditions.from[0]", false, "the client is 127.0.0.1", "no: the client is 127.0.0.1"),
         ] {

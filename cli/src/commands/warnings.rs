@@ -23,6 +23,7 @@ const NAMING: [&str; 6] = ["tools", "resources", "prompts", "nameStyle", "disabl
 /// Warns of members of servers that select nothing. Of an upstream that was not imported yet, nothing can be said.
 pub async fn of_servers(client: &ControlClient, servers: &[DynamicMessage]) {
     print(&servers.iter().flat_map(idle_rules).collect::<Vec<_>>());
+    print(&servers.iter().flat_map(odd_rules).collect::<Vec<_>>());
     if servers.iter().all(|server| unresolved(server).is_empty() && !is_empty(server)) {
         return;
     }
@@ -53,6 +54,14 @@ fn idle_rules(server: &DynamicMessage) -> Vec<String> {
     let status = reflection::submessage(server, "status");
     let idle = status.map(|status| reflection::texts(&status, "idle_rules")).unwrap_or_default();
     idle.into_iter().map(|rule| format!("{name}: the rule {rule} covers nothing that it exposes")).collect()
+}
+
+/// What is odd about the rules of a server.
+fn odd_rules(server: &DynamicMessage) -> Vec<String> {
+    let name = reflection::text(server, "name");
+    let status = reflection::submessage(server, "status");
+    let odd = status.map(|status| reflection::texts(&status, "rule_warnings")).unwrap_or_default();
+    odd.into_iter().map(|text| format!("{name}: the rule {text}")).collect()
 }
 
 fn unresolved(server: &DynamicMessage) -> Vec<String> {

@@ -12,7 +12,7 @@ use trunkline::registry::v1::Server;
 
 use super::write::{MAX_STEPS, Write, evaluate, too_much};
 use crate::domain::members::Exposure;
-use crate::domain::rule::{self, RulesOf, TooManySteps};
+use crate::domain::rule::{self, RulesOf, TooManySteps, VainPart};
 use crate::domain::{Catalogue, Kind, KindRules, Steps, Violations};
 use crate::error::Error;
 
@@ -92,10 +92,12 @@ impl Write<'_> {
             let own = known.catalogue.servers_of(&team.name).take(MAX_SERVERS_OF_TEAM);
             for server in own.filter(|server| self.call.caller.sees(&server.ownership())) {
                 let exposure = evaluate(server, &known.catalogue, &mut left);
-                for (index, why) in rule::undecidable(&team.rules, RulesOf::Team, &exposure) {
+                for VainPart { index, field, why } in
+                    rule::undecidable(&team.rules, RulesOf::Team, &exposure)
+                {
                     let rule = &team.rules[index];
                     let is_new = before.as_ref().is_none_or(|before| !before.rules.contains(rule));
-                    let field = format!("{prefix}rules[{index}].when");
+                    let field = format!("{prefix}rules[{index}].{field}");
                     violations.require(!is_new, field, format!("{why} (at {})", server.name));
                 }
             }
@@ -122,20 +124,23 @@ pub(super) fn check_rules(
     (after, exposed): (&Server, &Exposure<'_>),
     prefix: &str,
 ) -> Result<(), Error> {
-    if after.rules.iter().all(|rule| rule.when.is_empty()) {
+    if after.rules.iter().all(|rule| rule.when.is_empty() && rule.fields.is_empty()) {
         return Ok(());
     }
     let found = |(server, exposed): (&Server, &Exposure<'_>)| {
         let found = rule::undecidable(&server.rules, RulesOf::Server, exposed);
-        let named = found.into_iter().map(|(index, why)| (server.rules[index].clone(), index, why));
+        let named = found.into_iter().map(|part| (server.rules[part.index].clone(), part));
         named.collect::<Vec<_>>()
     };
     let known = before.map(found).unwrap_or_default();
     let mut new = found((after, exposed));
-    new.retain(|(rule, _, why)| !known.iter().any(|(known, _, before)| known == rule && before == why));
+    let is_known = |rule: &Rule, part: &VainPart| {
+        known.iter().any(|(known, before)| known == rule && before.why == part.why)
+    };
+    new.retain(|(rule, part)| !is_known(rule, part));
     let mut violations = Violations::default();
-    for (_, index, why) in new {
-        violations.add(format!("{prefix}rules[{index}].when"), why);
+    for (_, VainPart { index, field, why }) in new {
+        violations.add(format!("{prefix}rules[{index}].{field}"), why);
     }
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
 }

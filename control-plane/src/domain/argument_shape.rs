@@ -31,6 +31,7 @@ const BEYOND: [&str; 10] = [
 #[serde(default, rename_all = "camelCase")]
 struct Definition {
     input_schema: Option<Value>,
+    output_schema: Option<Value>,
     arguments: Option<Vec<Argument>>,
 }
 
@@ -43,8 +44,34 @@ struct Argument {
 /// The arguments of a tool. `None`: anything.
 pub(super) fn of_tool(definition_json: &str) -> Option<Arc<Shape>> {
     let definition: Definition = serde_json::from_str(definition_json).ok()?;
-    let shape = shape(&definition.input_schema?, 0);
+    let shape = shape(&definition.input_schema?, 0, Others::UnlessSaid);
     (shape != Shape::default()).then(|| Arc::new(Shape { kinds: Kinds::MAP, ..shape }))
+}
+
+/// What the structured content of a tool can be.
+#[derive(Debug, PartialEq)]
+pub struct Results {
+    /// As its schema has it.
+    pub possible: Shape,
+    /// The same without members that its schema does not list.
+    pub listed: Shape,
+}
+
+/// The results of a tool. `None`: anything.
+pub(super) fn results_of_tool(definition_json: &str) -> Option<Arc<Results>> {
+    let definition: Definition = serde_json::from_str(definition_json).ok()?;
+    let schema = definition.output_schema?;
+    let [possible, listed] = [Others::IfSaid, Others::UnlessSaid].map(|others| shape(&schema, 0, others));
+    (listed != Shape::default()).then(|| Arc::new(Results { possible, listed }))
+}
+
+/// When an object is taken to have no members but those that its schema lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// Where the schema does not say that there are others.
+    UnlessSaid,
+    /// Where it says that there are none.
+    IfSaid,
 }
 
 /// The arguments of a prompt, which are strings.
@@ -56,7 +83,7 @@ pub(super) fn of_prompt(definition_json: &str) -> Option<Arc<Shape>> {
     Some(Arc::new(Shape { kinds: Kinds::MAP, members: Some(members), ..Shape::default() }))
 }
 
-fn shape(schema: &Value, depth: usize) -> Shape {
+fn shape(schema: &Value, depth: usize, others: Others) -> Shape {
     let Value::Object(schema) = schema else { return Shape::default() };
     if depth == MAX_DEPTH || BEYOND.iter().any(|word| schema.contains_key(*word)) {
         return Shape::default();
@@ -68,8 +95,9 @@ fn shape(schema: &Value, depth: usize) -> Shape {
         // A whole number may be written with a fraction of nothing.
         kinds: of_values.unwrap_or(said),
         values,
-        members: members(schema, depth),
-        items: schema.get("items").map(|items| Box::new(shape(items, depth + 1))),
+        members: members(schema, depth, others),
+        required: required(schema),
+        items: schema.get("items").map(|items| Box::new(shape(items, depth + 1, others))),
     }
 }
 
@@ -119,13 +147,21 @@ fn constant(value: &Value) -> Option<Constant> {
     }
 }
 
-/// The members that an object can have. One that is not listed is taken for a mistake unless the schema says that there are others.
-fn members(schema: &Map<String, Value>, depth: usize) -> Option<BTreeMap<String, Shape>> {
-    let others = schema.get("additionalProperties").unwrap_or(&Value::Bool(false));
-    let is_open = others != &Value::Bool(false) || schema.contains_key("patternProperties");
+/// The members that are always there.
+fn required(schema: &Map<String, Value>) -> Vec<String> {
+    let named = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+    named.filter_map(Value::as_str).take(MAX_MEMBERS).map(str::to_owned).collect()
+}
+
+/// The members that an object can have. One of arguments that is not listed is taken for a mistake unless the schema says that there are
+/// others.
+fn members(schema: &Map<String, Value>, depth: usize, others: Others) -> Option<BTreeMap<String, Shape>> {
+    let unsaid = Value::Bool(others == Others::IfSaid);
+    let others_are = schema.get("additionalProperties").unwrap_or(&unsaid);
+    let is_open = others_are != &Value::Bool(false) || schema.contains_key("patternProperties");
     match schema.get("properties") {
         Some(Value::Object(properties)) if !is_open && properties.len() <= MAX_MEMBERS => {
-            let members = properties.iter().map(|(name, of)| (name.clone(), shape(of, depth + 1)));
+            let members = properties.iter().map(|(name, of)| (name.clone(), shape(of, depth + 1, others)));
             Some(members.collect())
         }
         None if schema.get("additionalProperties") == Some(&Value::Bool(false)) => Some(BTreeMap::new()),
@@ -143,6 +179,40 @@ mod tests {
         let shape = of_tool(&format!("{{\"name\":\"x\",\"inputSchema\":{schema}}}")).unwrap_or_default();
         let program = Program::parse(when).unwrap();
         program.issues(&shape).iter().map(|issue| program.error(issue, "tool dev_x").to_string()).collect()
+    }
+
+    #[test]
+    fn a_path_leads_where_a_result_may_have_a_member() {
+        let schema = |more: &str| {
+            format!(
+                r#"{{"type":"object","properties":{{"email":{{"type":"string"}},
+                "people":{{"type":"array","items":{{"type":"object","properties":{{"iban":{{}}}}{more}}}}},"any":{{"anyOf":[]}}}}{more}}}"#
+            )
+        };
+        let closed = schema(r#","additionalProperties":false"#);
+        for (schema, path, possible, listed) in [
+            (closed.as_str(), "email", true, true),
+            (&closed, "mail", false, false),
+            (&closed, "people.*.iban", true, true),
+            (&closed, "people.iban", false, false),
+            (&closed, "people.*.bic", false, false),
+            (&closed, "email.x", false, false),
+            (&closed, "**.iban", true, true),
+            (&closed, "*.*.*", true, true),
+            (&closed, "any.x.y", true, true),
+            (&closed, "**.x", true, true),
+            (&schema(""), "mail", true, false),
+            (&schema(""), "people.*.bic", true, false),
+            (&schema(""), "email.x", true, false),
+            (&schema(r#","additionalProperties":true"#), "mail", true, true),
+        ] {
+            let results = results_of_tool(&format!("{{\"outputSchema\":{schema}}}")).unwrap();
+            let path = access::rule::FieldPath::parse(path).unwrap();
+            let found = [&results.possible, &results.listed].map(|shape| path.may_lead_into(shape));
+            assert_eq!(found, [possible, listed], "{path} {schema}");
+        }
+        assert_eq!(results_of_tool("{}"), None);
+        assert_eq!(results_of_tool("{\"outputSchema\":true}"), None);
     }
 
     #[test]
@@ -198,6 +268,22 @@ mod tests {
             ),
         ] {
             assert_eq!(issues(schema, when).join("|"), expected, "{when}");
+        }
+        for (when, expected) in [
+            ("args.file == 'x'", Some("file")),
+            ("args['mode'] == 'r'", Some("mode")),
+            ("has(args.file) && args.file == 'x'", None),
+            ("'file' in args && args.file == 'x' && args.count > 1", Some("count")),
+            ("args.tags.all(t, t == 'a')", Some("tags")),
+            ("has(args.deep.a)", Some("deep")),
+            ("args.any == 1 && args.nothing == 1", None),
+        ] {
+            let schema = schema.replace(
+                "\"type\":\"object\",\"properties\":{\n",
+                "\"required\":[\"any\"],\"properties\":{\n",
+            );
+            let shape = of_tool(&format!("{{\"inputSchema\":{schema}}}")).unwrap();
+            assert_eq!(Program::parse(when).unwrap().optional(&shape), expected, "{when}");
         }
         assert_eq!(issues("true", "args.x == 1"), [""; 0]);
         assert_eq!(issues("{\"type\":\"object\"}", "args.x == 1"), [""; 0]);

@@ -11,6 +11,7 @@ use trunkline::identity::v1::Team;
 use trunkline::policy::v1::Rule;
 use trunkline::registry::v1::{Prompt, Resource, Server, Tool, Upstream};
 
+use super::argument_shape::Results;
 use super::server_names::KnownNames;
 use super::{Kind, KindRules, argument_shape, names};
 use crate::clock;
@@ -61,6 +62,8 @@ pub struct Entry {
     pub read_only: bool,
     /// What its arguments can be, as far as that is said.
     pub arguments: Option<Arc<Shape>>,
+    /// What its results can be, as far as that is said.
+    pub results: Option<Arc<Results>>,
     /// Neither stale nor disabled.
     pub available: bool,
     /// Its position in the upstream's list.
@@ -139,8 +142,9 @@ impl Catalogue {
         let read_only = tool.hints.as_ref().and_then(|hints| hints.read_only).unwrap_or(false);
         let available = !tool.disabled && tool.stale_time.is_none();
         let arguments = argument_shape::of_tool(&tool.definition_json);
+        let results = argument_shape::results_of_tool(&tool.definition_json);
         let position = tool.position;
-        self.put(tool, Entry { read_only, arguments, available, position, ..Entry::default() });
+        self.put(tool, Entry { read_only, arguments, results, available, position, ..Entry::default() });
     }
 
     /// Takes a resource or resource template in.

@@ -11,6 +11,7 @@ pub mod filter;
 pub mod kind;
 mod kinds;
 pub mod mask;
+mod masked_fields;
 pub mod members;
 pub mod meta;
 pub mod names;

@@ -12,7 +12,7 @@ use prost::Message;
 use trunkline::policy::v1::{Rule, RuleEffect};
 
 use super::members::{Exposed, Exposure, Target};
-use super::{Kind, Steps, Violations, names, reflect, scope};
+use super::{Kind, Steps, Violations, masked_fields, names, reflect, scope};
 
 const MAX_RULES: usize = 64;
 const MAX_PATTERNS: usize = 256;
@@ -26,6 +26,8 @@ const MAX_FIELDS: usize = 64;
 const MAX_FIELD_BYTES: usize = 256;
 /// Servers and teams with rules, read lately, of which it is known what is wrong, and what that is.
 const MAX_READ: usize = 16_384;
+/// Warnings that are told of a server.
+const MAX_WARNINGS: usize = 20;
 /// Pairs of a rule and what it covers that are looked at together: ten thousand tools and 64 rules must not stop a write. What is not
 /// looked at is decided by edges, which refuse what they cannot decide.
 const MAX_PAIRS: usize = 20_000;
@@ -224,22 +226,74 @@ pub enum RulesOf {
     Team,
 }
 
-/// The rules that can never be decided, or always come to the same, about what a server exposes: each with where it stands, and why.
-pub fn undecidable(rules: &[Rule], of: RulesOf, exposure: &Exposure<'_>) -> Vec<(usize, String)> {
+/// A part of a rule that comes to nothing about what a server exposes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VainPart {
+    /// Where the rule stands.
+    pub index: usize,
+    /// The field of it: `when` or `fields[0]`.
+    pub field: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The rules that can never be decided, or always come to the same, about what a server exposes, and masks of what is never there.
+pub fn undecidable(rules: &[Rule], of: RulesOf, exposure: &Exposure<'_>) -> Vec<VainPart> {
     let mut left = MAX_PAIRS;
-    let found = rules.iter().enumerate().filter_map(|(index, rule)| {
-        let program = match rule.when.as_str() {
-            "" => return None,
-            text => Program::parse(text),
-        };
-        let why = match program {
-            Err(error) => Some(error.to_string()),
-            Ok(program) if program.needs().arguments => trouble((rule, of), &program, exposure, &mut left),
-            Ok(_) => None,
-        };
-        why.map(|why| (index, why))
-    });
-    found.collect()
+    let mut found = Vec::new();
+    for (index, rule) in rules.iter().enumerate() {
+        if let Some(why) = undecidable_when((rule, of), exposure, &mut left) {
+            found.push(VainPart { index, field: "when".to_owned(), why });
+        }
+        let vain = masked_fields::impossible((rule, of), exposure, &mut left).into_iter();
+        found.extend(vain.map(|(at, why)| VainPart { index, field: format!("fields[{at}]"), why }));
+    }
+    found
+}
+
+fn undecidable_when(
+    (rule, of): (&Rule, RulesOf),
+    exposure: &Exposure<'_>,
+    left: &mut usize,
+) -> Option<String> {
+    let program = match rule.when.as_str() {
+        "" => return None,
+        text => Program::parse(text),
+    };
+    match program {
+        Err(error) => Some(error.to_string()),
+        Ok(program) if program.needs().arguments => trouble((rule, of), &program, exposure, left),
+        Ok(_) => None,
+    }
+}
+
+/// What is told of rules, and not refused: each names its rule.
+pub(super) fn warnings(rules: &[Rule], exposure: &Exposure<'_>) -> Vec<String> {
+    let mut left = MAX_PAIRS;
+    let mut found = Vec::new();
+    for rule in rules.iter().take(MAX_RULES) {
+        let rule = (rule, RulesOf::Server);
+        let optional = optional_argument(rule, exposure, &mut left);
+        let told = optional.into_iter().chain(masked_fields::unlisted(rule, exposure, &mut left));
+        found.extend(told.map(|text| format!("{}: {text}", rule.0.id)));
+    }
+    found.truncate(MAX_WARNINGS);
+    found
+}
+
+/// The first argument that a rule reads as if it were always there, though it is not.
+fn optional_argument(rule: (&Rule, RulesOf), exposure: &Exposure<'_>, left: &mut usize) -> Option<String> {
+    let program = Program::parse(&rule.0.when).ok().filter(|program| program.needs().arguments)?;
+    for exposed in exposure.entries.iter().filter(|exposed| reads_arguments_of(rule, exposed)) {
+        *left = left.checked_sub(1)?;
+        let shape = exposed.entry.arguments.as_deref();
+        let Some(name) = shape.and_then(|shape| program.optional(shape)) else { continue };
+        let whose = &exposed.exposed_name;
+        return Some(format!(
+            "args.{name} is optional in {whose}: a call without it is refused; write has(args.{name}) && …"
+        ));
+    }
+    None
 }
 
 /// What is wrong about one thing that a rule covers, if one is enough for it, or about all of them.
@@ -281,8 +335,8 @@ fn reads_arguments_of((rule, of): (&Rule, RulesOf), exposed: &Exposed<'_>) -> bo
     by_method && has(rule, of, exposed)
 }
 
-/// Whether a rule names something that a server exposes.
-fn has(rule: &Rule, of: RulesOf, exposed: &Exposed<'_>) -> bool {
+/// Whether a rule covers something.
+pub(super) fn has(rule: &Rule, of: RulesOf, exposed: &Exposed<'_>) -> bool {
     let names = |pattern: &String| {
         glob::matches(pattern, &exposed.exposed_name) || (of == RulesOf::Team && names_own(pattern, exposed))
     };

@@ -3,7 +3,7 @@
 use trunkline::registry::v1::{Member, NameStyle, Server, ServerStatus};
 
 use super::members::{self, Target};
-use super::rule::RulesOf;
+use super::rule::{RulesOf, VainPart};
 use super::{
     Kind, KindRules, Reference, Surroundings, Violations, exposed, meta, names, reflect, rule, scope,
     server_state,
@@ -81,6 +81,7 @@ impl KindRules for Server {
         let not_ready = server_state::not_ready(self, &exposure, around);
         let broken = broken_rules(self, &exposure, around);
         let idle_rules = rule::idle(&self.rules, &exposure);
+        let rule_warnings = rule::warnings(&self.rules, &exposure);
         let mut status = ServerStatus {
             tool_count: count(Kind::Tool),
             resource_count: count(Kind::Resource),
@@ -88,6 +89,7 @@ impl KindRules for Server {
             too_large: exposure.excess().unwrap_or_default(),
             conflicts: conflicts(&exposure, around),
             idle_rules,
+            rule_warnings,
             unresolved: exposure.unresolved,
             ..ServerStatus::default()
         };
@@ -103,12 +105,12 @@ impl KindRules for Server {
 /// is told than that there is one.
 fn broken_rules(server: &Server, exposure: &members::Exposure<'_>, around: &Surroundings<'_>) -> Vec<String> {
     let own = rule::undecidable(&server.rules, RulesOf::Server, exposure).into_iter();
-    let own = own.map(|(index, why)| format!("rules[{index}].when: {why}"));
+    let own = own.map(|VainPart { index, field, why }| format!("rules[{index}].{field}: {why}"));
     let (team, viewer) = (server.ownership().team, around.viewer);
     let rules = around.catalogue.team_rules(&team);
     let is_seen = viewer.sees_all() || viewer.teams().contains(&team);
     let of_team = rule::undecidable(rules, RulesOf::Team, exposure).into_iter();
-    let of_team = of_team.map(|(index, why)| match is_seen {
+    let of_team = of_team.map(|VainPart { index, field: _, why }| match is_seen {
         true => format!("the rule {} of {team}: {why}", rules[index].id),
         false => "a rule of its team cannot be decided".to_owned(),
     });

@@ -8,9 +8,9 @@ use crate::output::sections::Section;
 /// The rules, as they were written.
 pub(super) fn section(facts: &Facts) -> Section {
     let mut section = Section::new("Rules");
-    for effect in ["deny", "allow"] {
+    for (effect, title) in [("deny", "Deny"), ("allow", "Allow"), ("approve", "Approve"), ("mask", "Mask")] {
         let rules = items(facts.at("rules")).iter().filter(|rule| text(&rule["effect"]) == effect);
-        section.list(if effect == "deny" { "Deny" } else { "Allow" }, rules.map(line));
+        section.list(title, rules.map(line));
     }
     section
 }
@@ -18,7 +18,7 @@ pub(super) fn section(facts: &Facts) -> Section {
 /// What a rule covers, and when.
 fn line(rule: &Value) -> String {
     let mut said = text(&rule["id"]);
-    for (word, list) in [("of", "tools"), ("by", "methods")] {
+    for (word, list) in [("of", "tools"), ("by", "methods"), ("masks", "fields")] {
         let names: Vec<_> = items(&rule[list]).iter().map(text).collect();
         if !names.is_empty() {
             said += &format!(" {word} {}", names.join(", "));
@@ -48,5 +48,7 @@ mod tests {
             "no-etc of dev_* by tools/call: args.path .startsWith('/etc') (ask the owners)"
         );
         assert_eq!(line(&json!({"id": "all"})), "all: always");
+        let mask = json!({"id": "people", "tools": ["dev_*"], "fields": ["email", "customers.*.iban"]});
+        assert_eq!(line(&mask), "people of dev_* masks email, customers.*.iban: always");
     }
 }

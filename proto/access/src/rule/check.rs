@@ -54,7 +54,8 @@ const MAX_NAMES: usize = 12;
 /// Characters of values that are told of at most.
 const MAX_SHOWN: usize = 400;
 /// What there is no more to be said about than that it is anything.
-static ANYTHING: Shape = Shape { kinds: Kinds::ALL, values: None, members: None, items: None };
+static ANYTHING: Shape =
+    Shape { kinds: Kinds::ALL, values: None, members: None, required: Vec::new(), items: None };
 
 /// Looks at an expression with arguments of a shape.
 pub(super) fn check<'a>(expression: &'a Expr, arguments: &'a Shape) -> Vec<Issue> {
@@ -64,6 +65,35 @@ pub(super) fn check<'a>(expression: &'a Expr, arguments: &'a Shape) -> Vec<Issue
     let found = checker.look(expression);
     checker.want(expression.at, &found, Kinds::BOOL, "a rule is true or false");
     checker.issues
+}
+
+/// The first argument that an expression reads without asking anywhere whether it is there, though it need not be.
+pub(super) fn optional<'a>(expression: &'a Expr, arguments: &Shape) -> Option<&'a str> {
+    let mut asked = Vec::new();
+    names_asked_for(expression, &mut asked);
+    let members = arguments.members.as_ref()?;
+    let may_be_missing = |name: &str| {
+        members.contains_key(name) && !arguments.required.iter().any(|required| required == name)
+    };
+    first_read(expression, &|name| may_be_missing(name) && !asked.contains(&name))
+}
+
+/// The first argument that an expression reads and of which this is true.
+fn first_read<'a>(expression: &'a Expr, is_it: &dyn Fn(&str) -> bool) -> Option<&'a str> {
+    let named = match &expression.node {
+        Node::Member(of, name) if is_arguments(of) => Some(name.as_str()),
+        Node::Index(of, index) if is_arguments(of) => match &index.node {
+            Node::Text(name) => Some(name.as_str()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let here = named.filter(|name| is_it(name));
+    here.or_else(|| expression.parts().into_iter().find_map(|part| first_read(part, is_it)))
+}
+
+fn is_arguments(of: &Expr) -> bool {
+    matches!(of.node, Node::Variable(Variable::Arguments))
 }
 
 /// Names of members of which an expression asks whether they are there.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::shape::{Kinds, Shape};
+
 /// A path to members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldPath {
@@ -55,6 +57,12 @@ impl FieldPath {
         &self.text
     }
 
+    /// How many names and stars it has.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Where it begins: at a whole value.
     #[must_use]
     pub fn start(&self) -> Reached {
@@ -80,6 +88,27 @@ impl FieldPath {
     #[must_use]
     pub fn ends(&self, at: Reached) -> bool {
         at.0 >> self.steps.len() & 1 == 1
+    }
+
+    /// Whether a value of this shape may have a member at its end.
+    #[must_use]
+    pub fn may_lead_into(&self, shape: &Shape) -> bool {
+        self.leads_within(self.start(), shape)
+    }
+
+    fn leads_within(&self, at: Reached, shape: &Shape) -> bool {
+        let in_member = |(name, member): (&String, &Shape)| {
+            let at = self.enter(at, Some(name));
+            self.ends(at) || (!at.is_nowhere() && self.leads_within(at, member))
+        };
+        let may_be = |kinds: Kinds| !shape.kinds.and(kinds).is_empty();
+        let by_member =
+            may_be(Kinds::MAP) && shape.members.as_ref().is_none_or(|members| members.iter().any(in_member));
+        let item = self.enter(at, None);
+        let by_item = may_be(Kinds::LIST)
+            && !item.is_nowhere()
+            && (self.ends(item) || shape.items.as_ref().is_none_or(|items| self.leads_within(item, items)));
+        by_member || by_item
     }
 
     /// A `**` may be none: where one is next, so is what follows it.

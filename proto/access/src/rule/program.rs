@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::check::{Issue, check};
+use super::check::{Issue, check, optional};
 use super::eval::{Stop, Work, truth};
 use super::facts::Facts;
 use super::parser::parse;
@@ -101,6 +101,12 @@ impl Program {
     #[must_use]
     pub fn vain(&self, known: Known<'_>) -> Option<ProgramError> {
         vain::find(&self.root, known).map(|issue| self.error(&issue, ""))
+    }
+
+    /// The first argument that it reads without asking whether it is there, though it need not be: a call without it cannot be decided.
+    #[must_use]
+    pub fn optional(&self, arguments: &Shape) -> Option<&str> {
+        optional(&self.root, arguments)
     }
 
     /// Whether it is false of whatever has one of these for `tool.name`.

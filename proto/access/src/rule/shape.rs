@@ -11,6 +11,8 @@ pub struct Shape {
     pub values: Option<Vec<Constant>>,
     /// Members that it can have. `None`: any.
     pub members: Option<BTreeMap<String, Shape>>,
+    /// Those of its members that are always there.
+    pub required: Vec<String>,
     /// What items of a list can be. `None`: anything.
     pub items: Option<Box<Shape>>,
 }
@@ -99,7 +101,7 @@ impl Kinds {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { kinds: Kinds::ALL, values: None, members: None, items: None }
+        Self { kinds: Kinds::ALL, values: None, members: None, required: Vec::new(), items: None }
     }
 }
 

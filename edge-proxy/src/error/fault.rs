@@ -61,6 +61,14 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The same without what the upstream sent, which it may quote.
+    pub fn unquoted(self) -> Self {
+        match self {
+            Self::Malformed(_) => Self::Malformed("what it sent is masked".to_owned()),
+            other => other,
+        }
+    }
+
     /// The `data.reason` of the error.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::{Caller, Denied, Facts, Permit, ReadableUris};
+use super::{Caller, Denied, Facts, Masks, Permit, ReadableUris};
 use crate::error::Failure;
 use crate::identity::Principal;
 use crate::snapshot::{Snapshot, View};
@@ -125,6 +125,11 @@ impl SharedPermit {
     /// What rules judged the arguments of the call by.
     pub fn judged_by(&self) -> Option<u128> {
         self.0.permit.judged_by()
+    }
+
+    /// What is taken away from the result of the call. `None`: nothing.
+    pub fn masks(&self) -> Option<&Masks> {
+        self.0.permit.masks().map(AsRef::as_ref)
     }
 
     /// The principal that it was given to.

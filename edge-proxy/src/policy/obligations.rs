@@ -24,6 +24,14 @@ impl Masks {
         (!masks.is_empty()).then(|| Arc::new(Self(masks)))
     }
 
+    /// One that takes these away.
+    #[cfg(test)]
+    pub(crate) fn of_fields(fields: &[&str]) -> Arc<Self> {
+        let fields = fields.iter().map(|field| access::rule::FieldPath::parse(field).unwrap());
+        let mask = Mask { rule: "servers/dev/rules/people".into(), fields: fields.collect() };
+        Arc::new(Self(Box::new([Arc::new(mask)])))
+    }
+
     /// The first of them that is not among others.
     pub(super) fn added<'a>(these: Option<&'a Arc<Self>>, others: Option<&Arc<Self>>) -> Option<&'a Mask> {
         let is_known = |mask: &Mask| others.is_some_and(|others| others.iter().any(|other| other == mask));

@@ -21,7 +21,7 @@ pub use self::call::{Call, CallResponse};
 pub use self::context::{Context, Environment};
 pub use self::mcp::{
     ExclusiveSessions, Resumption, ServerRequestId, SessionCommand, SessionLosses, SubscriptionNotice,
-    SubscriptionTargets, Task, UpstreamSubscription, poll_interval,
+    SubscriptionTargets, Task, UpstreamSubscription, poll_interval, task_without,
 };
 pub use self::place::Places;
 use crate::collections::byte_queue::Sender;
@@ -35,6 +35,7 @@ use crate::transport::Message;
 /// Makes a call.
 pub async fn call(call: Call<'_>) -> Result<CallResponse, Failure> {
     let (context, upstream) = (call.context, Arc::clone(&call.permit.entry().upstream));
+    let is_masked = call.permit.masks().is_some();
     let answered = match &upstream.kind {
         UpstreamKind::Mcp(mcp) => self::mcp::call(call, mcp).await,
     };
@@ -43,7 +44,7 @@ pub async fn call(call: Call<'_>) -> Result<CallResponse, Failure> {
             if let Some(counted) = fault.counts_as() {
                 context.environment.metrics.upstream_fault(counted).inc();
             }
-            Failure::upstream(&upstream.id, fault)
+            Failure::upstream(&upstream.id, if is_masked { fault.unquoted() } else { fault })
         }
         CallError::Client(failure) => failure,
     })

@@ -19,6 +19,7 @@ mod http2;
 mod legacy;
 mod limits;
 mod lists;
+mod masks;
 mod modern;
 mod modern_websocket;
 mod odd_clients;

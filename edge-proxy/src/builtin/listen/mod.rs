@@ -32,7 +32,7 @@ use crate::context::{RequestContext, StreamPermit, WorkerState};
 use crate::error::Failure;
 use crate::identity::Principal;
 use crate::observe::Bound;
-use crate::policy::{self, Caller, Facts};
+use crate::policy::{self, Caller, Facts, Permit};
 use crate::respond::{Reply, StreamItem};
 use crate::session::{Conversation, MAX_URIS, SessionId, SubscribingSession};
 use crate::snapshot::Snapshot;
@@ -286,20 +286,21 @@ impl NotificationStream {
                 let updated = part.map(|part| message_of(watched::resource_updated(&part, &self.params)));
                 self.ready.extend(updated);
             }
-            Update::Task(id, params) if self.may_follow(id, caller) => {
-                let status = tasks::status_notification(params, &self.subscription);
-                self.ready.extend(status.ok().map(message_of));
+            Update::Task(id, params) => {
+                let status = self.followed(id, caller).and_then(|permit| {
+                    tasks::status_notification(params, &self.subscription, permit.masks().map(AsRef::as_ref))
+                });
+                self.ready.extend(status.map(message_of));
             }
-            Update::Updated(_) | Update::Task(..) => {}
+            Update::Updated(_) => {}
             Update::Subscribed => self.watched.watch_subscribed(&self.worker, caller),
         }
     }
 
-    fn may_follow(&self, id: &str, caller: &Caller<'_>) -> bool {
-        let watched = self.tasks.iter().find(|watched| *watched.id == *id);
-        watched.is_some_and(|watched| {
-            tasks::permit(caller, Method::SubscriptionsListen, &watched.task).is_some()
-        })
+    /// The permit to follow the task of this id.
+    fn followed(&self, id: &str, caller: &Caller<'_>) -> Option<Permit> {
+        let watched = self.tasks.iter().find(|watched| *watched.id == *id)?;
+        tasks::permit(caller, Method::SubscriptionsListen, &watched.task)
     }
 
     fn current(&self) -> (Arc<Snapshot>, Arc<Principal>) {

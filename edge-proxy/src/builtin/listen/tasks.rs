@@ -1,5 +1,7 @@
 //! Tasks that one stream of a client is notified of. It must not know how they are watched.
 
+use std::borrow::Cow;
+
 use mcp::extension::{self, declares_tasks};
 use mcp::json;
 use mcp::meta;
@@ -9,10 +11,10 @@ use mcp::revision::Era;
 use super::strings;
 use crate::context::RequestContext;
 use crate::error::Failure;
-use crate::policy::{self, Arguments, Caller, Permit};
+use crate::policy::{self, Arguments, Caller, Masks, Permit};
 use crate::route::{NamedTarget, TargetKind};
 use crate::transport::Message;
-use crate::upstream::Task;
+use crate::upstream::{self, Task};
 
 /// The member of `notifications` that lists them.
 pub(super) const TASKS: &str = "taskIds";
@@ -51,11 +53,15 @@ pub(super) fn requested(
     Ok(strings(raw, TASKS)?.into_iter().filter_map(open).collect())
 }
 
-/// Renders the notification of a task's state, on the stream that the request of this raw id opened.
-pub(super) fn status_notification(params: &str, subscription: &str) -> Result<String, json::JsonError> {
-    let [theirs] = json::members(params, [meta::META])?;
+/// Renders the notification of a task's state, on the stream that the request of this raw id opened; `None` where it cannot be read.
+pub(super) fn status_notification(params: &str, subscription: &str, masks: Option<&Masks>) -> Option<String> {
+    let params = match masks {
+        None => params.into(),
+        Some(masks) => Cow::from(upstream::task_without(params, masks).ok()?),
+    };
+    let [theirs] = json::members(&params, [meta::META]).ok()?;
     let theirs = theirs.filter(|meta| meta.starts_with('{')).unwrap_or("{}");
-    let ours = json::set_members(theirs, &[(meta::SUBSCRIPTION_ID, Some(subscription))])?;
-    let params = json::set_members(params, &[(meta::META, Some(&ours))])?;
-    Ok(format!(r#"{{"jsonrpc":"2.0","method":"{}","params":{params}}}"#, Method::TasksChanged))
+    let ours = json::set_members(theirs, &[(meta::SUBSCRIPTION_ID, Some(subscription))]).ok()?;
+    let params = json::set_members(&params, &[(meta::META, Some(&ours))]).ok()?;
+    Some(format!(r#"{{"jsonrpc":"2.0","method":"{}","params":{params}}}"#, Method::TasksChanged))
 }

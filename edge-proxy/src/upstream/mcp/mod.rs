@@ -46,6 +46,7 @@ use mcp::message::Envelope;
 pub use self::in_flight::SessionCommand;
 pub(super) use self::modern_on_legacy::ModernOnLegacy;
 pub(super) use self::relayed_stream::RelayedStream;
+pub use self::rewrite::masks::task_without;
 use self::rewrite::own_uris;
 use self::route::{Path, route};
 pub use self::same_legacy::Resumption;

@@ -17,10 +17,10 @@ use mcp::splice::Splice;
 use tokio::time::Instant;
 
 use super::malformed;
-use super::rewrite::{notifications, uris};
+use super::rewrite::{masks, notifications, uris};
 use super::session::UpstreamSession;
 use super::upstream_stream::UpstreamStream;
-use crate::error::Fault;
+use crate::error::{Failure, Fault};
 use crate::identity::Principal;
 use crate::policy::SharedPermit;
 use crate::session::HandleOwner;
@@ -102,8 +102,19 @@ pub(in crate::upstream) trait Translator: Sized {
     /// The id of the call at the upstream.
     fn own_id(&self) -> OwnId<'_>;
 
-    /// Translates a message.
-    fn translate(&mut self, message: &Bytes) -> Result<Translated, Fault>;
+    /// Translates a message of which nothing has to be taken away any more.
+    fn translate_shown(&mut self, message: &Bytes) -> Result<Translated, Fault>;
+
+    /// Translates a message, without what rules mask of the result.
+    fn translate(&mut self, message: &Bytes) -> Result<Translated, Fault> {
+        if self.call().active.masks().is_none() {
+            return self.translate_shown(message);
+        }
+        match self.call().shown(message)? {
+            Some(shown) => self.translate_shown(&shown),
+            None => Ok(Translated::Ignore),
+        }
+    }
 
     /// The call in its session, in which its stream can be resumed and the edge answers for the client.
     fn in_session(&self) -> Option<&CallInSession> {
@@ -165,6 +176,21 @@ impl CallContext {
             }
             None => false,
         }
+    }
+
+    /// A message of the call without what rules mask of its result; `None` for one that is for nobody then.
+    #[cold]
+    pub(super) fn shown(&self, message: &Bytes) -> Result<Option<Bytes>, Fault> {
+        match self.active.masks() {
+            Some(masks) => masks::take_away(message, masks),
+            None => Ok(Some(message.clone())),
+        }
+    }
+
+    /// The failure that the client is told of.
+    pub(super) fn failure(&self, fault: Fault) -> Failure {
+        let fault = if self.active.masks().is_some() { fault.unquoted() } else { fault };
+        Failure::upstream(&self.upstream.id, fault)
     }
 
     #[cold]

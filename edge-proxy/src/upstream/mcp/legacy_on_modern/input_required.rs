@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::translator::{LegacyOnModern, TranslatedModern};
-use crate::error::{ErrorContext, Failure, Fault};
+use crate::error::{ErrorContext, Fault};
 use crate::fleet::Waiter;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
@@ -300,13 +300,13 @@ impl InputLoop {
 
     /// Returns the response to a call that cannot be finished.
     fn failure_response(&self, fault: Fault) -> (Bytes, Outcome) {
-        let CallContext { id, method, upstream, .. } = &self.translator.call;
+        let CallContext { id, method, .. } = &self.translator.call;
         let outcome = if matches!(fault, Fault::InputUnavailable(_) | Fault::TooManyParkedCalls { .. }) {
             Outcome::ToolError
         } else {
             Outcome::UpstreamError
         };
-        let failure = Failure::upstream(&upstream.id, fault.clone());
+        let failure = self.translator.call.failure(fault.clone());
         if *method == Method::ToolsCall && matches!(fault, Fault::InputUnavailable(_)) {
             let text = json::quote(&failure.to_string());
             let result = format!(r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true}}"#);

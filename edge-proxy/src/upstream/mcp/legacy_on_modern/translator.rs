@@ -50,8 +50,18 @@ pub(super) enum TranslatedModern {
 }
 
 impl LegacyOnModern {
-    /// Translates a message.
+    /// Translates a message, without what rules mask of the result.
     pub(super) fn translate(&self, message: &Bytes) -> Result<TranslatedModern, Fault> {
+        if self.call.active.masks().is_none() {
+            return self.translate_shown(message);
+        }
+        match self.call.shown(message)? {
+            Some(shown) => self.translate_shown(&shown),
+            None => Ok(TranslatedModern::Ignore),
+        }
+    }
+
+    fn translate_shown(&self, message: &Bytes) -> Result<TranslatedModern, Fault> {
         let envelope = Envelope::parse(message).map_err(malformed)?;
         match envelope.kind() {
             Kind::Response => self.response(message, &envelope),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::ModernOnLegacy;
 use super::park::{self, input_required_response, refuse_all};
 use super::parked_call::{ParkedCall, ResumeBy};
-use crate::error::{ErrorContext, Failure, Fault};
+use crate::error::{ErrorContext, Fault};
 use crate::fleet::{Delivery, Waiter};
 use crate::policy::ActivePermit;
 use crate::session::{LogLevel, seal};
@@ -99,7 +99,7 @@ async fn read_while_waiting(
 }
 
 fn error_response(stream: &UpstreamStream<ModernOnLegacy>, fault: Fault) -> Bytes {
-    Failure::upstream(&stream.translator.call.upstream.id, fault).message(&error_context(stream))
+    stream.translator.call.failure(fault).message(&error_context(stream))
 }
 
 fn error_context(stream: &UpstreamStream<ModernOnLegacy>) -> ErrorContext {

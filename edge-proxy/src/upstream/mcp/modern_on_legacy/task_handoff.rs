@@ -19,7 +19,7 @@ use crate::upstream::connect::Retry;
 use crate::upstream::mcp::message_source::RawResponse;
 use crate::upstream::mcp::outcome::outcome_of_response;
 use crate::upstream::mcp::response::{TranslatedResponse, read_response, read_rpc_response};
-use crate::upstream::mcp::rewrite::{responses, tasks};
+use crate::upstream::mcp::rewrite::{masks, responses, tasks};
 use crate::upstream::mcp::session::{SessionKey, SessionPool, UpstreamSession};
 use crate::upstream::mcp::task::{self, Task};
 use crate::upstream::mcp::translator::CallInSession;
@@ -55,8 +55,11 @@ async fn task_response(call: &McpCall<'_>) -> Result<Bytes, CallError> {
         Ok(result) => ("result", result),
         Err(error) => ("error", error),
     };
-    let id = call.id();
-    Ok(responses::render(&id, member, &result))
+    let response = responses::render(&call.id(), member, &result);
+    match call.permit.masks() {
+        None => Ok(response),
+        Some(masks) => Ok(masks::take_away(&response, masks)?.unwrap_or_default()),
+    }
 }
 
 /// The result of a request that has none.

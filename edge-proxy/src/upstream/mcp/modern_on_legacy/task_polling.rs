@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::translator::{AwaitedTask, CallTask, ModernClient, ModernOnLegacy};
 use super::{modern_client_of, send};
-use crate::error::{ErrorContext, Failure, Fault};
+use crate::error::{ErrorContext, Fault};
 use crate::session::capabilities::Capabilities;
 use crate::upstream::Context;
 use crate::upstream::call::{CallError, CallResponse};
@@ -168,9 +168,9 @@ impl TaskPoller {
         if let Some(counted) = fault.counts_as() {
             self.context.environment.metrics.upstream_fault(counted).inc();
         }
-        let CallContext { id, upstream, .. } = &self.translator.call;
+        let CallContext { id, .. } = &self.translator.call;
         let error_context = ErrorContext { id: Some(id.clone()), era: Era::Modern };
-        let message = Failure::upstream(&upstream.id, fault).message(&error_context);
+        let message = self.translator.call.failure(fault).message(&error_context);
         self.send(message, true).await;
     }
 

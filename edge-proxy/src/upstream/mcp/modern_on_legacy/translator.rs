@@ -103,7 +103,7 @@ impl Translator for ModernOnLegacy {
         OwnId::Number(self.in_session.number)
     }
 
-    fn translate(&mut self, message: &Bytes) -> Result<Translated, Fault> {
+    fn translate_shown(&mut self, message: &Bytes) -> Result<Translated, Fault> {
         let unrelated;
         let message = match self.task {
             CallTask::Awaited(_) => {

@@ -3,6 +3,7 @@
 //! It must not know calls.
 
 pub(super) mod content;
+pub(super) mod masks;
 pub(super) mod notifications;
 pub(super) mod own_uris;
 pub(super) mod requests;

@@ -60,7 +60,7 @@ impl Translator for SameLegacy {
         OwnId::Number(self.in_session.number)
     }
 
-    fn translate(&mut self, message: &Bytes) -> Result<Translated, Fault> {
+    fn translate_shown(&mut self, message: &Bytes) -> Result<Translated, Fault> {
         let related;
         let message = match &self.tasks {
             CallTasks::Known { ours, .. } => {

@@ -45,7 +45,7 @@ impl Translator for SameModern {
         }
     }
 
-    fn translate(&mut self, message: &Bytes) -> Result<Translated, Fault> {
+    fn translate_shown(&mut self, message: &Bytes) -> Result<Translated, Fault> {
         let envelope = Envelope::parse(message).map_err(malformed)?;
         match envelope.kind() {
             Kind::Response => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mcp::sse::Event;
 
 use super::UpstreamStream;
-use crate::error::{ErrorContext, Failure, Fault};
+use crate::error::{ErrorContext, Fault};
 use crate::upstream::mcp::translator::{HangUp, Translator};
 use crate::upstream::mcp::{session_messages, without_client};
 use crate::usage::Outcome;
@@ -63,7 +63,7 @@ impl<T: Translator> UpstreamStream<T> {
         }
         let error_context =
             ErrorContext { id: Some(self.translator.call().id.clone()), ..ErrorContext::default() };
-        let data = Failure::upstream(&self.translator.call().upstream.id, fault).message(&error_context);
+        let data = self.translator.call().failure(fault).message(&error_context);
         Event { data, ..Event::default() }
     }
 

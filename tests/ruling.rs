@@ -117,3 +117,85 @@ async fn a_rule_that_cannot_be_meant_is_refused_by_line_and_column() {
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("warning: servers/dev: the rule idle covers nothing that it exposes"), "{said}");
 }
+
+/// A server `crm` with the tool `crm_find`, which answers with a customer.
+async fn start_crm() -> (Gateway, Fake) {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    let input = r#"{"type":"object","properties":{"name":{"type":"string"},"all":{"type":"boolean"}},"required":["name"]}"#;
+    let output = r#"{"type":"object","properties":{"email":{"type":"string"},"ibans":{"type":"array","items":{"type":"string"}}},"additionalProperties":false}"#;
+    let tool = format!(
+        r#"[{{"name":"find","description":"Finds.","inputSchema":{input},"outputSchema":{output},"annotations":{{"readOnlyHint":true}}}}]"#
+    );
+    let upstream = Fake::start(&tool, |_, request| {
+        let id = id(request);
+        let customer = r#"{"email":"ann@example.org","ibans":["DE1"]}"#;
+        let text = format!("{customer:?}");
+        let result = format!(
+            r#"{{"resultType":"complete","content":[{{"type":"text","text":{text}}},{{"type":"text","text":"Ann, ann@example.org"}}],"structuredContent":{customer}}}"#
+        );
+        vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))]
+    })
+    .await;
+    gateway.ctl(&format!("create upstream crm --url {}", upstream.url())).await;
+    gateway.ctl("create server dev --tool crm/*").await;
+    gateway.ctl("create token ci --server dev").await;
+    (gateway, upstream)
+}
+
+async fn apply_to_crm(gateway: &Gateway, rules: &str) -> (String, String, i32) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dev.yaml");
+    let text = format!("kind: Server\nname: dev\ntools:\n  - match: crm/*\nrules:\n{rules}");
+    std::fs::write(&file, text).unwrap();
+    ctl(gateway, &["apply", "--take-over", "-f", file.to_str().unwrap()]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mask_takes_members_away_from_results() {
+    let (gateway, _upstream) = start_crm().await;
+    let call = || async {
+        ctl(&gateway, &["call", "dev", "crm_find", "--args", r#"{"name":"ann"}"#, "-o", "json"]).await
+    };
+    eventually("the edge has the server", PATIENCE, || async {
+        let (printed, said, _) = call().await;
+        if printed.contains("ann@example.org") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    let mask = |fields: &str| format!("  - id: personal\n    effect: mask\n    fields: {fields}\n");
+    for (fields, expected) in [
+        ("[mail]", "fields[0]: no result of what it covers has it; tool crm_find has email, ibans"),
+        ("[email, '**']", "fields[1]: names no member; write which after it, such as `**.email`"),
+        ("[]", "fields: must name what is masked"),
+    ] {
+        let (_, said, code) = apply_to_crm(&gateway, &mask(fields)).await;
+        assert!(code != 0 && said.contains(expected), "{said}");
+    }
+    let rules = mask("[email, 'ibans.*']") + "  - id: all\n    effect: deny\n    when: args.all\n";
+    let (_, said, code) = apply_to_crm(&gateway, &rules).await;
+    assert_eq!(code, 0, "{said}");
+    let warned = "warning: servers/dev: the rule all: args.all is optional in crm_find: a call without it is refused; write has(args.all) && …";
+    assert!(said.contains(warned), "{said}");
+    let (_, said, code) = apply_to_crm(&gateway, &mask("[email, 'ibans.*']")).await;
+    assert_eq!((code, said.contains("warning")), (0, false), "{said}");
+    eventually("the edge masks", PATIENCE, || async {
+        let (printed, said, _) = call().await;
+        if printed.contains("[masked]") { Ok(()) } else { Err(format!("{printed}{said}")) }
+    })
+    .await;
+    let (printed, _, code) = call().await;
+    let shown: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let masked = serde_json::json!({"email": "[masked]", "ibans": ["[masked]"]});
+    assert_eq!((code, &shown["structuredContent"]), (0, &masked), "{printed}");
+    let text: serde_json::Value =
+        serde_json::from_str(shown["content"][0]["text"].as_str().unwrap()).unwrap();
+    assert_eq!((text, &shown["content"][1]["text"]), (masked, &"[left out by the rule personal]".into()));
+
+    let check = ["access", "check", "--token", "ci", "--server", "dev", "--tool", "crm_find"];
+    let (printed, _, code) = ctl(&gateway, &check).await;
+    assert!(printed.starts_with("allowed") && printed.contains("masks email, ibans.*"), "{printed}");
+    assert_eq!(code, 0);
+    let (printed, _, _) = ctl(&gateway, &["describe", "server", "dev"]).await;
+    assert!(printed.contains("personal masks email, ibans.*: always"), "{printed}");
+    let (printed, _, _) = ctl(&gateway, &["get", "server", "dev", "-o", "yaml"]).await;
+    assert!(printed.contains("effect: mask") && printed.contains("- ibans.*"), "{printed}");
+}

@@ -289,7 +289,7 @@ async fn a_resumed_stream_is_masked() {
     let id = primed.strip_prefix("id: ").and_then(|rest| rest.lines().next()).unwrap();
     let again = [headers[0], ("last-event-id", id)];
     let mut resumed = elsewhere.request("GET", &again, "").send().await.unwrap();
-    let told = until(&mut resumed, "\"result\"").await;
+    let told = until(&mut resumed, "people]\"}]}}").await;
     let data = told.lines().rfind(|line| line.starts_with("data: {")).unwrap();
     assert_eq!(&data["data: ".len()..], format!(r#"{{"jsonrpc":"2.0","id":"c","result":{{{SHOWN}}}}}"#));
 }

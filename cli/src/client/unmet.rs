@@ -16,6 +16,9 @@ const CODE: i64 = -31012;
 /// The reasons of conditions, which hold for whatever a token is used for.
 const OF_CONDITIONS: [&str; 3] = ["not_yet_valid", "address_not_allowed", "outside_time_window"];
 
+/// The reasons for which a call waits for somebody, or that somebody gave: the edge says what to do.
+const OF_APPROVALS: [&str; 3] = ["approval_needed", "approval_denied", "too_many_approvals"];
+
 /// What `access check` is asked where nothing is known of the request: whether its maker may call the server at all.
 pub(super) const AT_ALL: &str = "--method tools/list";
 /// Longer arguments are not repeated.
@@ -55,13 +58,13 @@ impl EdgeServer {
     /// Says which condition does not hold, and how to see why: what `access check` is asked.
     pub(super) fn refused(&self, unmet: &Unmet, caller: &Caller, question: &str) -> Error {
         let Unmet { message, reason } = unmet;
+        let advice = match OF_APPROVALS.contains(&reason.as_str()) {
+            true => String::new(),
+            false => format!("; {}", self.advice_on_unmet(unmet, caller, question)),
+        };
         Error::new(
             Exit::Refused,
-            format!(
-                "the edge at {} refused {caller}: {message} ({reason}); {}",
-                self.edge,
-                self.advice_on_unmet(unmet, caller, question)
-            ),
+            format!("the edge at {} refused {caller}: {message} ({reason}){advice}", self.edge),
         )
     }
 
@@ -156,6 +159,18 @@ mod tests {
             of_context(None),
             format!("{told}ask whoever gave you the bearer where and when it may be used")
         );
+    }
+
+    #[test]
+    fn a_call_that_waits_for_approval_is_told_what_the_edge_says_of_it() {
+        let context = Context { edge: Some("http://127.0.0.1:4444".to_owned()), ..Context::default() };
+        let server = EdgeServer::of(&context, "dev", std::time::Duration::from_secs(5)).unwrap();
+        let caller = Caller { bearer: Secret::new("s3cret"), source: BearerSource::Environment("T") };
+        let told = server.refused(&unmet("approval_needed"), &caller, AT_ALL);
+        let text = format!(
+            "the edge at http://127.0.0.1:4444 refused {caller}: this token may not be used from this address (approval_needed)"
+        );
+        assert_eq!((told.exit, told.to_string()), (Exit::Refused, text));
     }
 
     #[test]

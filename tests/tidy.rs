@@ -212,13 +212,14 @@ fn declarations_are_found_whatever_their_visibility() {
 }
 
 /// Where messages are parsed and not mended, and why that takes nothing from odd peers.
-const PARSED_ONLY: [(&str, &str); 26] = [
+const PARSED_ONLY: [(&str, &str); 27] = [
     ("cli/src/bridge/connect/connection.rs", "the line was read in `connect`"),
     ("cli/src/bridge/connect/relay.rs", "the peer is one of our edges"),
     ("cli/src/bridge/connect/session.rs", "the peer is one of our edges"),
     ("cli/src/bridge/expose/handshake.rs", "`child_output` has mended it"),
     ("cli/src/bridge/expose/multiplexer.rs", "`child_output` mends what this refuses"),
     ("edge-proxy/src/builtin/listen/task_polling.rs", "the call that it makes has mended it"),
+    ("edge-proxy/src/request/approval.rs", "a client's message, read by `transport`"),
     ("edge-proxy/src/upstream/mcp/channel/claim.rs", "`dispatcher` has mended it"),
     (
         "edge-proxy/src/upstream/mcp/legacy_on_modern/input_required.rs",

@@ -164,7 +164,8 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         CheckedResolver::system(config.egress.rule()),
     )?;
     let client_port = ClientPort::new(&config.tls, client_certificate.as_ref(), &config.limits.connections);
-    let shared = shared.with_client_port(client_port);
+    let link = watch::Sender::new(None);
+    let shared = shared.with_client_port(client_port).with_control_plane(link.subscribe());
     let operators = admin::connections();
     let exporter = Exporter::new(&metrics, snapshot_readers(&current), inbound(&shared, &operators))?;
     let disk = Arc::new(Disk::new(&folder, DiskKey::get(config.snapshot_key.as_ref(), &folder)?));
@@ -179,12 +180,8 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     };
     let enrollment = Enrollment::new(edge_id.clone(), config.join_token()?, folder.join("edge.credential"));
     let (image, images) = watch::channel(None);
-    let publication = Publication {
-        current: Arc::clone(&current),
-        image,
-        link: watch::Sender::new(None),
-        metrics: Arc::clone(&metrics),
-    };
+    let publication =
+        Publication { current: Arc::clone(&current), image, link, metrics: Arc::clone(&metrics) };
     let keeper = LeaseKeeper::new(&shared.limits, publication.link.subscribe());
     let reporter = Reporter::new(publication.link.subscribe(), Arc::clone(&metrics), folder.join("usage"));
     if config.audit_calls == AuditedCalls::Digest {

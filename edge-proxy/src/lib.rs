@@ -2,12 +2,13 @@
 //!
 //! In the order of a call: `listener` accepts, `request` is the pipeline, `transport` turns bytes into messages, `identity`
 //! finds the caller, `session` the conversation, `route` the target, `policy` the permit, `limits` what is left for it,
-//! `upstream` calls, `respond` answers, `audit` records what was refused. `builtin` is what the edge answers itself; `connection` serves connections on which both sides speak;
+//! `approvals` asks whether it is approved where a rule wants that, `upstream` calls, `respond` answers, `audit` records what was refused. `builtin` is what the edge answers itself; `connection` serves connections on which both sides speak;
 //! `fleet` reaches the other edges, `tunnels` the upstreams that dial in. `snapshot` is what the edge knows, `context`
 //! the state that the stages share. Only `app` wires; nobody imports it.
 
 pub mod admin;
 pub mod app;
+pub mod approvals;
 pub mod audit;
 pub mod builtin;
 mod collections;

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use egress::CheckedResolver;
 use inbound::{BodyBudget, ClientAddresses, Connections, Shares};
 use rustls::ClientConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::permits::{InFlightPermit, StreamCounts};
+use crate::approvals::Approvals;
 use crate::audit::AuditLog;
 use crate::collections::NoRoom;
 use crate::config::limits::Limits;
@@ -22,6 +23,7 @@ use crate::session::{
     EndedCalls, EndedSession, LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets,
 };
 use crate::snapshot::Current;
+use crate::snapshot::client::Link;
 use crate::transport::{ClientPort, OriginPolicy};
 use crate::upstream::{Environment, Places, SessionCommand, SessionLosses};
 
@@ -48,6 +50,8 @@ pub struct EdgeState {
     pub streams: Arc<StreamCounts>,
     /// What is left of the limits of tokens.
     pub limits: Arc<LimitTable>,
+    /// Where approvals are asked for.
+    pub approvals: Approvals,
     /// What is recorded of calls.
     pub audit: Arc<AuditLog>,
     /// What the client port takes.
@@ -103,6 +107,7 @@ impl EdgeState {
             in_flight: Shares::default(),
             streams: Arc::default(),
             limits: Arc::new(LimitTable::new(Arc::clone(&environment.metrics))),
+            approvals: Approvals::new(watch::channel(None).1, Arc::clone(&environment.metrics)),
             audit: Arc::new(AuditLog::new(Arc::clone(&environment.metrics))),
             client_port: ClientPort::default(),
             connections,
@@ -115,6 +120,12 @@ impl EdgeState {
     /// Has the client port take this.
     pub fn with_client_port(self, client_port: ClientPort) -> Self {
         Self { client_port, ..self }
+    }
+
+    /// Has approvals asked for where `link` leads.
+    pub fn with_control_plane(self, link: watch::Receiver<Option<Link>>) -> Self {
+        let approvals = Approvals::new(link, Arc::clone(&self.environment.metrics));
+        Self { approvals, ..self }
     }
 
     /// Admits one more request in flight, unless there are too many.

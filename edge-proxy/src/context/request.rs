@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use http::HeaderMap;
 use mcp::json;
+use mcp::method::Method;
 
 use super::authenticated::Authenticated;
 use super::permits::StreamPermit;
@@ -143,6 +144,12 @@ impl<'a> RequestContext<'a> {
         let target = if matches!(denied, Denied::NotCanonical(_)) { "" } else { &*named.exposed };
         self.worker.record_refusal(self.asked(method, target), &recorded);
         denied
+    }
+
+    /// Records that a call is not made because it is not approved.
+    pub fn unapproved(&self, target: &str, rule: &str, reason: &'static str) {
+        let asked = Asked { rule, ..self.asked(Method::ToolsCall.as_str(), target) };
+        self.worker.shared.audit.refuse(&asked, reason);
     }
 
     /// Returns whether a call that is let in is recorded.

@@ -4,6 +4,7 @@
 //! the gateway itself refuses. It must not know how a request got here.
 
 mod fault;
+mod unapproved;
 mod unmet;
 mod words;
 
@@ -19,6 +20,7 @@ use mcp::revision::{Era, Revision};
 use mcp::uri::NotCanonical;
 
 pub use self::fault::Fault;
+pub use self::unapproved::{PendingApproval, Unapproved, Unmade};
 pub use self::unmet::Unmet;
 use self::words::{described, limited, reason_of, refused_by_rule, seconds, too_many, versions};
 use crate::observe::{Bound, LimitRefusal, Rejection};
@@ -95,6 +97,9 @@ pub enum Failure {
         /// True if it could not be decided whether the rule refuses it.
         undecided: bool,
     },
+    /// A rule of the server holds the call back, and it is not approved.
+    #[error("{0}")]
+    Unapproved(Box<Unapproved>),
     /// No contact with a control plane for too long.
     #[error("this edge has had no contact with its control plane for longer than bearers may be trusted")]
     TrustStale,
@@ -291,6 +296,7 @@ impl Failure {
             Self::AuditUnavailable => -31009,
             Self::TooMany { .. } => -31009,
             Self::Limit { .. } | Self::Unmet(_) | Self::Rule { .. } => -31012,
+            Self::Unapproved(unapproved) => unapproved.code(),
             Self::SessionMissing | Self::StreamWithoutSession | Self::SessionUnknown => -31010,
             Self::NotInitialized | Self::Disconnected => -31010,
             Self::LegacyVersion { .. } => codes::INVALID_REQUEST,
@@ -333,6 +339,7 @@ impl Failure {
             | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Limit { what: LimitRefusal::Unusable, .. } => StatusCode::FORBIDDEN,
             Self::Limit { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unapproved(unapproved) => unapproved.status(),
             Self::ContentType(_) | Self::ContentCoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -367,6 +374,7 @@ impl Failure {
             Self::Rule { undecided, .. } => {
                 reason(if *undecided { "policy_error" } else { "denied_by_rule" })
             }
+            Self::Unapproved(unapproved) => Some(unapproved.data()),
             Self::TrustStale => reason("trust_stale"),
             Self::AuditUnavailable => reason("audit_unavailable"),
             Self::Host => reason("host_not_allowed"),
@@ -426,7 +434,7 @@ impl Failure {
             | Self::BearerInUrl
             | Self::Ticket
             | Self::TrustStale => Rejection::Unauthenticated,
-            Self::Unmet(_) | Self::Rule { .. } => Rejection::UnmetCondition,
+            Self::Unmet(_) | Self::Rule { .. } | Self::Unapproved(_) => Rejection::UnmetCondition,
             Self::SessionMissing
             | Self::StreamWithoutSession
             | Self::SessionUnknown

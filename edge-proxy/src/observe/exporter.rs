@@ -12,8 +12,8 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::Metrics;
 use super::metrics::{
-    Bound, CloseReason as SessionCloseReason, ConnectionTransport, DeliveryOutcome, LimitRefusal, Rejection,
-    UpstreamFault,
+    ApprovalOutcome, Bound, CloseReason as SessionCloseReason, ConnectionTransport, DeliveryOutcome,
+    LimitRefusal, Rejection, UpstreamFault,
 };
 use trunkline::telemetry::v1::UsageOutcome as Outcome;
 
@@ -183,6 +183,13 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
     counter(meter, "limits_refused", limited, move |observer| {
         for reason in LimitRefusal::ALL {
             observer.observe(read.limits_refused(*reason).get(), &[KeyValue::new("reason", reason.as_str())]);
+        }
+    });
+    let read = Arc::clone(metrics);
+    let held = "Calls that rules held back until somebody approves them, by what came of it";
+    counter(meter, "approvals", held, move |observer| {
+        for outcome in ApprovalOutcome::ALL {
+            observer.observe(read.approvals(*outcome).get(), &[KeyValue::new("outcome", outcome.as_str())]);
         }
     });
     let read = Arc::clone(metrics);
@@ -375,6 +382,7 @@ mod tests {
         metrics.count_calls("tools/call", Outcome::Ok, 3, 1_500_000);
         metrics.rejected(Rejection::Origin).inc();
         metrics.shares_refused(Bound::Tickets).inc();
+        metrics.approvals(ApprovalOutcome::Pending).inc();
         metrics.upstream_fault(UpstreamFault::Timeout).add(2);
         metrics.egress_refused(Class::LinkLocal).inc();
         metrics.upstream_quirk(Quirk::ClosesConnections).add(3);
@@ -388,6 +396,8 @@ mod tests {
             "trunkline_edge_calls_duration_seconds_total{method=\"tools/call\",outcome=\"ok\"} 1.5",
             "trunkline_edge_rejected_total{reason=\"origin\"} 1",
             "trunkline_edge_shares_refused_total{bound=\"tickets\"} 1",
+            "trunkline_edge_approvals_total{outcome=\"pending\"} 1",
+            "trunkline_edge_approvals_total{outcome=\"used\"} 0",
             "trunkline_edge_upstream_errors_total{fault=\"timeout\"} 2",
             "trunkline_edge_egress_refused_total{class=\"link-local\"} 1",
             "trunkline_edge_upstream_quirks_total{quirk=\"closes-connections\"} 3",

@@ -148,6 +148,24 @@ labels! {
 }
 
 labels! {
+    /// What came of a call that a rule holds back.
+    ApprovalOutcome {
+        /// It was approved, and is made.
+        Used = "used",
+        /// Somebody is asked to approve it.
+        Pending = "pending",
+        /// Somebody denied it.
+        Denied = "denied",
+        /// Too many wait already.
+        TooMany = "too_many",
+        /// Too many were asked for here at a time.
+        Busy = "busy",
+        /// No control plane answered.
+        Unanswered = "unanswered",
+    }
+}
+
+labels! {
     /// The outcome of a delivery to a sibling.
     DeliveryOutcome {
         /// The waiter has it.
@@ -278,6 +296,9 @@ pub struct Metrics {
     rejected: [Counter; Rejection::ALL.len()],
     shares_refused: [Counter; Bound::ALL.len()],
     limits_refused: [Counter; LimitRefusal::ALL.len()],
+    approvals: [Counter; ApprovalOutcome::ALL.len()],
+    /// Approvals that are asked for.
+    pub approvals_open: Gauge,
     /// Limits that calls are counted in.
     pub limit_buckets: Gauge,
     /// 1 while limits are leased from a control plane.
@@ -339,6 +360,11 @@ impl Metrics {
     /// Counts the calls that limits refused for this reason.
     pub fn limits_refused(&self, reason: LimitRefusal) -> &Counter {
         &self.limits_refused[reason as usize]
+    }
+
+    /// Counts the calls that rules held back and that came to this.
+    pub fn approvals(&self, outcome: ApprovalOutcome) -> &Counter {
+        &self.approvals[outcome as usize]
     }
 
     /// Counts the deliveries to siblings with this outcome.

@@ -9,6 +9,6 @@ mod metrics;
 pub use exporter::{ExportError, Exporter, Inbound, SnapshotReaders};
 pub use logs::{LogError, start_logs};
 pub use metrics::{
-    Bound, Calls, CloseReason, ConnectionTransport, Counter, DeliveryOutcome, Gauge, GaugeGuard,
-    LimitRefusal, Metrics, Rejection, UpstreamFault,
+    ApprovalOutcome, Bound, Calls, CloseReason, ConnectionTransport, Counter, DeliveryOutcome, Gauge,
+    GaugeGuard, LimitRefusal, Metrics, Rejection, UpstreamFault,
 };

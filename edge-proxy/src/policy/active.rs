@@ -15,6 +15,7 @@ use std::task::{Poll, Waker};
 use super::{Caller, Denied, Facts, Masks, Permit, ReadableUris};
 use crate::error::Failure;
 use crate::identity::Principal;
+use crate::session::CallDigest;
 use crate::snapshot::{Snapshot, View};
 
 /// The permits that one worker uses.
@@ -130,6 +131,11 @@ impl SharedPermit {
     /// What is taken away from the result of the call. `None`: nothing.
     pub fn masks(&self) -> Option<&Masks> {
         self.0.permit.masks().map(AsRef::as_ref)
+    }
+
+    /// What the call was approved as. `None`: nothing held it back.
+    pub fn approval_digest(&self) -> Option<CallDigest> {
+        self.0.permit.approval_digest()
     }
 
     /// The principal that it was given to.

@@ -6,7 +6,7 @@ use access::rule::{Mask, Refusal, Rule, Unevaluable};
 use mcp::uri::NotCanonical;
 use tracing::field::display;
 
-use super::Facts;
+use super::{ApprovalRule, Facts};
 use crate::error::{Failure, Unmet};
 use crate::identity::Principal;
 use crate::route::NamedTarget;
@@ -69,6 +69,12 @@ impl RuleDenial {
     pub(super) fn masked(mask: &Mask) -> Self {
         let told = "a rule masks its result since it began; call again";
         Self { id: mask.rule.clone(), told: told.into(), error: None }
+    }
+
+    /// What nobody can approve, for this reason.
+    pub fn undecided(rule: &ApprovalRule, why: Unevaluable) -> Self {
+        let ApprovalRule { id, told } = rule;
+        Self { id: id.clone(), told: told.clone(), error: Some(why) }
     }
 
     /// Whether it could not be decided.

@@ -4,8 +4,10 @@
 //! knows only their order.
 
 mod admission;
+mod approval;
 mod batch;
 mod refusal;
+mod send;
 mod stream;
 
 use std::cell::{OnceCell, RefCell};
@@ -22,14 +24,16 @@ use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::method::Method;
 use mcp::revision::Era;
 
+use self::approval::Resent;
+use self::send::{Route, send};
 use crate::builtin::{self, capabilities, listen};
 use crate::connection::{ClientConnection, sse, websocket};
-use crate::context::{ActiveCall, Arrival, Authenticated, InFlightPermit, RequestContext, WorkerState};
+use crate::context::{Arrival, Authenticated, InFlightPermit, RequestContext, WorkerState};
 use crate::error::{ErrorContext, Failure};
 use crate::identity::{Presented, Principal};
 use crate::policy::Arguments;
 use crate::respond::Reply;
-use crate::session::{self, Session, SessionId, SessionLookup};
+use crate::session::{self, HeldState, Session, SessionId, SessionLookup};
 use crate::transport::path::{self, Endpoint};
 use crate::transport::request_body;
 use crate::transport::streamable::{HttpRequest, Verb};
@@ -39,7 +43,7 @@ use crate::transport::{
     unreadable, with_object_arguments,
 };
 use crate::tunnels::accept;
-use crate::usage::{Account, Outcome};
+use crate::usage::Outcome;
 use crate::{policy, respond, route, upstream};
 
 /// Answers one request. Every failure becomes its response here.
@@ -383,16 +387,37 @@ async fn call(
     message: &Message<'_>,
     method: Method,
 ) -> Result<Reply, Failure> {
+    let is_held = |raw: &str| method == Method::ToolsCall && HeldState::may_be(raw);
+    match (session.era(), message.params.request_state) {
+        (Era::Modern, Some(raw)) if is_held(raw) => {
+            Box::pin(approval::call_again(context, session, message, raw)).await
+        }
+        _ => begin(context, session, message, method, None).await,
+    }
+}
+
+/// Begins a call, which a client may make again that a rule held back before.
+async fn begin(
+    context: &RequestContext<'_>,
+    session: &Session,
+    message: &Message<'_>,
+    method: Method,
+    resent: Option<&Resent>,
+) -> Result<Reply, Failure> {
     let mut account = context.account(method.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
     let named = route::named(method, message)?;
     let arguments = Arguments::Of(message.params.arguments);
-    let permit = policy::check(&context.caller, method, &named, arguments)
+    let mut permit = policy::check(&context.caller, method, &named, arguments)
         .map_err(|denied| context.refused(method.as_str(), &named, denied).of_target(&named))?;
     if let (Era::Modern, Some(headers)) = (session.era(), context.headers()) {
         session::modern::check_arguments(headers, message, &permit.entry().tool)?;
     }
-    let route_to = Route { named: &named, task: None, permit };
+    let held = match (permit.approval(), resent) {
+        (None, None) => None,
+        _ => approval::hold(context, session, message, &mut permit, resent)?,
+    };
+    let route_to = Route { named: &named, task: None, permit, held };
     send(context, session, message, method, route_to, account).await
 }
 
@@ -416,72 +441,6 @@ async fn task_request(
     let task = upstream::Task::open(&context.snapshot.trust, context.owner(), &text).ok_or_else(unknown)?;
     let permit = listen::task_permit(&context.caller, method, &task).ok_or_else(unknown)?;
     let named = route::NamedTarget { kind: route::TargetKind::Tool, exposed: task.tool.clone().into(), raw };
-    let route_to = Route { named: &named, task: Some((task, raw)), permit };
+    let route_to = Route { named: &named, task: Some((task, raw)), permit, held: None };
     send(context, session, message, method, route_to, account).await
-}
-
-/// The target of a message, and the permit to send it there.
-struct Route<'a> {
-    named: &'a route::NamedTarget<'a>,
-    task: Option<(upstream::Task, &'a str)>,
-    permit: policy::Permit,
-}
-
-/// Sends a message to its upstream, until that has answered or the client gives up.
-async fn send(
-    context: &RequestContext<'_>,
-    session: &Session,
-    message: &Message<'_>,
-    method: Method,
-    route_to: Route<'_>,
-    mut account: Account,
-) -> Result<Reply, Failure> {
-    let reserved = stream::reserve(context, message)?;
-    account.leads_to(route_to.permit.entry());
-    let is_audited = is_counted(method) && context.is_audited()?;
-    // Last of all that may refuse it: what is refused costs nothing.
-    let charge = if is_counted(method) { context.charge(&route_to.permit)? } else { None };
-    if is_audited {
-        context.record_call(method.as_str(), &route_to.permit, message.params.arguments);
-    }
-    account.outcome = Outcome::Cancelled;
-    let error_context =
-        ErrorContext { id: message.envelope.id.map(|id| message.slice(id)), era: session.era() };
-    let active = ActiveCall::begin(context.worker, context.caller, &route_to.permit, error_context);
-    let call = upstream::Call {
-        context: &context.worker.upstreams,
-        trust: &context.snapshot.trust,
-        server: context.server(),
-        principal: context.principal(),
-        session,
-        headers: context.headers(),
-        message,
-        method,
-        named: route_to.named,
-        task: route_to.task,
-        permit: route_to.permit,
-        active: active.share_permit(),
-        account: Some(account),
-    };
-    let answer = tokio::select! {
-        biased;
-        // Whatever is dropped here tells the upstream.
-        failure = active.withdrawn() => return Err(failure),
-        answer = upstream::call(call) => answer.inspect_err(|failure| {
-            if let Some(charge) = charge.filter(|_| failure.is_unsent()) {
-                charge.give_back();
-            }
-        })?,
-    };
-    Ok(match answer {
-        upstream::CallResponse::Json { status, body } => {
-            Reply::Json { status, parts: [body].into(), session: None }
-        }
-        upstream::CallResponse::Events(events) => stream::reply(context, active, events, reserved)?,
-    })
-}
-
-/// Whether rates and quotas count messages of a method: each of those that have a target do, and nothing that follows on them.
-fn is_counted(method: Method) -> bool {
-    matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
 }

@@ -48,6 +48,8 @@ pub enum Purpose {
     PostAddress = 8,
     /// A ticket that a browser opens a WebSocket with.
     Ticket = 9,
+    /// What a call waits for that a rule holds back, or that it has begun.
+    HeldCall = 10,
 }
 
 /// The reason that a handle could not be made.

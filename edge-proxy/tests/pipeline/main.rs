@@ -3,6 +3,7 @@
 
 mod access;
 mod affinity;
+mod approvals;
 mod audit;
 mod calls;
 mod certificates;

@@ -22,8 +22,10 @@ use super::session::UpstreamSession;
 use super::upstream_stream::UpstreamStream;
 use crate::error::{Failure, Fault};
 use crate::identity::Principal;
+use crate::os::clock;
 use crate::policy::SharedPermit;
-use crate::session::HandleOwner;
+use crate::session::seal::SealError;
+use crate::session::{BegunCall, HandleOwner, HeldState};
 use crate::snapshot::{Server, Trust, Upstream};
 use crate::upstream::{Call, Context};
 use crate::usage::Outcome;
@@ -262,6 +264,18 @@ impl CallContext {
         let params = envelope.params.unwrap_or("{}");
         let edits = mentions::in_sampling(Splice::new(), message, params, exposed).map_err(malformed)?;
         Ok((!edits.is_empty()).then(|| edits.apply(message)))
+    }
+
+    /// The `requestState` by which a modern client goes on with the call, of which `state` is what is sealed already; empty: nothing is.
+    /// One that was approved is not to be approved again.
+    pub(super) fn request_state(&self, exposed: &str, state: String) -> Result<String, SealError> {
+        match self.active.approval_digest() {
+            None => Ok(state),
+            Some(digest) => {
+                let begun = HeldState::Begun(BegunCall::new(digest, clock::now()));
+                begun.seal(&self.trust, self.owner(), exposed, &state)
+            }
+        }
     }
 
     /// The owner of handles that are sealed in messages.

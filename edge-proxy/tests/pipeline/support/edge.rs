@@ -15,6 +15,7 @@ use trunkline_edge_proxy::fleet::Waiters;
 use trunkline_edge_proxy::listener;
 use trunkline_edge_proxy::observe::{ConnectionTransport, Metrics};
 use trunkline_edge_proxy::snapshot::Current;
+use trunkline_edge_proxy::snapshot::client::Link;
 use trunkline_edge_proxy::transport::ClientPort;
 use trunkline_edge_proxy::usage::Shard;
 
@@ -30,6 +31,8 @@ pub(crate) struct Edge {
     pub(crate) shared: Arc<EdgeState>,
     /// The bearer that its clients present.
     pub(crate) bearer: String,
+    /// Where it asks for approvals.
+    pub(crate) control_plane: watch::Sender<Option<Link>>,
     drain: watch::Sender<bool>,
     pub(crate) client: reqwest::Client,
     scheme: &'static str,
@@ -133,7 +136,8 @@ impl Edge {
             fleet,
             resolver,
         );
-        let shared = Arc::new(shared.unwrap().with_client_port(port));
+        let (control_plane, link) = watch::channel(None);
+        let shared = Arc::new(shared.unwrap().with_client_port(port).with_control_plane(link));
         let (drain, draining) = watch::channel(false);
         // Two workers, so that what must not depend on the worker is seen not to.
         for _ in 0..2 {
@@ -147,7 +151,20 @@ impl Edge {
         }
         let bearer = keys.bearer("all");
         let client = client();
-        Self { address, current, keys, snapshot, metrics, waiters, shared, bearer, drain, client, scheme }
+        Self {
+            address,
+            current,
+            keys,
+            snapshot,
+            metrics,
+            waiters,
+            shared,
+            bearer,
+            control_plane,
+            drain,
+            client,
+            scheme,
+        }
     }
 
     /// Makes its client a person, who is in the team `core` as a `developer`, and by that may use all of `servers/dev`.

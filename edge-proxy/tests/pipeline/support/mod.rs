@@ -1,5 +1,6 @@
 //! An edge in this process, upstreams that record, and clients that say exactly what they are told to.
 
+mod control_plane;
 mod edge;
 mod fleet;
 mod snapshot;
@@ -10,10 +11,11 @@ pub(crate) mod tls;
 mod upstream;
 mod websocket;
 
+pub(crate) use control_plane::{ControlPlane, EXPIRES};
 pub(crate) use edge::{Edge, Reply};
 pub(crate) use fleet::TestFleet;
 pub(crate) use snapshot::{
-    Keys, TestSnapshot, deny, gid, mcp, pair, person_claims, role, team, uid_of, withdrawal,
+    Keys, TestSnapshot, approve, deny, gid, mcp, pair, person_claims, role, team, uid_of, withdrawal,
 };
 pub(crate) use sse::Sse;
 pub(crate) use talker::{KINDS, Talker, id, result};

@@ -131,6 +131,16 @@ pub(crate) fn deny(tools: &[&str], when: &str) -> wire::CompiledRule {
     }
 }
 
+/// A rule that holds these back when this is true.
+pub(crate) fn approve(tools: &[&str], when: &str) -> wire::CompiledRule {
+    wire::CompiledRule {
+        id: format!("servers/dev/rules/approve-{}", tools.join("-")),
+        effect: wire::CompiledEffect::Approve.into(),
+        reason: "it deletes".to_owned(),
+        ..deny(tools, when)
+    }
+}
+
 /// The resources of an edge, to be changed and compiled.
 #[derive(Clone)]
 pub(crate) struct TestSnapshot {

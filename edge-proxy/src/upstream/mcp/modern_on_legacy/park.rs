@@ -191,7 +191,8 @@ pub(super) fn seal(translator: &ModernOnLegacy, parked: &ParkedCall) -> Result<S
         exposed: &client.exposed,
         digest: &digest(arguments),
     };
-    parked.seal(&call.trust, binding).map_err(malformed)
+    let state = parked.seal(&call.trust, binding).map_err(malformed)?;
+    call.request_state(&client.exposed, state).map_err(malformed)
 }
 
 /// Builds the response that asks a modern client for input.

@@ -1,6 +1,7 @@
 //! Resumes a parked call with a modern client's input: at the upstream that waits for it, or at the waiter that holds
 //! the call open. It must not know how calls are parked.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -22,9 +23,9 @@ use crate::upstream::call::CallResponse;
 use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedStream};
 use crate::upstream::mcp::session::UpstreamSession;
-use crate::upstream::mcp::translator::CallInSession;
-use crate::upstream::mcp::unreadable;
+use crate::upstream::mcp::translator::{CallContext, CallInSession};
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
+use crate::upstream::mcp::{malformed, unreadable};
 use crate::usage::{Account, Outcome};
 
 /// Messages that wait for the client; each may be as large as an event.
@@ -55,12 +56,12 @@ pub(super) async fn call(
         ResumeBy::Task if parked.pending.iter().all(|pending| answers.contains_key(&pending.key())) => {
             resume_task(call, &parked, &answers, account).await
         }
-        ResumeBy::NewCall | ResumeBy::Task => Ok(ask_again(call, &parked.pending, &text, account)),
+        ResumeBy::NewCall | ResumeBy::Task => ask_again(call, &parked.pending, text, account),
         ResumeBy::Held => deliver_to_waiter(call, &parked, &answers, account).await,
         ResumeBy::Event(_) if parked.pending.iter().any(|pending| answers.contains_key(&pending.key())) => {
             resume_stream(call, parked, &answers, account).await
         }
-        ResumeBy::Event(_) => Ok(ask_again(call, &parked.pending, &text, account)),
+        ResumeBy::Event(_) => ask_again(call, &parked.pending, text, account),
     }
 }
 
@@ -87,14 +88,16 @@ fn answers<'a>(call: &McpCall<'a>) -> Result<HashMap<String, &'a str>, CallError
 fn ask_again(
     call: &McpCall<'_>,
     pending: &[PendingRequest],
-    state: &str,
+    state: Cow<'_, str>,
     account: &mut Option<Account>,
-) -> CallResponse {
-    let body = input_required_response(&call.id(), pending, state);
+) -> Result<CallResponse, CallError> {
+    let state = CallContext::of(call).request_state(&call.named.exposed, state.into_owned());
+    let state = state.map_err(|error| CallError::Upstream(malformed(error)))?;
+    let body = input_required_response(&call.id(), pending, &state);
     if let Some(account) = account {
         account.ended(Outcome::Ok, body.len());
     }
-    CallResponse::Json { status: http::StatusCode::OK, body }
+    Ok(CallResponse::Json { status: http::StatusCode::OK, body })
 }
 
 /// Posts the responses, and waits for the task again.

@@ -111,13 +111,42 @@ impl SameModern {
         message: &Bytes,
         result: &str,
     ) -> Result<Splice<'a>, Fault> {
+        if self.call.active.approval_digest().is_some() {
+            return self.add_request_state(edits, message, result);
+        }
         if memmem::find(result.as_bytes(), b"requestState").is_none() {
             return Ok(edits);
         }
         let [state] = json::members(result, ["requestState"]).map_err(malformed)?;
         let Some(state) = state else { return Ok(edits) };
+        Ok(edits.replace(span(message, state), json::quote(&self.sealed(state)?)))
+    }
+
+    /// The same for a call that was approved, also where the upstream has no state: without one the call would begin anew.
+    #[cold]
+    fn add_request_state<'a>(
+        &self,
+        edits: Splice<'a>,
+        message: &Bytes,
+        result: &str,
+    ) -> Result<Splice<'a>, Fault> {
+        let [kind, state] = json::members(result, ["resultType", "requestState"]).map_err(malformed)?;
+        if kind != Some(r#""input_required""#) && state.is_none() {
+            return Ok(edits);
+        }
+        let sealed = state.map_or_else(|| Ok(String::new()), |state| self.sealed(state))?;
+        let ours = json::quote(&self.call.request_state(&self.exposed, sealed).map_err(malformed)?);
+        Ok(match state {
+            Some(state) => edits.replace(span(message, state), ours),
+            None => {
+                let first = span(message, result).start + 1;
+                edits.replace(first..first, format!(r#""requestState":{ours},"#))
+            }
+        })
+    }
+
+    fn sealed(&self, state: &str) -> Result<String, Fault> {
         let CallContext { trust, method, .. } = &self.call;
-        let sealed = request_state::seal(trust, self.call.owner(), *method, &self.exposed, state);
-        Ok(edits.replace(span(message, state), json::quote(&sealed.map_err(malformed)?)))
+        request_state::seal(trust, self.call.owner(), *method, &self.exposed, state).map_err(malformed)
     }
 }

@@ -1,0 +1,148 @@
+//! Calls that rules hold back until somebody approves them: what a control plane is asked about each, and what it says.
+//!
+//! A control plane uses an approval up when it says so, so nothing is asked twice: who does not hear its answer makes no call. It must not
+//! know messages of clients, nor how a refusal is told.
+
+mod canonical;
+mod question;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inbound::{Holder, Share, Shares};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::{Code, Status};
+use trunkline::policy::v1::approval_service_client::ApprovalServiceClient;
+use trunkline::policy::v1::{ApprovalState, UseApprovalRequest, UseApprovalResponse};
+
+pub use self::question::{ApprovalQuestion, CallToApprove};
+use crate::error::{PendingApproval, Unmade};
+use crate::observe::{ApprovalOutcome, Metrics};
+use crate::snapshot::client::Link;
+
+/// The time that a control plane has to answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Questions that are open at a time. One principal has those that are left for others, so half of them when alone.
+const MAX_OPEN: usize = 256;
+
+/// What a question came to, and whether the call may be made.
+type Ruling = (ApprovalOutcome, Result<(), Unmade>);
+
+/// Where approvals are asked for.
+#[derive(Debug)]
+pub struct Approvals {
+    link: watch::Receiver<Option<Link>>,
+    open: Shares,
+    metrics: Arc<Metrics>,
+}
+
+impl Approvals {
+    /// Asks the control plane that `link` leads to, if there is one.
+    pub fn new(link: watch::Receiver<Option<Link>>, metrics: Arc<Metrics>) -> Self {
+        Self { link, open: Shares::default(), metrics }
+    }
+
+    /// Uses up the approval of a call that is about to be made, or asks for one.
+    ///
+    /// # Errors
+    /// If it is not approved, or nobody said so in time: then it must not be made.
+    pub async fn use_up(&self, holder: Holder, question: &ApprovalQuestion) -> Result<(), Unmade> {
+        let (outcome, ruled) = self.asked(holder, question).await;
+        self.metrics.approvals(outcome).inc();
+        ruled
+    }
+
+    async fn asked(&self, holder: Holder, question: &ApprovalQuestion) -> Ruling {
+        const BUSY: Ruling = (ApprovalOutcome::Busy, Err(Unmade::Busy));
+        let open = &self.metrics.approvals_open;
+        let Some(_open) = open.enter_below(MAX_OPEN) else { return BUSY };
+        let free = (MAX_OPEN + 1).saturating_sub(usize::try_from(open.get()).unwrap_or_default());
+        let Ok(_share) = Share::take(&self.open, holder, free) else { return BUSY };
+        match self.ask(&question.request).await {
+            Ok(answer) => ruling(answer),
+            Err(status) => unanswered(&status),
+        }
+    }
+
+    async fn ask(&self, request: &UseApprovalRequest) -> Result<UseApprovalResponse, Status> {
+        let link = self.link.borrow().clone();
+        let link = link.ok_or_else(|| Status::unavailable("there is no stream from a control plane"))?;
+        let mut request = link.credential.authorise(request.clone());
+        request.set_timeout(DEADLINE);
+        let mut client = ApprovalServiceClient::new(link.channel);
+        let answer = timeout(DEADLINE, client.use_approval(request)).await;
+        let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+        answer.map(tonic::Response::into_inner)
+    }
+}
+
+/// What an answer comes to.
+fn ruling(answer: UseApprovalResponse) -> Ruling {
+    let UseApprovalResponse { approval, url } = answer;
+    let approval = approval.unwrap_or_default();
+    let state = approval.state();
+    let pending = PendingApproval {
+        name: approval.name.into(),
+        expires: approval.expire_time.map_or_else(String::new, |time| time.to_string()).into(),
+        url: url.into(),
+    };
+    match state {
+        ApprovalState::Used => (ApprovalOutcome::Used, Ok(())),
+        ApprovalState::Pending => (ApprovalOutcome::Pending, Err(Unmade::Pending(pending))),
+        ApprovalState::Denied => {
+            (ApprovalOutcome::Denied, Err(Unmade::Denied(pending, approval.comment.into())))
+        }
+        // Those are no answers: it was to be used up, or asked for anew.
+        ApprovalState::Unspecified | ApprovalState::Approved | ApprovalState::Expired => {
+            (ApprovalOutcome::Unanswered, Err(Unmade::Unasked))
+        }
+    }
+}
+
+fn unanswered(status: &Status) -> Ruling {
+    if status.code() == Code::ResourceExhausted {
+        return (ApprovalOutcome::TooMany, Err(Unmade::TooMany));
+    }
+    tracing::warn!(code = %status.code(), reason = status.message(), "cannot ask for an approval; the call is refused");
+    (ApprovalOutcome::Unanswered, Err(Unmade::Unasked))
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline::policy::v1::Approval;
+
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_use_lets_a_call_be_made() {
+        let answer = |state: i32| UseApprovalResponse {
+            approval: Some(Approval { state, ..Approval::default() }),
+            url: String::new(),
+        };
+        let may_be_made = |state: &i32| ruling(answer(*state)).1.is_ok();
+        let used = i32::from(ApprovalState::Used);
+        assert_eq!((-1..20).filter(may_be_made).collect::<Vec<_>>(), [used]);
+        assert_eq!(ruling(UseApprovalResponse::default()).1, Err(Unmade::Unasked));
+    }
+
+    #[tokio::test]
+    async fn one_principal_leaves_room_for_others() {
+        let metrics = Arc::new(Metrics::new());
+        let (_link, link) = watch::channel(None);
+        let approvals = Approvals::new(link, Arc::clone(&metrics));
+        let ask = async || approvals.use_up(Holder::of("a"), &ApprovalQuestion::default()).await;
+        let others: Vec<_> = (0..MAX_OPEN - 1).map(|_| metrics.approvals_open.enter()).collect();
+        assert_eq!(ask().await, Err(Unmade::Unasked), "there is room, and nobody to ask");
+        let held = Share::take(&approvals.open, Holder::of("a"), MAX_OPEN).unwrap();
+        assert_eq!(ask().await, Err(Unmade::Busy), "what is left is for others");
+        drop(held);
+        assert_eq!(ask().await, Err(Unmade::Unasked));
+        let _last = metrics.approvals_open.enter();
+        assert_eq!(ask().await, Err(Unmade::Busy));
+        drop(others);
+        assert_eq!(ask().await, Err(Unmade::Unasked));
+        let counted = ApprovalOutcome::ALL.iter().map(|outcome| metrics.approvals(*outcome).get());
+        assert_eq!(counted.collect::<Vec<_>>(), [0, 0, 0, 0, 2, 3]);
+    }
+}

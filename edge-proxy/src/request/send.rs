@@ -1,0 +1,91 @@
+//! A message on its way to its upstream: what it costs, what holds it back, and its answer. It must not know how its target was found.
+
+use mcp::method::Method;
+
+use super::approval::{self, HeldBack};
+use super::stream;
+use crate::context::{ActiveCall, RequestContext};
+use crate::error::{ErrorContext, Failure};
+use crate::policy::Permit;
+use crate::respond::Reply;
+use crate::session::Session;
+use crate::transport::Message;
+use crate::usage::{Account, Outcome};
+use crate::{route, upstream};
+
+/// The target of a message, and the permit to send it there.
+pub(super) struct Route<'a> {
+    pub(super) named: &'a route::NamedTarget<'a>,
+    pub(super) task: Option<(upstream::Task, &'a str)>,
+    pub(super) permit: Permit,
+    /// What has to be approved before.
+    pub(super) held: Option<HeldBack>,
+}
+
+/// Sends a message to its upstream, until that has answered or the client gives up.
+pub(super) async fn send(
+    context: &RequestContext<'_>,
+    session: &Session,
+    message: &Message<'_>,
+    method: Method,
+    route_to: Route<'_>,
+    mut account: Account,
+) -> Result<Reply, Failure> {
+    let reserved = stream::reserve(context, message)?;
+    account.leads_to(route_to.permit.entry());
+    let is_audited = is_counted(method) && context.is_audited()?;
+    // Last of all that may refuse it: what is refused costs nothing.
+    let charge = if is_counted(method) { context.charge(&route_to.permit)? } else { None };
+    account.outcome = Outcome::Cancelled;
+    let error_context =
+        ErrorContext { id: message.envelope.id.map(|id| message.slice(id)), era: session.era() };
+    let active = ActiveCall::begin(context.worker, context.caller, &route_to.permit, error_context);
+    if let Some(held) = &route_to.held {
+        let approved = Box::pin(approval::approve(context, &active, session, message, held)).await;
+        if !matches!(approved, Ok(None)) {
+            account.outcome = Outcome::ClientError;
+        }
+        if let Some(reply) = approved? {
+            return Ok(reply);
+        }
+    }
+    if is_audited {
+        context.record_call(method.as_str(), &route_to.permit, message.params.arguments);
+    }
+    let call = upstream::Call {
+        context: &context.worker.upstreams,
+        trust: &context.snapshot.trust,
+        server: context.server(),
+        principal: context.principal(),
+        session,
+        headers: context.headers(),
+        message,
+        method,
+        named: route_to.named,
+        task: route_to.task,
+        permit: route_to.permit,
+        active: active.share_permit(),
+        account: Some(account),
+    };
+    let answer = tokio::select! {
+        biased;
+        // Whatever is dropped here tells the upstream.
+        failure = active.withdrawn() => return Err(failure),
+        answer = upstream::call(call) => answer.inspect_err(|failure| {
+            if let Some(charge) = charge.filter(|_| failure.is_unsent()) {
+                charge.give_back();
+            }
+        })?,
+    };
+    Ok(match answer {
+        upstream::CallResponse::Json { status, body } => {
+            Reply::Json { status, parts: [body].into(), session: None }
+        }
+        upstream::CallResponse::Events(events) => stream::reply(context, active, events, reserved)?,
+    })
+}
+
+/// Whether rates and quotas count messages of a method: each of those that have a target do, and nothing that follows on them.
+fn is_counted(method: Method) -> bool {
+    matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
+}

@@ -4,6 +4,7 @@ use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind as Fie
 use schema::{rules, words};
 use serde_json::{Value, json};
 
+use super::elsewhere;
 use crate::suggest::{did_you_mean, nearest};
 
 /// Fields that are not at the place where they were written are looked for so deep.
@@ -78,7 +79,8 @@ fn check_field(
         // What is written instead is not quoted: it may be a secret.
         (FieldKind::Message(inner), value) if is_trunkline(&inner) && !field.is_map() && !value.is_null() => {
             let wanted = if field.is_list() { "a list" } else { "a mapping" };
-            wrong.push(Wrong::new(path, format!("{path}: must be {wanted}")));
+            let example = value.as_str().and_then(|text| of_reference(&inner, text)).unwrap_or_default();
+            wrong.push(Wrong::new(path, format!("{path}: must be {wanted}{example}")));
         }
         (FieldKind::Enum(kind), Value::String(word)) if words::value(&kind, word).is_some() => {}
         (FieldKind::Enum(kind), Value::String(word)) => {
@@ -99,6 +101,12 @@ fn check_field(
             }
         }
     }
+}
+
+/// How a reference to a secret is written that has the form of an option.
+fn of_reference(message: &MessageDescriptor, text: &str) -> Option<String> {
+    let mapping = elsewhere::mapping_for(text).filter(|_| message.name() == "SecretReference")?;
+    Some(format!(", such as {mapping}"))
 }
 
 /// Whether the values of a map are texts.

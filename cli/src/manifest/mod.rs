@@ -2,6 +2,7 @@
 //!
 //! It knows no control plane: paths and text go in, resources come out.
 
+mod elsewhere;
 mod fields;
 mod places;
 mod secrets;

@@ -1,5 +1,6 @@
 //! Secrets of files, which are given by reference: `{fromEnv: NAME}`, `{fromFile: PATH}` or `{literal: TEXT}`. What looks like a
-//! variable of a shell is refused: it would be stored as it stands. Nothing here says what a secret is.
+//! variable of a shell, or a reference to what the control plane reads elsewhere, is refused: it would be stored as it stands. Nothing
+//! here says what a secret is.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -10,6 +11,7 @@ use schema::rules;
 use serde_json::{Map, Value};
 use serde_yaml_ng::{Mapping, Value as Document};
 
+use super::elsewhere::{mapping_for, mapping_of, written};
 use super::fields::Wrong;
 use crate::kinds::{KINDS, Kind};
 use crate::reflection;
@@ -47,7 +49,7 @@ pub(super) enum SecretSource<'a> {
 pub(super) fn resolve(kind: &Kind, fields: &mut Value, source: SecretSource<'_>) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     for (_, parts) in SECRETS.iter().filter(|(of, _)| *of == kind.name) {
-        descend(fields, parts, String::new(), &mut |path, value| match secret(value, source) {
+        descend(fields, parts, String::new(), &mut |path, value| match secret(value, parts, source) {
             Ok(secret) => *value = Value::String(secret),
             Err(why) => wrong.push(Wrong::new(path, format!("`{path}` {why}"))),
         });
@@ -121,17 +123,11 @@ fn plain(key: &str) -> String {
     key.replace('_', "").to_ascii_lowercase()
 }
 
-fn secret(value: &Value, source: SecretSource<'_>) -> Result<String, String> {
+fn secret(value: &Value, at: &[String], source: SecretSource<'_>) -> Result<String, String> {
     match value {
-        Value::String(text) => match variable(text) {
-            Some(_) if matches!(source, SecretSource::None) => Ok(String::new()),
-            Some(name) => Err(format!(
-                "has ${{{name}}}, which would be stored as it stands: write {{fromEnv: {name}}} for the variable, {{fromFile: PATH}} for \
-                 the content of a file, or {{literal: TEXT}} where it is meant so"
-            )),
-            None => Ok(text.clone()),
-        },
-        Value::Object(reference) => referred(reference, source),
+        Value::String(_) if matches!(source, SecretSource::None) => Ok(String::new()),
+        Value::String(text) => literal(text, at),
+        Value::Object(reference) => referred(reference, at, source),
         _ => {
             Err("must be a text, {fromEnv: NAME}, {fromFile: PATH} or {literal: TEXT}; put numbers in quotes"
                 .to_owned())
@@ -139,16 +135,39 @@ fn secret(value: &Value, source: SecretSource<'_>) -> Result<String, String> {
     }
 }
 
-fn referred(reference: &Map<String, Value>, source: SecretSource<'_>) -> Result<String, String> {
+/// A text that stands for itself, and not for a secret that is elsewhere.
+fn literal(text: &str, at: &[String]) -> Result<String, String> {
+    if let Some(name) = variable(text) {
+        return Err(format!(
+            "has ${{{name}}}, which would be stored as it stands: write {{fromEnv: {name}}} for the variable, {{fromFile: PATH}} for the \
+             content of a file, or {{literal: TEXT}} where it is meant so"
+        ));
+    }
+    match mapping_for(text) {
+        Some(mapping) => Err(format!(
+            "is a reference to a secret, which would be stored as it stands: write `{}` for what the control plane reads there, or \
+             {{literal: TEXT}} where it is meant so",
+            written(at, mapping)
+        )),
+        None => Ok(text.to_owned()),
+    }
+}
+
+fn referred(
+    reference: &Map<String, Value>,
+    at: &[String],
+    source: SecretSource<'_>,
+) -> Result<String, String> {
     let mut members = reference.iter();
     let (Some((form, value)), None) = (members.next(), members.next()) else {
         return Err("must have one of fromEnv, fromFile and literal".to_owned());
     };
     if !FORMS.contains(&form.as_str()) {
-        return Err(format!(
-            "has `{form}`, and must have one of fromEnv, fromFile and literal{}",
-            did_you_mean(form, FORMS)
-        ));
+        let hint = match mapping_of(form) {
+            Some(mapping) => format!("; write `{}` for what the control plane reads", written(at, mapping)),
+            None => did_you_mean(form, FORMS),
+        };
+        return Err(format!("has `{form}`, and must have one of fromEnv, fromFile and literal{hint}"));
     }
     let word = value.as_str().ok_or_else(|| format!("must have a text as `{form}`"))?;
     match (source, form.as_str()) {
@@ -262,6 +281,16 @@ mod tests {
                 format!("is from {place}/gone, which cannot be read: No such file or directory (os error 2)"),
             ),
             (json!({"fromenv": "A"}), format!("has `fromenv`, and {forms}; did you mean fromEnv?")),
+            (
+                json!("vault:secret/data/s3cret#token"),
+                "is a reference to a secret, which would be stored as it stands: write `tokenFrom: {vault: {mount: MOUNT, path: PATH, \
+                 key: KEY}}` for what the control plane reads there, or {literal: TEXT} where it is meant so"
+                    .to_owned(),
+            ),
+            (
+                json!({"env": {"name": "A"}}),
+                format!("has `env`, and {forms}; write `tokenFrom: {{env: {{name: NAME}}}}` for what the control plane reads"),
+            ),
             (json!({"fromEnv": "A", "fromFile": "b"}), forms.to_owned()),
             (json!({}), forms.to_owned()),
             (json!({"literal": 5}), "must have a text as `literal`".to_owned()),
@@ -276,6 +305,14 @@ mod tests {
         let headers = json!({"headers": {"headers": {"X.Y": "${A}"}}});
         let wrong = resolved(headers.clone(), SecretSource::Folder(folder.path())).unwrap_err();
         assert!(wrong[0].starts_with("`credential.headers.headers[\"X.Y\"]` has ${A}, "), "{wrong:?}");
+        let header = json!({"headers": {"headers": {"X": "env:A"}}});
+        let wrong = resolved(header, SecretSource::Folder(folder.path())).unwrap_err();
+        assert!(
+            wrong[0].contains("`headersFrom: [{name: NAME, valueFrom: {env: {name: NAME}}}]`"),
+            "{wrong:?}"
+        );
+        let meant = json!({"bearer": {"token": {"literal": "env:A"}}});
+        assert_eq!(resolved(meant, SecretSource::None), Ok(json!({"bearer": {"token": ""}})));
         // Whoever deletes needs no secrets.
         assert_eq!(resolved(headers, SecretSource::None), Ok(json!({"headers": {"headers": {"X.Y": ""}}})));
     }

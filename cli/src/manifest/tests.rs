@@ -103,6 +103,10 @@ fn errors_name_file_line_and_field() {
             "kind: Upstream\nname: a\ncredential: s3cret\n",
             "team.yaml:3: document 1: Upstream: credential: must be a mapping",
         ),
+        (
+            "kind: Upstream\nname: a\ncredential:\n  bearer:\n    tokenFrom: env:s3cret\n",
+            "team.yaml:5: document 1: Upstream: credential.bearer.tokenFrom: must be a mapping, such as {env: {name: NAME}}",
+        ),
         ("kind: Server\nname: a\ntools: x\n", "team.yaml:3: document 1: Server: tools: must be a list"),
         ("kind: List\nitems: 5\n", "team.yaml:2: document 1: List: `items` must be a list of resources"),
         (

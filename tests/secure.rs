@@ -178,9 +178,14 @@ impl Secure {
     }
 
     async fn ctl(&self, arguments: &[&str]) -> Output {
+        self.ctl_in(arguments, &[]).await
+    }
+
+    /// The same with these variables.
+    async fn ctl_in(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = tokio::process::Command::new(binary("mcpctl"));
         command.args(arguments).env("MCPCTL_CONFIG", self.folder.path().join("mcpctl.yaml"));
-        command.env("NO_COLOR", "1").stdin(Stdio::null()).kill_on_drop(true);
+        command.env("NO_COLOR", "1").envs(variables.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
         tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap()
     }
 
@@ -239,8 +244,103 @@ fn trusting(authority: &Authority) -> reqwest::Client {
     reqwest::Client::builder().tls_certs_only([ca]).build().unwrap()
 }
 
+/// A fake upstream with the tool `quick`.
+async fn quick() -> Fake {
+    Fake::start(&format!("[{}]", tool("quick")), |_, request| {
+        let body = r#""result":{"content":[{"type":"text","text":"done in secret"}]}}"#;
+        vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{},{body}"#, id(request)))]
+    })
+    .await
+}
+
 fn text(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What a host says to a bridge, which is all that it says.
+const HELLO: &str = concat!(
+    r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
+    r#""clientInfo":{"name":"host","version":"1"}}}"#,
+    "\n"
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mcpctl_presents_a_certificate_where_an_edge_wants_one() {
+    const AGENT: &str = "spiffe://example.org/ns/prod/sa/agent";
+    let fake = quick().await;
+    let secure = Secure::start().await;
+    let [cert, key, clients] =
+        [&secure.ours.certificate, &secure.ours.key, &secure.theirs.ca].map(PathBuf::as_path);
+    let [required, with_cert, with_key, with_ca] =
+        ["--require-client-certificate", "--tls-cert", "--tls-key", "--client-ca"].map(Path::new);
+    let options = [required, with_cert, cert, with_key, key, with_ca, clients];
+    let (_edge, address) = secure.edge_with("strict", &secure.ours.ca, &options).await;
+    let url = format!("https://{address}");
+    secure.ok(&["config", "set-context", "ours", "--edge", &url]).await;
+    secure.ok(&["create", "upstream", "good", "--url", &fake.url()]).await;
+    secure.ok(&["create", "server", "dev", "--tool", "good/*"]).await;
+    let bearer = secure.ok(&["create", "token", "laptop", "--server", "dev"]).await;
+    let wanted = "it takes no connection without a client certificate; ";
+    let call = ["call", "dev", "quick"];
+    let refused = eventually("the edge wants a certificate", PATIENCE, || async {
+        let called = secure.ctl(&call).await;
+        if text(&called).contains(wanted) { Ok(called) } else { Err(text(&called)) }
+    })
+    .await;
+    assert_eq!(refused.status.code(), Some(7));
+    let advice = "set one with `mcpctl config set-context ours --client-cert FILE --client-key FILE`";
+    assert!(text(&refused).contains(&format!("{wanted}{advice}")), "{}", text(&refused));
+
+    // Without a file, from the environment.
+    let (certificate, private) = secure.theirs.client(secure.folder.path(), AGENT);
+    let (certificate, private) = (certificate.to_str().unwrap(), private.to_str().unwrap());
+    let authorities = secure.ours.ca.to_str().unwrap();
+    let named =
+        [("MCPCTL_EDGE", url.as_str()), ("MCPCTL_CONFIG", "none.yaml"), ("TRUNKLINE_TOKEN", bearer.trim())];
+    let untrusted = text(&secure.ctl_in(&call, &named).await);
+    assert!(
+        untrusted.contains("; to trust it, set MCPCTL_CA_FILE to the file of its authority"),
+        "{untrusted}"
+    );
+    let trusting = [&named[..], &[("MCPCTL_CA_FILE", authorities)]].concat();
+    let unknown = text(&secure.ctl_in(&call, &trusting).await);
+    assert!(unknown.contains(&format!("{wanted}set MCPCTL_CLIENT_CERT and MCPCTL_CLIENT_KEY")), "{unknown}");
+    let presented = [("MCPCTL_CLIENT_CERT", certificate), ("MCPCTL_CLIENT_KEY", private)];
+    let known = [&trusting[..], &presented].concat();
+    let said = eventually("the call arrives", PATIENCE, || async {
+        let called = secure.ctl_in(&call, &known).await;
+        if called.status.success() { Ok(text(&called)) } else { Err(text(&called)) }
+    })
+    .await;
+    assert_eq!(said.trim(), "done in secret");
+
+    let mixed = secure
+        .ctl(&["config", "set-context", "ours", "--client-cert", certificate, "--client-key", certificate])
+        .await;
+    assert!(text(&mixed).contains("client.pem: contains no private key (PEM)"), "{}", text(&mixed));
+    secure
+        .ok(&["config", "set-context", "ours", "--client-cert", certificate, "--client-key", private])
+        .await;
+    assert_eq!(secure.ok(&call).await.trim(), "done in secret");
+    secure.ok(&["ping", "dev"]).await;
+    // Where no bearer is saved, the certificate is enough.
+    secure.ok(&["create", "token", "agent", "--server", "dev", "--certificate", AGENT]).await;
+    secure.ok(&["config", "delete-bearer", "laptop", "--yes"]).await;
+    eventually("the certificate is enough", PATIENCE, || async {
+        let called = secure.ctl(&call).await;
+        if called.status.success() { Ok(()) } else { Err(text(&called)) }
+    })
+    .await;
+    let looked = text(&secure.ctl(&["doctor"]).await);
+    assert!(looked.contains(&format!("{url} answers as an edge does")), "{looked}");
+    let mut bridge = tokio::process::Command::new(binary("mcpctl"));
+    bridge.args(["connect", "dev"]).env("MCPCTL_CONFIG", secure.folder.path().join("mcpctl.yaml"));
+    bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut bridge = bridge.spawn().unwrap();
+    bridge.stdin.take().unwrap().write_all(HELLO.as_bytes()).await.unwrap();
+    let output = tokio::time::timeout(PATIENCE, bridge.wait_with_output()).await.unwrap().unwrap();
+    assert!(text(&output).contains(r#""serverInfo""#), "{}", text(&output));
+    assert!(text(&output).contains(&format!("with the certificate in {certificate}")), "{}", text(&output));
 }
 
 /// Over HTTP/1 in TLS a client that is still writing finds the connection broken, and sees no answer.
@@ -335,11 +435,7 @@ fn initialize(address: &str, ca: &Path, options: &[&str]) -> (String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_speak_tls_to_an_edge_and_are_known_by_their_certificates() {
     const AGENT: &str = "spiffe://example.org/ns/prod/sa/agent";
-    let fake = Fake::start(&format!("[{}]", tool("quick")), |_, request| {
-        let body = r#""result":{"content":[{"type":"text","text":"done in secret"}]}}"#;
-        vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{},{body}"#, id(request)))]
-    })
-    .await;
+    let fake = quick().await;
     let secure = Secure::start().await;
     let [cert, key, clients] =
         [&secure.ours.certificate, &secure.ours.key, &secure.theirs.ca].map(PathBuf::as_path);

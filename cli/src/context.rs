@@ -2,6 +2,7 @@
 //!
 //! It is the only file of the program that holds secrets, and only its owner can read it (0600).
 
+mod advice;
 mod both;
 pub mod environment;
 mod homes;
@@ -101,6 +102,12 @@ pub struct Context {
     /// Certificates (PEM) to trust besides those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// A certificate (PEM) that edges are shown which ask for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<PathBuf>,
     /// Saved bearers, by the token's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<String, SavedToken>,

@@ -3,7 +3,6 @@
 //! Requests are proto-JSON, responses are dynamic messages. Kinds matter only where a name does not exist, and another was
 //! perhaps meant.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::answers::Answers;
+use crate::context::environment::CA_FILE;
 use crate::context::{Context, Secret};
 use crate::error::tls::read_certificates;
 use crate::error::{Error, Exit, Result, says_more};
@@ -42,6 +42,8 @@ pub struct ControlClient {
     authorization: Option<MetadataValue<Ascii>>,
     timeout: Duration,
     target: String,
+    /// Where that is from, so that an error names what to change.
+    context: Arc<Context>,
     /// Whether a control plane has answered on this connection.
     proven: Arc<AtomicBool>,
 }
@@ -81,7 +83,7 @@ impl ControlClient {
         let channel = match endpoint.connect().await {
             Ok(channel) => channel,
             Err(error) => {
-                return Err(unreached(Reason::of(&error), &target, context.ca_file.as_deref()).await);
+                return Err(unreached(Reason::of(&error), &target, context).await);
             }
         };
         let authorization =
@@ -89,7 +91,8 @@ impl ControlClient {
                 Error::usage("the credential contains characters that are not allowed in an HTTP header")
             })?;
         let grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
-        Ok(Self { grpc, authorization, timeout, target, proven: Arc::default() })
+        let context = Arc::new(context.clone());
+        Ok(Self { grpc, authorization, timeout, target, context, proven: Arc::default() })
     }
 
     /// The URL of the control plane.
@@ -168,7 +171,7 @@ impl ControlClient {
             }
             // With a cause, it is of this side: no answer has come.
             Err(status) => match std::error::Error::source(&status).map(Reason::of) {
-                Some(reason) => Err(unreached(reason, &self.target, None).await),
+                Some(reason) => Err(unreached(reason, &self.target, &self.context).await),
                 None => Err(self.explain(&status)),
             },
         }
@@ -250,18 +253,16 @@ impl Reason {
 }
 
 /// Says why nobody answered, and what to do about it.
-async fn unreached(reason: Reason, target: &str, ca_file: Option<&Path>) -> Error {
+async fn unreached(reason: Reason, target: &str, context: &Context) -> Error {
     let place = format!("the control plane at {target}");
     let unavailable = |text: String| Error::new(Exit::Unavailable, text);
     match reason.fault {
-        Some(fault @ Fault::UnknownIssuer) => unavailable(match ca_file {
-            Some(file) => format!(
-                "cannot trust {place}: {fault}, nor is it in {} (--ca-file of the context)",
-                file.display()
-            ),
-            None => format!(
-                "cannot trust {place}: {fault}; to trust it, run `mcpctl config set-context NAME --ca-file FILE`"
-            ),
+        Some(fault @ Fault::UnknownIssuer) => unavailable(match &context.ca_file {
+            Some(file) => {
+                let whose = if context.name.is_empty() { CA_FILE } else { "--ca-file of the context" };
+                format!("cannot trust {place}: {fault}, nor is it in {} ({whose})", file.display())
+            }
+            None => format!("cannot trust {place}: {fault}; {}", context.advice_on_trust()),
         }),
         Some(fault @ Fault::NotTls) => unavailable(format!("cannot connect to {place}: {fault}")),
         Some(fault) => unavailable(format!("cannot trust {place}: {fault}")),

@@ -7,6 +7,7 @@ use mcp::client::ClientError;
 use crate::client::caller::Caller;
 use crate::client::session::EdgeServer;
 use crate::client::trouble::{Repeating, is_rejection};
+use crate::client::unmet::Unmet;
 use crate::context::Context;
 use crate::error::Error;
 
@@ -18,6 +19,8 @@ pub enum Acceptance {
     Hidden,
     /// It rejects the bearer.
     Rejected(Error),
+    /// It accepts the bearer, and a condition of its token does not hold here and now.
+    Unmet(Error),
     /// No edge has answered.
     Unknown(Error),
 }
@@ -39,7 +42,11 @@ impl Acceptance {
             Ok((server, Err(error))) if is_rejection(&error) => {
                 Self::Rejected(server.explain(error, caller, Repeating::Harmless))
             }
-            Ok((server, Err(error))) => Self::Unknown(server.diagnosed(error, caller).await),
+            Ok((server, Err(error))) => {
+                let is_unmet = Unmet::of(&error).is_some_and(|unmet| unmet.is_of_condition());
+                let told = server.diagnosed(error, caller).await;
+                if is_unmet { Self::Unmet(told) } else { Self::Unknown(told) }
+            }
             Err(error) => Self::Unknown(error),
         }
     }

@@ -27,7 +27,8 @@ struct AccessBearer {
     lasts: Duration,
 }
 
-/// Returns who may call, best first: the saved tokens that cover what is wanted, or else whoever is signed in.
+/// Returns who may call, best first: the saved tokens that cover what is wanted, or else whoever is signed in, or whom the certificate
+/// of the context names.
 pub async fn callers_or_signed_in(
     invocation: &Invocation,
     context: &Context,
@@ -43,7 +44,7 @@ pub async fn callers_or_signed_in(
     if flags.token.is_some() || flags.bearer_file.is_some() {
         return Err(error);
     }
-    let caller = signed_in(invocation, context).await?;
+    let caller = signed_in(invocation, context).await?.or_else(|| Caller::of_certificate(context));
     caller.map(|caller| vec![caller]).ok_or(error)
 }
 

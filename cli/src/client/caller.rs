@@ -105,6 +105,8 @@ pub enum BearerSource {
     Saved { name: String, file: PathBuf },
     /// Whoever is signed in at the control plane.
     SignedIn(String),
+    /// There is none: an edge is shown the certificate in this file.
+    Certificate(PathBuf),
     /// Nowhere: there is none.
     Nobody,
 }
@@ -115,6 +117,7 @@ impl fmt::Display for Caller {
             BearerSource::File(path) if path.as_os_str() == "-" => f.write_str("the bearer from stdin"),
             BearerSource::File(path) => write!(f, "the bearer in {}", path.display()),
             BearerSource::Nobody => f.write_str("no bearer"),
+            BearerSource::Certificate(path) => write!(f, "the certificate in {}", path.display()),
             BearerSource::SignedIn(who) => write!(f, "the access of {who}"),
             BearerSource::Environment(variable) => write!(f, "the bearer in {variable}"),
             BearerSource::Saved { name, file } => write!(f, "token {name} (saved in {})", file.display()),
@@ -128,14 +131,38 @@ impl Caller {
         Self { bearer: token.bearer.clone(), source }
     }
 
-    /// Returns the value of `authorization`.
-    pub fn authorization(&self) -> Result<HeaderValue> {
+    /// Who it is, without where that is saved.
+    pub(super) fn brief(&self) -> String {
+        match &self.source {
+            BearerSource::Saved { name, .. } => format!("token {name}"),
+            BearerSource::SignedIn(who) => who.clone(),
+            _ => self.to_string(),
+        }
+    }
+
+    /// Whoever a variable of the environment has the bearer of, if one is set.
+    pub fn of_environment() -> Result<Option<Self>> {
+        let found = in_environment()?;
+        Ok(found.map(|(variable, bearer)| Self { bearer, source: BearerSource::Environment(variable) }))
+    }
+
+    /// Whoever presents the certificate of a context, if that has one.
+    pub fn of_certificate(context: &Context) -> Option<Self> {
+        let source = BearerSource::Certificate(context.client_cert.clone()?);
+        Some(Self { bearer: Secret::default(), source })
+    }
+
+    /// Returns the value of `authorization`; `None` where a certificate is presented alone.
+    pub fn authorization(&self) -> Result<Option<HeaderValue>> {
+        if matches!(self.source, BearerSource::Certificate(_)) {
+            return Ok(None);
+        }
         let value = HeaderValue::from_str(&format!("Bearer {}", self.bearer.expose()));
         let mut value = value.map_err(|_| {
             Error::usage(format!("{self} contains characters that are not allowed in an HTTP header"))
         })?;
         value.set_sensitive(true);
-        Ok(value)
+        Ok(Some(value))
     }
 }
 

@@ -18,5 +18,6 @@ pub mod session;
 pub mod signature;
 pub mod standing;
 pub mod token_states;
+mod tries;
 pub mod trouble;
 pub mod unmet;

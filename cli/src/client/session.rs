@@ -18,6 +18,7 @@ use crate::client::caller::{BearerSource, Caller, CallerFlags, Wanted, near_serv
 use crate::client::clock::Clock;
 use crate::client::interruption::Interruption;
 use crate::client::standing::or_nonexistent;
+use crate::client::tries::{self, Tries};
 use crate::client::trouble::{self, Repeating};
 use crate::client::unmet::{self, Unmet};
 use crate::commands::Invocation;
@@ -60,6 +61,16 @@ pub struct EdgeServer {
     /// Whether there is a control plane to ask, too.
     is_managed: bool,
     pub(super) endpoint: Endpoint,
+    pub(super) advice: TlsAdvice,
+}
+
+/// What to do where the two sides do not trust each other.
+#[derive(Debug, Clone)]
+pub struct TlsAdvice {
+    /// So that the edge is trusted.
+    pub(super) trust: String,
+    /// So that the edge trusts this client.
+    pub(super) certificate: String,
 }
 
 impl EdgeServer {
@@ -69,13 +80,20 @@ impl EdgeServer {
         let (edge, url) = (context.edge_url()?.to_owned(), context.server_url(&name)?);
         let url: Url =
             url.parse().map_err(|error| Error::usage(format!("invalid edge URL {url}: {error}")))?;
-        let reach = match context.ca_file.as_deref().filter(|_| url.scheme() == "https") {
-            Some(path) => Reach::Trusting(tls::read_certificates(path)?.into()),
-            None => Reach::System,
+        let reach = match url.scheme() {
+            "https" => Reach::Trusting(tls::material_of(context)?),
+            _ => Reach::System,
         };
         let endpoint = Endpoint { url, headers: HeaderMap::new(), timeout, reach };
         let is_managed = context.control.is_some();
-        Ok(Self { name, edge, revision: Revision::LATEST_LEGACY, is_managed, endpoint })
+        let advice =
+            TlsAdvice { trust: context.advice_on_trust(), certificate: context.advice_on_certificate() };
+        Ok(Self { name, edge, revision: Revision::LATEST_LEGACY, is_managed, endpoint, advice })
+    }
+
+    /// Whether edges that ask for a certificate are shown one.
+    pub(super) fn presents_certificate(&self) -> bool {
+        matches!(&self.endpoint.reach, Reach::Trusting(material) if material.identity.is_some())
     }
 
     /// Whether there is a control plane to ask, too.
@@ -99,14 +117,14 @@ impl EdgeServer {
         }
     }
 
-    /// Opens a session for whoever has this authorization, with what the client can be asked.
+    /// Opens a session for whoever has this authorization, or else a certificate, with what the client can be asked.
     pub async fn open(
         &self,
-        authorization: HeaderValue,
+        authorization: Option<HeaderValue>,
         capabilities: &str,
     ) -> std::result::Result<Mcp, ClientError> {
         let mut endpoint = self.endpoint.clone();
-        endpoint.headers.insert(header::AUTHORIZATION, authorization);
+        endpoint.headers.extend(authorization.map(|value| (header::AUTHORIZATION, value)));
         self.open_at(&endpoint, capabilities).await
     }
 
@@ -135,8 +153,8 @@ pub struct Opening<'w> {
     strangers: Vec<Caller>,
     /// Why the first was refused of those that were passed over for a condition of their own.
     unmet: Option<Error>,
-    /// Whether that was said already.
-    is_unmet_told: bool,
+    /// All who were tried, and why none of them was let in.
+    tries: Tries,
     /// Whether nobody was named, so that whoever is signed in may call where no saved token may.
     is_free: bool,
     /// Whether that was tried.
@@ -174,7 +192,7 @@ impl<'w> Opening<'w> {
             callers,
             strangers: Vec::new(),
             unmet: None,
-            is_unmet_told: false,
+            tries: Tries::default(),
             is_free: flags.caller.token.is_none() && flags.caller.bearer_file.is_none(),
             has_signed_in: false,
             hint,
@@ -199,9 +217,8 @@ impl<'w> Opening<'w> {
         }
         match (self.is_open, self.unmet.take()) {
             (true, _) => Ok(None),
-            (false, Some(unmet)) if self.strangers.is_empty() => Err(unmet),
             // What was said of one is not why the others may not.
-            (false, Some(unmet)) => Err(Error::new(unmet.exit, format!("{unmet}; and {}", self.hidden()))),
+            (false, Some(unmet)) => Err(self.tries.summed_up(&self.server.name, unmet)),
             (false, None) => Err(or_nonexistent(self.invocation, &self.server.name, self.hidden()).await),
         }
     }
@@ -211,35 +228,30 @@ impl<'w> Opening<'w> {
         if let Some(caller) = self.callers.next() {
             return Some(caller);
         }
-        let refused = self.unmet.as_ref()?;
+        self.unmet.as_ref()?;
         if std::mem::replace(&mut self.has_signed_in, true) {
             return None;
         }
         let context = self.invocation.context().ok()?;
         // Where that cannot be asked for, the refusal is what is told.
         let caller = signed_in(self.invocation, &context).await.ok().flatten()?;
-        match self.is_unmet_told {
-            true => output::eprint(format!("trying {caller}")),
-            false => output::eprint(format!("{refused}; trying {caller}")),
-        }
+        output::eprint(format!("{}; trying {caller}", self.tries.last()));
         Some(caller)
     }
 
     /// Goes on to the next one where a condition refuses a saved token that nobody named, or fails with that.
     fn pass_over_unmet(&mut self, unmet: &Unmet, caller: &Caller) -> Result {
         let told = self.server.refused(unmet, caller, unmet::AT_ALL);
+        self.tries.note(caller, unmet.to_string());
         let is_saved = matches!(caller.source, BearerSource::Saved { .. });
         if !unmet.is_of_condition() || !is_saved || !self.is_free {
-            return Err(self.unmet.take().unwrap_or(told));
+            let first = self.unmet.take().unwrap_or(told);
+            return Err(self.tries.summed_up(&self.server.name, first));
         }
-        let next = self.callers.peek();
-        if let Some(next) = next {
-            output::eprint(format!("{told}; trying {next}"));
+        if let Some(next) = self.callers.peek() {
+            output::eprint(format!("{}: {unmet}; trying {}", caller.brief(), next.brief()));
         }
-        if self.unmet.is_none() {
-            self.is_unmet_told = next.is_some();
-            self.unmet = Some(told);
-        }
+        self.unmet.get_or_insert(told);
         Ok(())
     }
 
@@ -250,7 +262,10 @@ impl<'w> Opening<'w> {
         }
         let next = self.callers.peek();
         match error {
-            ClientError::Rpc { status: 404, .. } => self.strangers.push(caller),
+            ClientError::Rpc { status: 404, .. } => {
+                self.tries.note(&caller, tries::HIDDEN);
+                self.strangers.push(caller);
+            }
             error if !trouble::is_rejection(&error) => {
                 return Err(self.server.diagnosed(error, &caller).await);
             }
@@ -261,6 +276,7 @@ impl<'w> Opening<'w> {
             _ => {
                 let next = next.map(|next| format!("; trying {next}")).unwrap_or_default();
                 output::eprint(format!("{caller} is not valid any more{next}"));
+                self.tries.note(&caller, tries::REJECTED);
             }
         }
         Ok(())

@@ -41,6 +41,11 @@ pub fn is_rejection(error: &ClientError) -> bool {
     matches!(error, ClientError::Unauthorized { status: 401, wants_bearer: true, .. })
 }
 
+/// Whether an edge wants a client certificate, or refuses the one that it was shown.
+fn is_about_certificate(why: &str) -> bool {
+    why.contains("without a client certificate") || why.contains("it refused the TLS handshake")
+}
+
 /// Whether a status is that of a balancer or proxy which reaches nobody.
 fn is_of_balancer(status: u16) -> bool {
     matches!(status, 429 | 502..=504)
@@ -56,9 +61,14 @@ impl EdgeServer {
         let opened = self.open_as_nobody().await;
         let error = match opened {
             Err(error) if is_rejection(&error) => return Ok(()),
+            // Whom a certificate names is somebody, for whom this server does not exist.
+            Err(ClientError::Rpc { status: 404, .. }) if self.presents_certificate() => return Ok(()),
             Err(error) => error,
             Ok(session) => {
                 session.close().await;
+                if self.presents_certificate() {
+                    return Ok(());
+                }
                 return Err(unavailable(format!(
                     "what answers at {} lets anybody in, and is no edge; set the URL of one with `mcpctl config set-context NAME \
                      --edge URL`",
@@ -126,6 +136,7 @@ impl EdgeServer {
                 ),
             ),
             ClientError::Unreachable(why) => self.unreachable(&why),
+            ClientError::Broken(why) if is_about_certificate(&why) => self.unreachable(&why),
             ClientError::Broken(why) => {
                 unavailable(format!("the connection to the edge at {edge} broke: {why}; {advice}"))
             }
@@ -157,9 +168,8 @@ impl EdgeServer {
             Some(proxy) => {
                 (format!(" through {proxy}"), "check the proxy, or except the edge from it with NO_PROXY")
             }
-            None if why.contains("not trusted here") => {
-                (String::new(), "to trust it, run `mcpctl config set-context NAME --ca-file FILE`")
-            }
+            None if why.contains("not trusted here") => (String::new(), self.advice.trust.as_str()),
+            None if is_about_certificate(why) => (String::new(), self.advice.certificate.as_str()),
             None => (String::new(), "check that it is running"),
         };
         unavailable(format!("the edge at {edge} is unreachable{through}: {why}; {advice}"))

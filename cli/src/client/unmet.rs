@@ -1,5 +1,7 @@
 //! A condition of a token that does not hold, as an edge tells it.
 
+use std::fmt;
+
 use mcp::client::ClientError;
 use mcp::json;
 use mcp::method::Method;
@@ -31,9 +33,15 @@ pub struct Unmet {
     reason: String,
 }
 
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.reason)
+    }
+}
+
 impl Unmet {
     /// Reads it in an error; `None` where that is about something else.
-    pub(super) fn of(error: &ClientError) -> Option<Self> {
+    pub fn of(error: &ClientError) -> Option<Self> {
         let ClientError::Unauthorized { told: Some(told), .. } = error else { return None };
         let ClientError::Rpc { code: CODE, message, data, .. } = &**told else { return None };
         let data: Value = serde_json::from_str(data.as_deref()?).ok()?;
@@ -57,14 +65,13 @@ pub fn is_by_condition(body: &[u8]) -> bool {
 impl EdgeServer {
     /// Says which condition does not hold, and how to see why: what `access check` is asked.
     pub(super) fn refused(&self, unmet: &Unmet, caller: &Caller, question: &str) -> Error {
-        let Unmet { message, reason } = unmet;
-        let advice = match OF_APPROVALS.contains(&reason.as_str()) {
+        let advice = match OF_APPROVALS.contains(&unmet.reason.as_str()) {
             true => String::new(),
             false => format!("; {}", self.advice_on_unmet(unmet, caller, question)),
         };
         Error::new(
             Exit::Refused,
-            format!("the edge at {} refused {caller}: {message} ({reason}){advice}", self.edge),
+            format!("the edge at {} refused {caller}: {unmet}{advice}", self.edge),
         )
     }
 

@@ -116,7 +116,7 @@ async fn warn(context: &Context, caller: &Caller, name: &str, servers: &[String]
         (Acceptance::Unknown(error), _) => {
             eprint(format!("warning: whether the bearer of token {name} is valid is not known: {error}"));
         }
-        (Acceptance::Opened | Acceptance::Hidden, _) => {}
+        (Acceptance::Opened | Acceptance::Hidden | Acceptance::Unmet(_), _) => {}
     }
 }
 

@@ -35,6 +35,8 @@ enum ContextPart {
     AdminToken,
     /// The certificates to trust.
     CaFile,
+    /// The client certificate, and its key.
+    ClientCert,
     /// The URL of the edge.
     Edge,
 }
@@ -67,6 +69,12 @@ enum Action {
         /// Certificates (PEM) to trust in addition to those of the system
         #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
+        /// Certificate (PEM) that edges are shown which ask for one
+        #[arg(long, value_name = "FILE", requires = "client_key")]
+        client_cert: Option<PathBuf>,
+        /// Its key (PEM)
+        #[arg(long, value_name = "FILE", requires = "client_cert")]
+        client_key: Option<PathBuf>,
         /// Take something out of the context; repeatable
         #[arg(long, value_enum, value_name = "WHAT")]
         clear: Vec<ContextPart>,
@@ -153,8 +161,22 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         Action::SetBearer { name, file, servers, replace } => {
             bearers::set(invocation, NewBearer { name, file, servers, replace }).await
         }
-        Action::SetContext { name, control, edge, admin_token_file, ca_file, clear } => {
-            set_context(invocation, &name, Given { control, edge, admin_token_file, ca_file, clear })
+        Action::SetContext {
+            name,
+            control,
+            edge,
+            admin_token_file,
+            ca_file,
+            client_cert,
+            client_key,
+            clear,
+        } => {
+            let identity = client_cert.zip(client_key);
+            set_context(
+                invocation,
+                &name,
+                Given { control, edge, admin_token_file, ca_file, identity, clear },
+            )
         }
     }
 }
@@ -205,6 +227,8 @@ struct Given {
     edge: Option<String>,
     admin_token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
+    /// A certificate and its key.
+    identity: Option<(PathBuf, PathBuf)>,
     clear: Vec<ContextPart>,
 }
 
@@ -212,14 +236,16 @@ impl Given {
     /// Refuses what could not work.
     fn check(&self, name: &str) -> Result {
         let is_nothing = self.control.is_empty() && self.edge.is_none() && self.admin_token_file.is_none();
-        if is_nothing && self.ca_file.is_none() && self.clear.is_empty() {
+        let has_no_files = self.ca_file.is_none() && self.identity.is_none();
+        if is_nothing && has_no_files && self.clear.is_empty() {
             return Err(Error::usage(format!(
-                "nothing to set in context {name}; give --control, --edge, --admin-token-file, --ca-file or --clear"
+                "nothing to set in context {name}; give --control, --edge, --admin-token-file, --ca-file, --client-cert or --clear"
             )));
         }
         let both = [
             (ContextPart::AdminToken, "--admin-token-file", self.admin_token_file.is_some()),
             (ContextPart::CaFile, "--ca-file", self.ca_file.is_some()),
+            (ContextPart::ClientCert, "--client-cert", self.identity.is_some()),
             (ContextPart::Edge, "--edge", self.edge.is_some()),
         ];
         if let Some((_, flag, _)) = both.iter().find(|(part, _, given)| *given && self.clear.contains(part)) {
@@ -227,7 +253,10 @@ impl Given {
         }
         self.control.iter().try_for_each(|url| check_url("--control", url))?;
         self.edge.iter().try_for_each(|url| check_url("--edge", url))?;
-        self.ca_file.as_deref().map_or(Ok(()), |path| tls::read_certificates(path).map(drop))
+        self.ca_file.as_deref().map_or(Ok(()), |path| tls::read_certificates(path).map(drop))?;
+        self.identity
+            .as_ref()
+            .map_or(Ok(()), |(certificate, key)| tls::read_identity(certificate, key).map(drop))
     }
 }
 
@@ -236,6 +265,7 @@ impl ContextPart {
         match self {
             Self::AdminToken => (context.admin_token, context.admin_token_file) = (None, None),
             Self::CaFile => context.ca_file = None,
+            Self::ClientCert => (context.client_cert, context.client_key) = (None, None),
             Self::Edge => context.edge = None,
         }
     }
@@ -243,8 +273,11 @@ impl ContextPart {
 
 fn set_context(invocation: &Invocation, name: &str, given: Given) -> Result {
     given.check(name)?;
-    let Given { control, edge, admin_token_file, ca_file, clear } = given;
+    let Given { control, edge, admin_token_file, ca_file, identity, clear } = given;
     let ca_file = ca_file.map(std::path::absolute).transpose()?;
+    let (client_cert, client_key) = identity.unzip();
+    let client_cert = client_cert.map(std::path::absolute).transpose()?;
+    let client_key = client_key.map(std::path::absolute).transpose()?;
     let token = admin_token_file.as_deref().map(admin_token).transpose()?;
     // Of a file its place is saved, so that its token can be replaced; of stdin the token.
     let admin_token_file = admin_token_file.filter(|path| path.as_os_str() != "-");
@@ -258,6 +291,8 @@ fn set_context(invocation: &Invocation, name: &str, given: Given) -> Result {
         }
         context.edge = edge.or(context.edge.take());
         context.ca_file = ca_file.or(context.ca_file.take());
+        context.client_cert = client_cert.or(context.client_cert.take());
+        context.client_key = client_key.or(context.client_key.take());
         if admin_token_file.is_some() {
             (context.admin_token, context.admin_token_file) = (None, admin_token_file);
         } else if token.is_some() {

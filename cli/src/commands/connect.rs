@@ -41,7 +41,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     callers.iter().try_for_each(|caller| caller.authorization().map(drop))?;
     let Some(first) = callers.first() else { return Ok(()) };
     output::eprint(format!("connecting stdio to {url} with {first}"));
-    let trusted = context.ca_file.as_deref().map(tls::read_certificates).transpose()?;
+    let material = tls::material_of(&context)?;
     let renewed =
         matches!(first.source, BearerSource::SignedIn(_)).then(|| watch::Sender::new(first.bearer.clone()));
     let owned = |caller: Caller| OwnedBearer {
@@ -49,7 +49,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         secret: caller.bearer,
         renewed: renewed.as_ref().map(watch::Sender::subscribe),
     };
-    let target = Target { url, bearers: callers.into_iter().map(owned).collect(), trusted };
+    let target = Target { url, bearers: callers.into_iter().map(owned).collect(), tls: material };
     let relayed = connect::run(target, tokio::io::stdin(), tokio::io::stdout());
     let Some(renewed) = &renewed else { return relayed.await };
     let renewing = async {

@@ -283,7 +283,9 @@ fn stopped() -> Error {
 /// Makes the gateway the current context. Bearers that are saved for it stay. Returns the context that was current before.
 fn set_dev_context(contexts: &mut Contexts, context: Context) -> Option<String> {
     let saved = contexts.contexts.remove(CONTEXT).unwrap_or_default();
-    let context = Context { tokens: saved.tokens, ca_file: saved.ca_file, ..context };
+    let (client_cert, client_key) = (saved.client_cert, saved.client_key);
+    let context =
+        Context { tokens: saved.tokens, ca_file: saved.ca_file, client_cert, client_key, ..context };
     contexts.contexts.insert(CONTEXT.to_owned(), context);
     contexts.current_context.replace(CONTEXT.to_owned()).filter(|before| before != CONTEXT)
 }

@@ -3,17 +3,20 @@
 use clap::Command;
 
 use crate::client::caller;
-use crate::context::environment::{API_KEY, CONTROL, EDGE};
+use crate::context::environment::{API_KEY, CA_FILE, CLIENT_CERT, CLIENT_KEY, CONTROL, EDGE};
 use crate::error::Result;
 use crate::output;
 
 /// The variables that stand for no option, and what each holds.
-const VARIABLES: [(&str, &str); 4] = [
+const VARIABLES: [(&str, &str); 7] = [
     (
         CONTROL,
         "URL of the control plane, used with no context file where no context is named; several are separated by commas",
     ),
     (EDGE, "URL of the edge, likewise"),
+    (CA_FILE, "File of certificates (PEM) to trust for these two, besides those of the system"),
+    (CLIENT_CERT, "File of a certificate (PEM) that such an edge is shown which asks for one"),
+    (CLIENT_KEY, "File of its key (PEM)"),
     (API_KEY, "API key for the control plane, used instead of whoever is signed in and of the admin token"),
     (caller::VARIABLE, "Bearer for servers, used instead of saved tokens"),
 ];

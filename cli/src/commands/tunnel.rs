@@ -17,7 +17,7 @@ use crate::commands::Invocation;
 use crate::commands::register::{Consent, check, claim, patiently};
 use crate::context::{Context, Secret};
 use crate::control_client::ControlClient;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, tls};
 use crate::kinds::Kind;
 use crate::output::eprint;
 use crate::reflection;
@@ -99,8 +99,9 @@ impl Tunnels {
         .await?;
         let (sender, credential) = watch::channel(first.bearer.clone());
         let refused = Arc::new(Notify::new());
-        let (shared, ca) = (running.shared.clone(), self.context.ca_file.as_deref());
-        let tunnel_client = TunnelClient::new(shared, label.to_owned(), ca, credential, refused.clone())?;
+        let (shared, material) = (running.shared.clone(), tls::material_of(&self.context)?);
+        let tunnel_client =
+            TunnelClient::new(shared, label.to_owned(), &material, credential, refused.clone())?;
 
         // The tunnels end with this future.
         let mut tunnels = JoinSet::new();

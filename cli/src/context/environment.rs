@@ -1,5 +1,7 @@
 //! What variables say of a gateway and of who asks: enough without any file, as in the container of a build.
 
+use std::path::PathBuf;
+
 use super::{Context, Secret};
 
 /// The variable that holds an API key for the control plane.
@@ -8,6 +10,12 @@ pub const API_KEY: &str = "TRUNKLINE_API_KEY";
 pub const CONTROL: &str = "MCPCTL_CONTROL";
 /// The URL of the edge.
 pub const EDGE: &str = "MCPCTL_EDGE";
+/// The file of authorities to trust besides those of the system.
+pub const CA_FILE: &str = "MCPCTL_CA_FILE";
+/// The file of the certificate that edges are shown which ask for one.
+pub const CLIENT_CERT: &str = "MCPCTL_CLIENT_CERT";
+/// The file of its key.
+pub const CLIENT_KEY: &str = "MCPCTL_CLIENT_KEY";
 
 /// Returns the API key.
 pub fn api_key() -> Option<Secret> {
@@ -16,7 +24,10 @@ pub fn api_key() -> Option<Secret> {
 
 /// Returns the gateway. Nothing of a file is used with it: a credential that is saved for one gateway is not sent to another.
 pub(super) fn gateway() -> Option<Context> {
-    of(set(CONTROL).as_deref(), set(EDGE))
+    let file = |name| set(name).map(PathBuf::from);
+    let (ca_file, client_cert, client_key) = (file(CA_FILE), file(CLIENT_CERT), file(CLIENT_KEY));
+    let context = of(set(CONTROL).as_deref(), set(EDGE))?;
+    Some(Context { ca_file, client_cert, client_key, ..context })
 }
 
 fn of(controls: Option<&str>, edge: Option<String>) -> Option<Context> {

@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn the_key_is_named_with_what_may_be_there() {
         let of_file = "there may be currentContext, contexts";
-        let of_context = "there may be control, otherControls, edge, adminToken, adminTokenFile, session, device, caFile, tokens";
+        let of_context = "there may be control, otherControls, edge, adminToken, adminTokenFile, session, device, caFile, clientCert, clientKey, tokens";
         for (text, expected) in [
             ("edge: 127.0.0.1:4444\n", format!("there is no key `edge`; {of_file}")),
             (

@@ -28,7 +28,7 @@ impl Host {
                 whose: "token laptop".into(),
                 renewed: None,
             }],
-            trusted: None,
+            tls: mcp::client::TlsMaterial::default(),
         };
         let bridge = tokio::spawn(async move { connect::run(target, source, sink).await.unwrap() });
         let (output, input) = tokio::io::split(host);

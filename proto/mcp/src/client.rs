@@ -27,7 +27,7 @@ mod websocket;
 pub use crate::fault::Fault;
 pub use crate::quirk::Quirk;
 pub use dial::{Connection, Dial};
-pub use endpoint::{ClientInfo, Endpoint, Reach};
+pub use endpoint::{ClientInfo, Endpoint, Reach, TlsMaterial};
 pub use error::{ClientError, ProbeError};
 pub use handshake::ServerFacts;
 pub use hearer::{Answering, Hearer};

@@ -111,6 +111,9 @@ impl fmt::Display for Fault {
                 "its certificate is that of an authority itself, which no server may present; it needs one that the authority signed",
             ),
             Self::Certificate(why) => write!(f, "its certificate cannot be used: {why}"),
+            Self::Refused(AlertDescription::CertificateRequired) => {
+                f.write_str("it takes no connection without a client certificate")
+            }
             Self::Refused(alert) => write!(f, "it refused the TLS handshake ({alert:?})"),
         }
     }
@@ -131,6 +134,13 @@ mod tests {
         assert_eq!(Fault::of(&renewed), Some(Fault::UnknownIssuer));
         let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
         assert_eq!(Fault::of(&plain), Some(Fault::NotTls));
+    }
+
+    #[test]
+    fn who_wants_a_certificate_is_said_to_want_one() {
+        let alert = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        let found = Fault::of(&io::Error::other(alert)).map(|fault| fault.to_string());
+        assert_eq!(found.as_deref(), Some("it takes no connection without a client certificate"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use mcp::client::Fault;
+
 use crate::bridge::errors::BridgeError;
 
 /// Time to keep trying an unreachable edge before reporting an error.
@@ -102,10 +104,11 @@ pub(super) fn failure(error: reqwest::Error) -> Failure {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    if error.is_connect() {
-        Failure::Unreachable(cause.to_string())
-    } else {
-        Failure::Interrupted(cause.to_string())
+    match Fault::of(&error) {
+        // The edge hears no request of whom it does not trust, and another attempt would be refused as well.
+        Some(fault @ Fault::Refused(_)) => Failure::Final(format!("the edge cannot be called: {fault}")),
+        _ if error.is_connect() => Failure::Unreachable(cause.to_string()),
+        _ => Failure::Interrupted(cause.to_string()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
+use mcp::client::TlsMaterial;
 use mcp::header::{ACCEPT_BOTH, JSON, PROTOCOL_VERSION, SESSION_ID};
 use mcp::message::{Envelope, Kind};
 use reqwest::{RequestBuilder, Response};
@@ -27,8 +28,8 @@ pub struct Target {
     pub url: url::Url,
     /// The bearers that may be presented, best first. There is at least one.
     pub bearers: Vec<OwnedBearer>,
-    /// Authorities (PEM) to trust besides those that the system trusts.
-    pub trusted: Option<Vec<u8>>,
+    /// What it brings to TLS.
+    pub tls: TlsMaterial,
 }
 
 /// The connection to the edge on behalf of one host.
@@ -52,9 +53,8 @@ impl Connection {
             http = http.no_proxy();
         }
         let unusable = |error| Error::failure(format!("cannot create an HTTP client: {error}"));
-        if let Some(authorities) = target.trusted.as_deref().filter(|_| target.url.scheme() == "https") {
-            let authorities = reqwest::Certificate::from_pem_bundle(authorities).map_err(unusable)?;
-            http = http.tls_certs_merge(authorities);
+        if target.url.scheme() == "https" {
+            http = target.tls.put_into(http).map_err(unusable)?;
         }
         let http = http
             .connect_timeout(Duration::from_secs(5))
@@ -143,7 +143,12 @@ impl Connection {
 
     /// Builds a request with the credential.
     fn authorized(&self, method: Method) -> RequestBuilder {
-        self.http.request(method, self.url.clone()).bearer_auth(self.bearers.present().secret.expose())
+        let request = self.http.request(method, self.url.clone());
+        match self.bearers.present().secret {
+            // Whoever has none presents a certificate.
+            none if none.expose().is_empty() => request,
+            secret => request.bearer_auth(secret.expose()),
+        }
     }
 
     /// Builds a request with the credential, and with the session if there is one.

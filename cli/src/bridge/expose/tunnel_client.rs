@@ -3,7 +3,6 @@
 //!
 //! It must not know how gateways accept tunnels, nor where credentials come from.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +10,9 @@ use http::{StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use mcp::border::without_mark;
+use mcp::client::TlsMaterial;
 use mcp::endpoint::is_loopback;
-use reqwest::{Certificate, ClientBuilder, Upgraded};
+use reqwest::{ClientBuilder, Upgraded};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -65,18 +64,17 @@ enum TunnelError {
 }
 
 impl TunnelClient {
-    /// Prepares tunnels to the command behind `shared`. `ca_file` holds certificates (PEM) to trust besides those of the system.
+    /// Prepares tunnels to the command behind `shared`. `tls` is what they bring to TLS.
     pub fn new(
         shared: Arc<Shared>,
         label: String,
-        ca_file: Option<&Path>,
+        tls: &TlsMaterial,
         credential: watch::Receiver<Secret>,
         refused: Arc<Notify>,
     ) -> Result<Arc<Self>> {
-        let certificates = ca_file.map(certificates).transpose()?.unwrap_or_default();
         let build = |http: ClientBuilder| {
-            let http = certificates.iter().cloned().fold(http, ClientBuilder::add_root_certificate);
-            http.build().map_err(|error| Error::failure(format!("cannot create an HTTP client: {error}")))
+            let built = tls.put_into(http).and_then(ClientBuilder::build);
+            built.map_err(|error| Error::failure(format!("cannot create an HTTP client: {error}")))
         };
         // HTTP/2 has no upgrades.
         let http = || reqwest::Client::builder().http1_only().connect_timeout(OPEN_TIMEOUT);
@@ -191,13 +189,6 @@ impl TunnelClient {
     fn report(&self, text: &str) {
         eprint(format!("[{}] {text}", self.label));
     }
-}
-
-/// Reads the certificates (PEM) in a file.
-fn certificates(path: &Path) -> Result<Vec<Certificate>> {
-    let wrong = |why: String| Error::usage(format!("cannot use {}: {why}", path.display()));
-    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    Certificate::from_pem_bundle(without_mark(&pem)).map_err(|error| wrong(error.to_string()))
 }
 
 /// Extracts the reason from a refusal: the message of a JSON-RPC error, or the body.

@@ -6,13 +6,15 @@ use mcp::client::ClientError;
 use mcp::error::METHOD_NOT_FOUND;
 use mcp::method::Method;
 
-use super::check::Check;
+use super::check::{Check, Outcome};
 use crate::client::acceptance::Acceptance;
 use crate::client::caller::{Caller, CallerFlags, Wanted, callers};
 use crate::client::session::EdgeServer;
 use crate::client::token_states::Ended;
+use crate::client::unmet::Unmet;
 use crate::commands::Invocation;
 use crate::context::Context;
+use crate::error::Error;
 use crate::parse;
 
 const CLIENTS: &str = "clients";
@@ -44,6 +46,10 @@ pub(super) struct Survey {
 /// here: what fails there alone is only told.
 pub(super) async fn checks(invocation: &Invocation, context: &Context, known: &Survey) -> Vec<Check> {
     let Some(edge) = &context.edge else { return Vec::new() };
+    let mut checks: Vec<_> = of_environment(context).await.into_iter().collect();
+    if context.tokens.is_empty() && !checks.is_empty() {
+        return checks;
+    }
     if context.tokens.is_empty() {
         let advice = match context.control {
             Some(_) => "run `mcpctl create token NAME --server SERVER`, or `mcpctl config set-bearer NAME`",
@@ -55,7 +61,7 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context, known: &S
     let mut places: Vec<_> = known.is_there.then(|| (edge.clone(), true)).into_iter().collect();
     places.extend(known.edges.iter().filter(is_other).map(|edge| (edge.clone(), false)));
     let has_others = known.ended.len() < context.tokens.len();
-    let mut checks: Vec<_> = known.ended.iter().map(|(name, end)| over(name, end, has_others)).collect();
+    checks.extend(known.ended.iter().map(|(name, end)| over(name, end, has_others)));
     let mut sessions = Vec::new();
     for (name, token) in context.tokens.iter().filter(|(name, _)| !known.ended.contains_key(*name)) {
         let all = token.servers.iter().any(|server| server == "*");
@@ -77,6 +83,30 @@ pub(super) async fn checks(invocation: &Invocation, context: &Context, known: &S
         checks.push(Check::ok(CLIENTS, format!("{left_out} more were not tried")));
     }
     checks
+}
+
+/// What an edge makes of the bearer in a variable, which counts before those that are saved.
+async fn of_environment(context: &Context) -> Option<Check> {
+    match Caller::of_environment() {
+        Ok(caller) => {
+            let caller = caller?;
+            Some(accepted(context, &caller, &caller.to_string(), true).await)
+        }
+        Err(error) => Some(Check::error(CLIENTS, error, AT_GIVER)),
+    }
+}
+
+/// An error at an edge. Where a condition of a token does not hold here and now, nothing is out of order.
+fn failed(error: &ClientError, told: Error, advice: &str) -> Check {
+    match Unmet::of(error).is_some_and(|unmet| unmet.is_of_condition()) {
+        true => as_ordered(told, advice),
+        false => Check::error(CLIENTS, told, advice),
+    }
+}
+
+/// A condition that does not hold here and now.
+fn as_ordered(told: Error, advice: &str) -> Check {
+    Check { outcome: Outcome::Warn, ..Check::error(CLIENTS, told, advice) }
 }
 
 /// A saved bearer that no edge takes any more, which is passed over where there are others.
@@ -106,7 +136,9 @@ async fn client(
         Err(error) => return Check::error(CLIENTS, error, at_giver),
     };
     let Some(caller) = found.first() else { return Check::error(CLIENTS, "nobody may call", at_giver) };
-    let Some(server) = server else { return accepted(context, caller, token, is_named).await };
+    let Some(server) = server else {
+        return accepted(context, caller, &format!("token {token}"), is_named).await;
+    };
     let (edge, started) = (&place.edge, Instant::now());
     match seen(&place, caller).await {
         Ok(seen) => {
@@ -118,20 +150,23 @@ async fn client(
             }
         }
         Err(ClientError::Unreachable(why)) if !is_named => elsewhere(edge, &why),
-        Err(error) => Check::error(CLIENTS, place.diagnosed(error, caller).await, at_giver),
+        Err(error) => {
+            let told = place.diagnosed(error.clone(), caller).await;
+            failed(&error, told, at_giver)
+        }
     }
 }
 
 /// What an edge makes of a bearer for every server, where none is known to call.
-async fn accepted(context: &Context, caller: &Caller, token: &str, is_named: bool) -> Check {
+async fn accepted(context: &Context, caller: &Caller, whose: &str, is_named: bool) -> Check {
     let edge = context.edge.as_deref().unwrap_or_default();
     let at_giver = if context.control.is_some() { AT_TOKENS } else { AT_GIVER };
     match Acceptance::at(context, ANY_SERVER, caller, PATIENCE).await {
         Acceptance::Opened | Acceptance::Hidden => {
-            let text =
-                format!("the edge at {edge} accepts token {token}; no server is known here to call with it");
+            let text = format!("the edge at {edge} accepts {whose}; no server is known here to call with it");
             Check::ok(CLIENTS, text)
         }
+        Acceptance::Unmet(error) => as_ordered(error, at_giver),
         Acceptance::Rejected(error) => Check::error(CLIENTS, error, at_giver),
         Acceptance::Unknown(error) if is_named => Check::error(CLIENTS, error, at_giver),
         Acceptance::Unknown(error) => elsewhere(edge, &error.to_string()),

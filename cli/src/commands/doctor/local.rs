@@ -102,9 +102,9 @@ fn context(file: &ContextFile, name: &str) -> Vec<Check> {
     if let Err(error) = context.control_bearer() {
         checks.push(Check::fail("admin token", error.to_string(), set("--admin-token-file FILE")));
     }
-    let authorities = context.ca_file.as_deref().map(tls::read_certificates);
-    if let Some(Err(error)) = authorities {
-        checks.push(Check::fail("authorities", error.to_string(), set("--ca-file FILE")));
+    if let Err(error) = tls::material_of(&context) {
+        let advice = set("--ca-file FILE, or --client-cert FILE --client-key FILE");
+        checks.push(Check::fail("certificates", error.to_string(), advice));
     }
     checks
 }

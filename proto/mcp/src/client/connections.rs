@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ::http::HeaderValue;
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Request, Response};
+use reqwest::{Client, Request, Response};
 
 use super::endpoint::{Endpoint, Reach};
 use super::error::ClientError;
@@ -85,8 +85,8 @@ fn client(endpoint: &Endpoint, agent: &HeaderValue, keeps: bool) -> Result<Clien
     if let Reach::Resolved(resolver) = &endpoint.reach {
         builder = builder.dns_resolver(Names(Arc::clone(resolver))).no_proxy();
     }
-    if let Reach::Trusting(authorities) = &endpoint.reach {
-        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(authorities)?);
+    if let Reach::Trusting(material) = &endpoint.reach {
+        builder = material.put_into(builder)?;
     }
     if is_loopback(&endpoint.url) {
         builder = builder.no_proxy();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::HeaderMap;
+use reqwest::{Certificate, ClientBuilder, Identity};
 use url::Url;
 
 use super::dial::Dial;
@@ -31,13 +32,46 @@ pub enum Reach {
     /// As the system reaches the host of its URL, with the proxies that the environment names, unless that is this machine.
     /// Nothing is refused: for URLs that the user of the program wrote.
     System,
-    /// The same, and certificates that these authorities (PEM) signed are trusted besides those that the system trusts.
-    Trusting(Arc<[u8]>),
+    /// The same, with certificates of the user's.
+    Trusting(TlsMaterial),
     /// At those addresses of the host that the resolver returns, and at no others. Proxies are not used: they would resolve
     /// the host themselves.
     Resolved(Arc<dyn Resolve>),
     /// By connections that this opens, whatever the host of its URL is.
     Dial(Dial),
+}
+
+/// What a client brings to TLS besides what the system has, as PEM.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct TlsMaterial {
+    /// Authorities that are trusted besides those that the system trusts.
+    pub authorities: Option<Arc<[u8]>>,
+    /// A certificate and its key, which are presented where the server wants one.
+    pub identity: Option<Arc<[u8]>>,
+}
+
+impl TlsMaterial {
+    /// Puts it into a client.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no usable PEM.
+    pub fn put_into(&self, mut client: ClientBuilder) -> Result<ClientBuilder, reqwest::Error> {
+        if let Some(authorities) = &self.authorities {
+            client = client.tls_certs_merge(Certificate::from_pem_bundle(authorities)?);
+        }
+        if let Some(identity) = &self.identity {
+            client = client.identity(Identity::from_pem(identity)?);
+        }
+        Ok(client)
+    }
+}
+
+/// The key is a secret.
+impl fmt::Debug for TlsMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsMaterial")
+    }
 }
 
 /// Headers, path and query may hold secrets.

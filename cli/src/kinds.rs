@@ -75,6 +75,18 @@ const WIDE: [Column; 7] = [
     Column("UID", "meta.uid", Cell::Text),
 ];
 
+/// The same of tokens, which may have certificates in the place of a bearer.
+const WIDE_OF_TOKENS: [Column; 8] = [
+    Column("CERTIFICATES", "certificates", Cell::Texts),
+    Column("LABELS", "meta.labels", Cell::Pairs),
+    Column("OWNER", "meta.owner", Cell::Text),
+    Column("TEAM", "meta.team", Cell::Id),
+    Column("VISIBILITY", "meta.visibility", Cell::Enum("VISIBILITY_")),
+    Column("SET", "meta.applySet", Cell::Text),
+    Column("REVISION", "meta.revision", Cell::Text),
+    Column("UID", "meta.uid", Cell::Text),
+];
+
 pub static KINDS: [Kind; 12] = [
     Kind {
         name: "Upstream",
@@ -196,7 +208,7 @@ pub static KINDS: [Kind; 12] = [
             Column("REASON", "reason", Cell::Text),
             Column("MATCH NOTHING", "unmatched", Cell::Texts),
         ],
-        wide: &WIDE,
+        wide: &WIDE_OF_TOKENS,
     },
     Kind {
         name: "Team",
@@ -314,6 +326,7 @@ pub static KINDS: [Kind; 12] = [
             Column("OWNER", "owner", Cell::Id),
             Column("TEAM", "team", Cell::Id),
             Column("DISABLED", "disabled", Cell::Text),
+            Column("SUSPENDED", "suspended", Cell::Text),
             Column("ROLES", "bindings", Cell::Bindings),
             Column("AGE", "createTime", Cell::Age),
         ],

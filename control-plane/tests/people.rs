@@ -468,6 +468,20 @@ async fn keys_work_until_they_are_revoked_and_never_more_than_their_role(databas
     assert_eq!(reason(&api.raw_as(&basic(PASSWORD), &get_caller, "{}").await.1), "API_KEY_INVALID");
     let off = start(&database).await;
     assert_eq!(reason(&off.raw_as(&basic(&key), &get_caller, "{}").await.1), "ADMIN_REQUIRED");
+    // Many programs send a password only when they are asked for one.
+    let challenged = async |api: &Api, page: &[(&'static str, &'static str)]| {
+        let url = format!("http://{}/trunkline.{get_caller}", api.addr);
+        let request = reqwest::Client::new().post(url).json(&json!({}));
+        let request = page.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let answer = request.send().await.unwrap();
+        let challenge =
+            answer.headers().get("www-authenticate").map(|value| value.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), challenge)
+    };
+    let basic = r#"Basic realm="Trunkline", charset="UTF-8""#;
+    assert_eq!(challenged(&api, &[]).await, (401, Some(basic.to_owned())));
+    assert_eq!(challenged(&api, &[("sec-fetch-site", "none")]).await, (401, None));
+    assert_eq!(challenged(&off, &[]).await, (401, None));
 
     let listed = ok(&api, &ann, &rpc(ACCOUNTS, "ListApiKeys"), json!({"pageSize": 2})).await;
     assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 2);
@@ -514,7 +528,14 @@ async fn a_service_account_stops_with_who_answers_for_it(database: Database) {
     let keys = json!({"parent": "serviceAccounts/ci"});
     let listed = ok(&api, &api.admin, &rpc(ACCOUNTS, "ListApiKeys"), keys).await;
     assert_eq!(listed["apiKeys"][0]["state"], "API_KEY_STATE_SUSPENDED");
+    let suspended = async || {
+        let get = json!({"name": "serviceAccounts/ci"});
+        let shown = ok(&api, &api.admin, &rpc(ACCOUNTS, "GetServiceAccount"), get).await;
+        shown["serviceAccount"]["suspended"].clone()
+    };
+    assert_eq!(suspended().await, true);
     ok(&api, &api.admin, &rpc(USERS, "EnableUser"), named).await;
+    assert_eq!(suspended().await, Value::Null);
     who(&api, &key).await;
     // It looks after nobody, and signs in nowhere.
     assert_eq!(fails(&api, &key, &rpc(USERS, "ListUsers"), json!({})).await, "PERMISSION_DENIED");

@@ -10,8 +10,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use inbound::{ConnectionHandle, ConnectionHolder, Framing, Guarded, PublicRequest, TransportRule};
 use tonic::Code;
 use trunkline::common::v1::Permission;
@@ -29,6 +29,12 @@ use crate::discovery::authenticate::EdgeAuthenticator;
 use crate::domain::reflect;
 use crate::error::Error;
 use crate::rights::Rights;
+
+/// Headers that requests of pages have.
+const OF_PAGES: [&str; 2] = ["origin", "sec-fetch-site"];
+
+/// The challenge of HTTP Basic, as edges have it.
+const BASIC: &str = r#"Basic realm="Trunkline", charset="UTF-8""#;
 
 /// All that is left to those who must choose another password first.
 const BEFORE_CHANGE: [&str; 3] = [
@@ -68,6 +74,13 @@ impl Authenticator {
 
     fn framing(&self, path: &str) -> Framing {
         if self.permissions.is_client_streaming(path) { Framing::GrpcMessages } else { Framing::Whole }
+    }
+
+    /// Whether whoever asks may send an API key by HTTP Basic, and is to be told so: many programs do only then. Browsers are not: they
+    /// would ask whoever sits there, and send it from then on, whichever page asks.
+    fn offers_basic(&self, head: &Head) -> bool {
+        let is_page = OF_PAGES.iter().any(|name| head.headers.contains_key(*name));
+        !is_page && self.basic.as_ref().is_some_and(|rule| rule.is_secure(head.address, &head.headers))
     }
 
     async fn caller(&self, head: &Head) -> Result<Caller, Error> {
@@ -167,7 +180,13 @@ pub async fn admit(
                 None => response,
             }
         }
-        Err(error) => json::refuse(request.headers(), &error.into()),
+        Err(error) => {
+            let mut response = json::refuse(request.headers(), &error.into());
+            if authenticator.offers_basic(&head) && response.status() == StatusCode::UNAUTHORIZED {
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(BASIC));
+            }
+            response
+        }
     }
 }
 

@@ -246,13 +246,16 @@ impl Call<'_> {
 impl Call<'_> {
     /// The message of a service account, with the teams that exist for the caller.
     async fn service_account(&self, of: &Principal) -> Result<ServiceAccount, StoreError> {
+        let disabled = of.state == UserState::Disabled;
+        let suspended = !disabled && self.registry.store().rights_of(&of.uid, None).await?.is_none();
         Ok(ServiceAccount {
             name: of.name.clone(),
             uid: of.uid.clone(),
             title: of.title.clone(),
             owner: of.owner.clone(),
             team: of.team.clone(),
-            disabled: of.state == UserState::Disabled,
+            disabled,
+            suspended,
             bindings: self.bindings(of).await?,
             teams: self.teams_of(of).await?,
             create_time: Some(clock::timestamp(of.create_us)),

@@ -16,6 +16,9 @@ pub(super) fn sections(facts: &Facts) -> Vec<Section> {
         if facts.at("disabled") == true {
             head.field("Disabled", "yes");
         }
+        if facts.at("suspended") == true {
+            head.field("Suspended", "yes: who answers for it is disabled");
+        }
         if facts.at("mustChangePassword") == true {
             head.field("Must do", "choose another password");
         }

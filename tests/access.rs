@@ -183,7 +183,7 @@ async fn an_apply_says_who_gains_and_who_loses_which_tool(store: Store) {
     let write = |name: &str, text: &str| std::fs::write(gateway.folder().join(name), text).unwrap();
     write("less.yaml", &server("{match: fake/echo}"));
     write("same.yaml", &server("{match: 'fake/*'}"));
-    let loses = "access: teams/core (2 people) loses fake_plus on dev; tokens/laptop loses fake_plus\n";
+    let loses = "access: teams/core (2 people) loses fake_plus on dev\naccess: tokens/laptop loses fake_plus on dev\n";
     let (_, said, code) = ctl(&gateway, &["apply", "-f", "less.yaml", "--dry-run"]).await;
     assert!(code == 0 && said.contains(loses), "{said}");
     let (_, said, code) = ctl(&gateway, &["diff", "-f", "less.yaml"]).await;

@@ -36,8 +36,7 @@ fn write(gateway: &Gateway, name: &str, text: &str) {
 const LAB: &str = "kind: Server\nname: lab\ntools:\n- {match: mine/plus, alias: total}\n- {match: mine/add}\n- {match: mine/adds}\n";
 const LOST: &str = "warning: tokens/ci: tools `sum` matches nothing on its servers any more\n\
                     warning: tokens/ci2: tools `sum` matches nothing on its servers any more\n";
-const ACCESS: &str =
-    "access: tokens/all loses sum on lab, gains total; tokens/ci loses sum; tokens/ci2 loses sum\n";
+const ACCESS: &str = "access: tokens/all loses sum, gains total on lab\naccess: tokens/ci loses sum on lab\naccess: tokens/ci2 loses sum on lab\n";
 const UNRESOLVED: &str = "warning: servers/lab: mine/adds matches nothing in the catalogue\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +93,9 @@ async fn an_update_says_what_matches_nothing_any_more() {
     assert_eq!((printed.as_str(), code), ("servers/lab updated\n", 0));
     assert_eq!(
         said,
-        format!("  tools[0].alias: sum -> total\n  tools[2].match: mine/adds (new)\n{UNRESOLVED}{LOST}")
+        format!(
+            "  tools[0].alias: sum -> total\n  tools[2].match: mine/adds (new)\n{ACCESS}{UNRESOLVED}{LOST}"
+        )
     );
     // Nobody loses anything by a title.
     let (_, said, _) = ctl(&gateway, "update server lab --title Lab").await;

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 suite! {
     every_kind_of_change_says_who_gains_and_who_loses,
     what_is_stored_says_the_same_and_what_is_not_asked_for_is_not_said,
+    what_is_left_out_stays_or_is_taken_away_as_it_is_asked_for,
+    what_rules_decide_call_by_call_from_now_on_is_told_with_them,
     everybody_is_told_of_those_whom_they_see_and_how_many_others_there_are,
 }
 
@@ -214,6 +216,41 @@ async fn what_is_stored_says_the_same_and_what_is_not_asked_for_is_not_said(data
     assert!(answer["accessChanges"].is_null() && answer["accessChangesUnseen"].is_null(), "{answer}");
 }
 
+async fn what_is_left_out_stays_or_is_taken_away_as_it_is_asked_for(database: Database) {
+    let office = Office::open(&database).await;
+    let asked = async |exact: bool| {
+        let request = json!({"manifests": [server(json!([{"match": "git/*"}]), json!({}))], "validateOnly": true,
+            "withAccessChanges": true, "exactOwnership": exact});
+        let (status, answer) = office.api.raw(APPLY, &request.to_string()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer
+    };
+    assert!(asked(false).await["accessChanges"].is_null());
+    let answer = asked(true).await;
+    for who in ["serviceAccounts/robot", "teams/core (2)"] {
+        assert!(lines(&answer).contains(&format!("{who} servers/dev +[] -[{BOTH}]")), "{answer}");
+    }
+    assert!(!answer["accessChanges"].to_string().contains("tokens/laptop"), "{answer}");
+}
+
+async fn what_rules_decide_call_by_call_from_now_on_is_told_with_them(database: Database) {
+    let office = Office::open(&database).await;
+    let mut late = dev(json!([{"match": "git/*"}]));
+    late["server"]["rules"] = json!([{"id": "late", "effect": "deny", "tools": ["git_write"],
+        "when": "now.getHours(\"Europe/Berlin\") < 8"}]);
+    let answer = office.asked(&format!("Bearer {}", office.api.admin), json!([late])).await;
+    assert_eq!(
+        lines(&answer),
+        ["serviceAccounts/robot", "teams/core (2)", "tokens/laptop"]
+            .map(|who| format!("{who} servers/dev +[] -[]"))
+    );
+    let ruled = json!([{"kind": "tool", "name": "git_write", "rules": ["servers/dev/rules/late"]}]);
+    assert_eq!(
+        (&answer["accessChanges"][0]["ruled"], &answer["accessChanges"][0]["ruledCount"]),
+        (&ruled, &json!(1))
+    );
+}
+
 async fn everybody_is_told_of_those_whom_they_see_and_how_many_others_there_are(database: Database) {
     let office = Office::open(&database).await;
     let less = || json!([dev(json!([{"match": "git/read"}]))]);
@@ -234,7 +271,11 @@ async fn everybody_is_told_of_those_whom_they_see_and_how_many_others_there_are(
     // A developer sees themselves: bob, eve, the two other accounts and the token are counted.
     let answer = office.asked(&developer, less()).await;
     assert_eq!(lines(&answer), [loses("serviceAccounts/developer")]);
-    assert_eq!(answer["accessChangesUnseen"], 5);
+    assert_eq!(
+        (&answer["accessChangesUnseen"], &answer["accessChangesUnseenLosing"]),
+        (&json!(5), &json!(5))
+    );
+    assert!(answer["accessChangesUnseenGaining"].is_null(), "{answer}");
     for hidden in ["laptop", "users/bob", "users/eve", "robot"] {
         assert!(!answer.to_string().contains(hidden), "{answer}");
     }

@@ -96,6 +96,21 @@ impl BulkService for Registry {
     }
 }
 
+/// How resources are applied.
+#[derive(Clone, Copy)]
+struct Manner<'a> {
+    set: Membership<'a>,
+    /// Whether what is silent about whose a resource is takes it away.
+    exact_ownership: bool,
+}
+
+/// The fields that say whose a resource is.
+const OWNERSHIP: [&str; 3] = ["meta.owner", "meta.team", "meta.visibility"];
+
+fn masked(paths: &[&str]) -> prost_types::FieldMask {
+    prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() }
+}
+
 impl Call<'_> {
     async fn apply(&self, request: ApplyResourcesRequest) -> Result<ApplyResourcesResponse, Error> {
         let set = if request.apply_set.is_empty() { DEFAULT_SET } else { &request.apply_set };
@@ -162,7 +177,7 @@ impl Write<'_> {
         let mut done: HashMap<usize, Change> = HashMap::new();
         for index in order {
             let Some(resource) = request.manifests[index].resource.clone() else { continue };
-            done.insert(index, self.apply_one(resource, index, set, request.validate_only).await?);
+            done.insert(index, self.apply_one(resource, index, set, request).await?);
         }
         Ok((0..count).filter_map(|index| done.remove(&index)).collect())
     }
@@ -172,12 +187,13 @@ impl Write<'_> {
         resource: Any,
         index: usize,
         set: Membership<'_>,
-        validate_only: bool,
+        request: &ApplyResourcesRequest,
     ) -> Result<Change, Error> {
         let kind = Kind::of_manifest(&resource).0;
         let prefix = format!("manifests[{index}].{}.", kind.manifest_field());
-        let change = self.replace_any(resource, set, &prefix).await?;
-        if kind == Kind::Token && change.action() == ChangeAction::Created && !validate_only {
+        let manner = Manner { set, exact_ownership: request.exact_ownership };
+        let change = self.replace_any(resource, manner, &prefix).await?;
+        if kind == Kind::Token && change.action() == ChangeAction::Created && !request.validate_only {
             return self.with_bearer(change).await;
         }
         Ok(change)
@@ -187,7 +203,7 @@ impl Write<'_> {
     async fn replace<K: KindRules>(
         &mut self,
         message: K,
-        set: Membership<'_>,
+        Manner { set, exact_ownership }: Manner<'_>,
         prefix: &str,
     ) -> Result<Change, Error> {
         let name = message.name().to_owned();
@@ -196,8 +212,12 @@ impl Write<'_> {
         let etag = self.etag_of(&message, old.as_ref()).await?;
         let next = match &old {
             Some(row) => {
-                let all = prost_types::FieldMask { paths: vec!["*".to_owned()] };
-                mask::update(&row.message::<K>()?, &message, Some(&all)).map_err(Error::invalid)?
+                let next = mask::update(&row.message::<K>()?, &message, Some(&masked(&["*"])));
+                match exact_ownership {
+                    false => next.map_err(Error::invalid)?,
+                    true => mask::update(&next.map_err(Error::invalid)?, &message, Some(&masked(&OWNERSHIP)))
+                        .map_err(Error::invalid)?,
+                }
             }
             None => {
                 let mut message = message;
@@ -351,11 +371,11 @@ macro_rules! by_kind {
             async fn replace_any(
                 &mut self,
                 resource: Any,
-                set: Membership<'_>,
+                manner: Manner<'_>,
                 prefix: &str,
             ) -> Result<Change, Error> {
                 match resource {
-                    $(Any::$variant(message) => self.replace(message, set, prefix).await,)*
+                    $(Any::$variant(message) => self.replace(message, manner, prefix).await,)*
                 }
             }
         }

@@ -18,6 +18,17 @@ pub struct AccessMove {
     pub gained: Vec<Thing>,
     /// What they could use and may not any more, sorted.
     pub lost: Vec<Thing>,
+    /// What they may use as far as rules decide which did not before, sorted.
+    pub ruled: Vec<RuledThing>,
+}
+
+/// Something of which rules decide call by call.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuledThing {
+    /// What it is.
+    pub thing: Thing,
+    /// The rules, sorted: `servers/{server}/rules/{rule}`.
+    pub rules: Vec<String>,
 }
 
 /// Something of a server, by its exposed name.
@@ -144,7 +155,8 @@ fn moved(
     if !budget.spend(2) || !sides.iter().any(|side| side.reaches(name, server)) {
         return None;
     }
-    let (mut gained, mut lost) = (Vec::new(), Vec::new());
+    let mut found =
+        AccessMove { principals: peers.names.clone(), server: server.to_owned(), ..AccessMove::default() };
     let [before, after] = sides;
     for listed in things {
         if !budget.spend(of_both) {
@@ -152,14 +164,21 @@ fn moved(
         }
         let thing = &listed.thing;
         let could = before.allows(name, server, thing, listed.before.as_ref());
-        match (could, after.allows(name, server, thing, listed.after.as_ref())) {
-            (false, true) => gained.push(thing.clone()),
-            (true, false) => lost.push(thing.clone()),
+        let can = after.allows(name, server, thing, listed.after.as_ref());
+        match (&could, &can) {
+            (None, Some(_)) => found.gained.push(thing.clone()),
+            (Some(_), None) => found.lost.push(thing.clone()),
             _ => {}
         }
+        let known = could.unwrap_or_default();
+        let rules: BTreeSet<String> =
+            can.unwrap_or_default().into_iter().filter(|rule| !known.contains(rule)).collect();
+        if !rules.is_empty() {
+            found.ruled.push(RuledThing { thing: thing.clone(), rules: rules.into_iter().collect() });
+        }
     }
-    let is_any = !gained.is_empty() || !lost.is_empty();
-    is_any.then(|| AccessMove { principals: peers.names.clone(), server: server.to_owned(), gained, lost })
+    let is_any = !found.gained.is_empty() || !found.lost.is_empty() || !found.ruled.is_empty();
+    is_any.then_some(found)
 }
 
 impl Who {
@@ -289,14 +308,19 @@ impl Side {
         self.world.servers.remove(name);
     }
 
-    /// Whether somebody may use a thing of the server that is open.
-    fn allows(&mut self, principal: &str, server: &str, thing: &Thing, entry: Option<&Entry>) -> bool {
-        let Some(entry) = entry else { return false };
-        self.show(server, thing.family, vec![entry.clone()]);
+    /// The rules that decide call by call whether somebody may use a thing of the server that is open. `None`: they may not.
+    fn allows(
+        &mut self,
+        principal: &str,
+        server: &str,
+        thing: &Thing,
+        entry: Option<&Entry>,
+    ) -> Option<Vec<String>> {
+        self.show(server, thing.family, vec![entry?.clone()]);
         let request = self.request(principal, server, thing.family, Some(thing.name.clone()));
-        let allowed = decide(&self.world, &request).granted();
+        let decision = decide(&self.world, &request);
         self.show(server, thing.family, Vec::new());
-        allowed
+        decision.granted().then_some(decision.open)
     }
 
     fn show(&mut self, server: &str, family: Family, entries: Vec<Entry>) {
@@ -495,6 +519,30 @@ mod tests {
         let bound =
             change(|world| drop(world.people.insert("users/eve".to_owned(), held("eve", "developer"))));
         assert_eq!(bound, ["users/eve servers/dev +[dev_list dev_write] -[]"]);
+    }
+
+    #[test]
+    fn what_rules_decide_call_by_call_from_now_on_is_told_with_the_rules() {
+        let with_rule = |when: &str| {
+            let mut world = world();
+            let rule = Rule {
+                id: "servers/dev/rules/only-z".to_owned(),
+                effect: Effect::Deny,
+                tools: texts(&["dev_write"]),
+                when: when.to_owned(),
+                ..Rule::default()
+            };
+            world.servers.get_mut("servers/dev").unwrap().rules = Rules::compile(&[rule]);
+            world
+        };
+        let found = difference(world(), with_rule("args.path == 'z'"), 1_000, 1_000_000);
+        let thing = Thing { family: Family::Tools, name: "dev_write".to_owned() };
+        let ruled = vec![RuledThing { thing, rules: texts(&["servers/dev/rules/only-z"]) }];
+        let all = found.moves.iter().flat_map(|moved| &moved.principals).cloned().collect::<Vec<_>>();
+        assert_eq!(all, ["tokens/all", "users/ann", "users/bob"]);
+        assert!(found.moves.iter().all(|moved| moved.ruled == ruled && moved.lost.is_empty()), "{found:?}");
+        let same = difference(with_rule("args.path == 'z'"), with_rule("args.path == 'z'"), 1_000, 1_000_000);
+        assert!(same.moves.is_empty(), "{same:?}");
     }
 
     #[test]

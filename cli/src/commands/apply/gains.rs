@@ -9,51 +9,74 @@ use crate::reflection;
 const MAX_NAMED: usize = 6;
 /// Lines; more are counted.
 const MAX_LINES: usize = 20;
-/// Of how many a line tells.
-const OF_A_LINE: usize = 4;
 
 /// What an answer says of it, in lines that begin with `access: `.
 pub(super) fn lines(answer: &DynamicMessage) -> Vec<String> {
     let changes = reflection::submessages(answer, "access_changes");
-    let mut lines = Vec::new();
-    for at_one in changes.chunk_by(|one, other| server(one) == server(other)) {
-        for part in at_one.chunks(OF_A_LINE) {
-            let rest = part[1..].iter().map(|change| sentence(change, ""));
-            let first = sentence(&part[0], &format!(" on {}", short_name(&server(&part[0]))));
-            lines.push(std::iter::once(first).chain(rest).collect::<Vec<_>>().join("; "));
-        }
-    }
+    let mut lines: Vec<_> = changes.iter().flat_map(sentences).collect();
     let more = lines.len().saturating_sub(MAX_LINES);
     lines.truncate(MAX_LINES);
     if more > 0 {
         lines.push(format!("and {more} more such lines; -o json shows them"));
     }
-    match (reflection::number(answer, "access_changes_unseen"), changes.is_empty()) {
-        (0, _) => {}
-        (count, true) => lines.push(format!("{count} whom you may not see gain or lose something")),
-        (count, false) => lines.push(format!("and {count} whom you may not see gain or lose something")),
-    }
+    lines.extend(unseen(answer));
     if reflection::flag(answer, "access_changes_cut") {
         lines.push("there may be more: it is too much to work out or to tell".to_owned());
     }
     lines.iter().map(|line| format!("access: {}", printable::line(line))).collect()
 }
 
-/// Whether an answer says that anybody loses anything, or does not say that nobody does.
-pub(super) fn takes_away(answer: &DynamicMessage) -> bool {
-    let loses = |change: &DynamicMessage| reflection::number(change, "lost_count") > 0;
-    reflection::submessages(answer, "access_changes").iter().any(loses)
-        || reflection::number(answer, "access_changes_unseen") > 0
+/// Whether apply says it unasked: where anybody loses anything or depends on rules, where that is not known, and where something that was
+/// there already is another. Who makes something new knows that it is for somebody.
+pub(super) fn is_worth_saying(answer: &DynamicMessage) -> bool {
+    let number = |change: &DynamicMessage, field: &str| reflection::number(change, field);
+    let takes =
+        |change: &DynamicMessage| number(change, "lost_count") > 0 || number(change, "ruled_count") > 0;
+    let is_of_old = |change: &DynamicMessage| {
+        ["updated", "deleted"].contains(&reflection::enum_word(change, "action").as_str())
+    };
+    // A control plane of before does not say how many of them lose.
+    let [unseen, losing, gaining] = ["", "_losing", "_gaining"]
+        .map(|of| reflection::number(answer, &format!("access_changes_unseen{of}")));
+    reflection::submessages(answer, "access_changes").iter().any(takes)
+        || losing > 0
+        || (unseen > 0 && gaining == 0)
         || reflection::flag(answer, "access_changes_cut")
+        || reflection::submessages(answer, "changes").iter().any(is_of_old)
 }
 
-/// What somebody gains and loses. `place` follows the first of both.
-fn sentence(change: &DynamicMessage, place: &str) -> String {
-    let [losses, gains] = ["lost", "gained"].map(|list| named(change, list));
-    let parts = [("loses", losses), ("gains", gains)];
-    let mut parts = parts.into_iter().filter_map(|(verb, names)| Some(format!("{verb} {}", names?)));
-    let first = format!("{} {}{place}", who(change), parts.next().unwrap_or_default());
-    std::iter::once(first).chain(parts).collect::<Vec<_>>().join(", ")
+/// How many more there are, and what becomes of them.
+fn unseen(answer: &DynamicMessage) -> Option<String> {
+    let number = |field: &str| reflection::number(answer, field);
+    let count = number("access_changes_unseen");
+    let parts = [
+        (number("access_changes_unseen_losing"), "loses", "lose"),
+        (number("access_changes_unseen_gaining"), "gains", "gain"),
+    ];
+    let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
+    let parts: Vec<_> =
+        parts.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect();
+    match (count, parts.is_empty()) {
+        (0, _) => None,
+        // A control plane of before says no more.
+        (_, true) => Some(format!("{count} whom you may not see gain or lose something")),
+        (_, false) => Some(format!("{count} whom you may not see: {}", parts.join(", "))),
+    }
+}
+
+/// What somebody gains and loses, and of what rules decide from now on.
+fn sentences(change: &DynamicMessage) -> Vec<String> {
+    let (who, server) = (who(change), reflection::text(change, "server"));
+    let at = short_name(&server);
+    let verbs = [("loses", "lost"), ("gains", "gained")];
+    let parts: Vec<_> = verbs
+        .iter()
+        .filter_map(|(verb, list)| Some(format!("{verb} {}", named(change, list, name)?)))
+        .collect();
+    let moved = (!parts.is_empty()).then(|| format!("{who} {} on {at}", parts.join(", ")));
+    let ruled = named(change, "ruled", |thing| ruled_name(thing, &server));
+    let ruled = ruled.map(|things| format!("{who} may use on {at} as rules decide: {things}"));
+    moved.into_iter().chain(ruled).collect()
 }
 
 fn who(change: &DynamicMessage) -> String {
@@ -64,22 +87,30 @@ fn who(change: &DynamicMessage) -> String {
     }
 }
 
-/// The first things of a list, what is no tool with what it is. `None`: there are none.
-fn named(change: &DynamicMessage, list: &str) -> Option<String> {
+/// The first things of a list. `None`: there are none.
+fn named(change: &DynamicMessage, list: &str, name: impl Fn(&DynamicMessage) -> String) -> Option<String> {
     let things = reflection::submessages(change, list);
     let count = usize::try_from(reflection::number(change, &format!("{list}_count"))).unwrap_or_default();
-    let name = |thing: &DynamicMessage| match reflection::text(thing, "kind").as_str() {
-        "tool" => reflection::text(thing, "name"),
-        kind => format!("{kind} {}", reflection::text(thing, "name")),
-    };
     let first: Vec<_> = things.iter().take(MAX_NAMED).map(name).collect();
     let more = count.saturating_sub(first.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     (count > 0).then(|| first.join(", ") + &more)
 }
 
-fn server(change: &DynamicMessage) -> String {
-    reflection::text(change, "server")
+/// What is no tool is named with what it is.
+fn name(thing: &DynamicMessage) -> String {
+    match reflection::text(thing, "kind").as_str() {
+        "tool" => reflection::text(thing, "name"),
+        kind => format!("{kind} {}", reflection::text(thing, "name")),
+    }
+}
+
+/// A thing with the rules that decide of it: those of its server by their ids.
+fn ruled_name(thing: &DynamicMessage, server: &str) -> String {
+    let own = format!("{server}/rules/");
+    let rules = reflection::texts(thing, "rules");
+    let rules: Vec<_> = rules.iter().map(|rule| rule.strip_prefix(&own).unwrap_or(rule)).collect();
+    format!("{} ({})", name(thing), rules.join(", "))
 }
 
 #[cfg(test)]
@@ -98,20 +129,24 @@ mod tests {
     }
 
     #[test]
-    fn who_loses_and_who_gains_is_told_server_by_server() {
+    fn who_loses_and_who_gains_is_a_line_each() {
+        let ruled = json!([{"kind": "tool", "name": "dev_read", "rules": ["servers/dev/rules/only-z", "teams/core/rules/no-etc"]}]);
         let answer = answer(json!({"accessChanges": [
             {"principal": "tokens/laptop", "server": "servers/dev", "lost": tools(&["dev_delete", "dev_write"]), "lostCount": 2},
-            {"principal": "teams/core", "people": 12, "server": "servers/dev", "gained": tools(&["dev_list"]), "gainedCount": 1},
+            {"principal": "teams/core", "people": 12, "server": "servers/dev", "gained": tools(&["dev_list"]), "gainedCount": 1,
+             "ruled": ruled, "ruledCount": 1},
             {"principal": "users/ann", "server": "servers/lab", "lost": tools(&["a\u{1b}[2J"]), "lostCount": 1,
              "gained": [{"kind": "prompt", "name": "review"}, {"kind": "resource", "name": "docs://x"}], "gainedCount": 9},
-        ], "accessChangesUnseen": 3, "accessChangesCut": true}));
-        assert!(takes_away(&answer));
+        ], "accessChangesUnseen": 4, "accessChangesUnseenLosing": 1, "accessChangesUnseenGaining": 3, "accessChangesCut": true}));
+        assert!(is_worth_saying(&answer));
         assert_eq!(
             lines(&answer),
             [
-                "access: tokens/laptop loses dev_delete, dev_write on dev; teams/core (12 people) gains dev_list",
-                "access: users/ann loses a\\u{1b}[2J on lab, gains prompt review, resource docs://x and 7 more",
-                "access: and 3 whom you may not see gain or lose something",
+                "access: tokens/laptop loses dev_delete, dev_write on dev",
+                "access: teams/core (12 people) gains dev_list on dev",
+                "access: teams/core (12 people) may use on dev as rules decide: dev_read (only-z, teams/core/rules/no-etc)",
+                "access: users/ann loses a\\u{1b}[2J, gains prompt review, resource docs://x and 7 more on lab",
+                "access: 4 whom you may not see: 1 loses, 3 gain",
                 "access: there may be more: it is too much to work out or to tell",
             ]
         );
@@ -120,13 +155,22 @@ mod tests {
     #[test]
     fn where_nobody_gains_or_loses_nothing_is_said() {
         let none = answer(json!({}));
-        assert_eq!((lines(&none), takes_away(&none)), (vec![], false));
+        assert_eq!((lines(&none), is_worth_saying(&none)), (vec![], false));
         let hidden = answer(json!({"accessChangesUnseen": 2}));
         assert_eq!(lines(&hidden), ["access: 2 whom you may not see gain or lose something"]);
+        assert!(is_worth_saying(&hidden));
+        let gaining = answer(json!({"accessChangesUnseen": 2, "accessChangesUnseenGaining": 2}));
+        assert!(!is_worth_saying(&gaining));
         let gain = json!({"principal": "tokens/t", "server": "servers/a", "gained": tools(&["x"]), "gainedCount": 1});
-        let gains = answer(json!({"accessChanges": vec![gain; 100]}));
-        assert!(!takes_away(&gains));
-        assert_eq!(lines(&gains).len(), 21);
-        assert_eq!(lines(&gains)[20], "access: and 5 more such lines; -o json shows them");
+        let gains = |action: &str| {
+            answer(json!({"accessChanges": vec![gain.clone(); 25], "changes": [{"action": action}]}))
+        };
+        assert_eq!(lines(&gains("CHANGE_ACTION_CREATED")).len(), 21);
+        assert_eq!(
+            lines(&gains("CHANGE_ACTION_CREATED"))[20],
+            "access: and 5 more such lines; -o json shows them"
+        );
+        assert!(!is_worth_saying(&gains("CHANGE_ACTION_CREATED")), "whoever makes something knows for whom");
+        assert!(is_worth_saying(&gains("CHANGE_ACTION_UPDATED")));
     }
 }

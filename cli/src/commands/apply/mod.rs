@@ -96,7 +96,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     NewToken::show_all(invocation, &new, printed.is_ok());
     printed.map_err(|error| if args.dry_run { error } else { stored(revision, &error) })?;
     let is_for_people = invocation.format.as_ref().is_none_or(Format::is_for_people);
-    if is_for_people && (args.dry_run || gains::takes_away(&answer)) {
+    if is_for_people && (args.dry_run || gains::is_worth_saying(&answer)) {
         gains::lines(&answer).iter().for_each(output::eprint);
     }
     warn(&client, &changes, &rights, if args.dry_run { When::Then } else { When::Now }).await;
@@ -224,9 +224,10 @@ async fn try_out(
     }
 }
 
-/// Says who would gain and who would lose something if resources of a kind were as these. It is a hint: what cannot be asked is not said.
-pub async fn say_gains(client: &ControlClient, kind: &Kind, resources: &[DynamicMessage]) {
-    let Some(field) = kind.manifest else { return };
+/// Who would gain and who would lose something if resources of a kind were as these, line by line. It is a hint: what cannot be asked is
+/// not said.
+pub async fn gains_of(client: &ControlClient, kind: &Kind, resources: &[DynamicMessage]) -> Vec<String> {
+    let Some(field) = kind.manifest else { return Vec::new() };
     let manifests = resources.iter().map(|resource| {
         let mut manifest = reflection::to_json(resource);
         // That of what is not stored is none that there is.
@@ -234,11 +235,10 @@ pub async fn say_gains(client: &ControlClient, kind: &Kind, resources: &[Dynamic
         json!({ field: manifest })
     });
     let manifests: Vec<Value> = manifests.collect();
-    let request =
-        json!({ "manifests": manifests, "validateOnly": true, "takeOver": true, "withAccessChanges": true });
-    if let Ok(answer) = client.call("trunkline.admin.v1.BulkService/ApplyResources", request).await {
-        gains::lines(&answer).iter().for_each(output::eprint);
-    }
+    let request = json!({ "manifests": manifests, "validateOnly": true, "takeOver": true, "withAccessChanges": true,
+        "exactOwnership": true });
+    let answer = client.call("trunkline.admin.v1.BulkService/ApplyResources", request).await;
+    answer.map(|answer| gains::lines(&answer)).unwrap_or_default()
 }
 
 /// Takes what an error is about out of a request that is only tried. Returns whether there was anything.

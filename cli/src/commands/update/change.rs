@@ -4,8 +4,8 @@ use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
 use super::{kept, send};
-use crate::commands::get;
 use crate::commands::protection::Fallen;
+use crate::commands::{apply, get};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
@@ -13,6 +13,12 @@ use crate::reflection;
 
 /// So often a change is tried anew where others write the same resource at the same time.
 const ATTEMPTS: usize = 20;
+/// The kinds whose changes give and take rights, beside tokens, of which that is told otherwise.
+const OF_RIGHTS: [&str; 3] = ["Server", "Team", "Role"];
+/// How fields begin that only people read.
+const FOR_PEOPLE: [&str; 5] = ["title", "description", "instructions", "meta.labels", "meta.annotations"];
+/// The fields of an upstream that say who may select from it.
+const OF_USE: [&str; 4] = ["meta.owner", "meta.team", "meta.visibility", "disabled"];
 
 /// A change, of one resource or several.
 pub(super) struct UpdateChange<'a> {
@@ -78,6 +84,34 @@ impl UpdateChange<'_> {
                 after => return Ok([before, after.map_err(Error::in_options)?]),
             }
         }
+    }
+
+    /// Whether it gives or takes rights. Of an upstream that is who may select from it.
+    fn is_of_rights(&self) -> bool {
+        let (is_of_use, is_for_people) = (
+            |path: &String| OF_USE.contains(&path.as_str()),
+            |path: &String| FOR_PEOPLE.iter().any(|field| path.starts_with(field)),
+        );
+        match self.kind.name {
+            kind if OF_RIGHTS.contains(&kind) => !self.mask.iter().all(is_for_people),
+            "Upstream" => self.mask.iter().any(is_of_use),
+            _ => false,
+        }
+    }
+
+    /// Who gains and who loses something by it, line by line, as far as that can be asked before it is made. Of what rights are not
+    /// about only where it is no more than tried (`dry_run`).
+    pub(super) async fn gains(&self, resources: &[DynamicMessage], dry_run: bool) -> Vec<String> {
+        if !dry_run && !self.is_of_rights() {
+            return Vec::new();
+        }
+        let mut then = Vec::new();
+        for resource in resources {
+            // What is refused now is refused when it is made, and told then.
+            let Ok([_, after]) = self.apply(resource.clone(), true).await else { return Vec::new() };
+            then.push(after);
+        }
+        apply::gains_of(self.client, self.kind, &then).await
     }
 
     async fn send(

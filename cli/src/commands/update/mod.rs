@@ -17,7 +17,7 @@ use crate::commands::team_fields::{RoleFlags, TeamFlags};
 use crate::commands::token_fields::TokenFlags;
 use crate::commands::users::{self, ServiceAccountChanges, UserChanges};
 use crate::commands::warnings::{self, Rights, When};
-use crate::commands::{Invocation, apply, create, revoked};
+use crate::commands::{Invocation, create, revoked};
 use crate::confirm::confirm;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
@@ -173,6 +173,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         false => prepare(&change, &resources, args.yes).await?,
         true => Rights::default(),
     };
+    let is_for_people = invocation.format.as_ref().is_none_or(Format::is_for_people);
+    let gains = if is_for_people { change.gains(&resources, args.dry_run).await } else { Vec::new() };
     let mut states = Vec::new();
     for resource in resources {
         let changed = change.apply(resource, args.dry_run).await?;
@@ -185,11 +187,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
     if args.dry_run {
         warnings::of_protection(kind, &in_pairs(&states), When::Then);
-        if invocation.format.as_ref().is_none_or(Format::is_for_people) {
-            let after: Vec<_> = states.iter().map(|[_, after]| after.clone()).collect();
-            apply::say_gains(&client, kind, &after).await;
-        }
     }
+    gains.iter().for_each(output::eprint);
     warn(&client, kind, &states, &rights).await;
     Ok(())
 }

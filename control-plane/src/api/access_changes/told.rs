@@ -6,9 +6,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use access::difference::{AccessMove, Difference, Thing};
+use access::difference::{AccessMove, Difference, RuledThing, Thing};
 use access::world::Family;
-use trunkline::admin::v1::{AccessChange, AccessTarget, ApplyResourcesResponse};
+use trunkline::admin::v1::{AccessChange, AccessTarget, ApplyResourcesResponse, RuledTarget};
 use trunkline::identity::v1::Team;
 use trunkline::registry::v1::Server;
 
@@ -32,6 +32,31 @@ pub(super) struct Audience {
     teams: BTreeMap<String, BTreeSet<String>>,
     /// Whether a rule asks who calls: how many others it is about would tell who they are, to who writes it.
     asks_who_calls: bool,
+}
+
+/// Those who gain or lose something and do not exist for who is told.
+#[derive(Debug, Default)]
+struct Unseen {
+    losing: BTreeSet<String>,
+    gaining: BTreeSet<String>,
+}
+
+impl Unseen {
+    fn note(&mut self, names: BTreeSet<String>, gain: bool, lose: bool) {
+        if gain {
+            self.gaining.extend(names.iter().cloned());
+        }
+        if lose {
+            self.losing.extend(names);
+        }
+    }
+
+    /// How many they are, how many of them lose and how many gain. Who is told of at one server is none of them, whatever else they
+    /// lose.
+    fn counts(&self, told: &BTreeSet<String>) -> [i32; 3] {
+        let all: BTreeSet<_> = self.losing.union(&self.gaining).cloned().collect();
+        [&all, &self.losing, &self.gaining].map(|names| count(names.difference(told).count()))
+    }
 }
 
 impl Audience {
@@ -71,37 +96,40 @@ impl Audience {
 
     /// Adds to an answer what may be told.
     pub(super) fn told(&self, found: Difference, answer: ApplyResourcesResponse) -> ApplyResourcesResponse {
-        let mut alike = BTreeMap::<(String, Vec<Thing>, Vec<Thing>), BTreeSet<String>>::new();
-        for AccessMove { principals, server, gained, lost } in found.moves {
-            alike.entry((server, gained, lost)).or_default().extend(principals);
+        let mut alike =
+            BTreeMap::<(String, Vec<Thing>, Vec<Thing>, Vec<RuledThing>), BTreeSet<String>>::new();
+        for AccessMove { principals, server, gained, lost, ruled } in found.moves {
+            alike.entry((server, gained, lost, ruled)).or_default().extend(principals);
         }
-        let (mut changes, mut told, mut unseen) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        for ((server, gained, lost), principals) in alike {
+        let (mut changes, mut told, mut unseen) = (Vec::new(), BTreeSet::new(), Unseen::default());
+        for ((server, gained, lost, ruled), principals) in alike {
             let is_seen = |name: &String| self.servers.contains(&server) && self.principals.contains(name);
             let (seen, others): (BTreeSet<_>, BTreeSet<_>) = principals.into_iter().partition(is_seen);
-            unseen.extend(others);
+            unseen.note(others, !gained.is_empty(), !lost.is_empty());
             told.extend(seen.iter().cloned());
-            let (gains, losses) = (targets(&gained), targets(&lost));
-            changes.extend(self.by_team(seen).into_iter().map(|(principal, people)| AccessChange {
-                principal,
-                people,
-                server: server.clone(),
-                gained: gains.clone(),
-                lost: losses.clone(),
+            let change = AccessChange {
+                server,
+                gained: targets(&gained),
+                lost: targets(&lost),
+                ruled: ruled_targets(&ruled),
                 gained_count: count(gained.len()),
                 lost_count: count(lost.len()),
-            }));
+                ruled_count: count(ruled.len()),
+                ..AccessChange::default()
+            };
+            let named = |(principal, people)| AccessChange { principal, people, ..change.clone() };
+            changes.extend(self.by_team(seen).into_iter().map(named));
         }
         changes.sort_by(|one, other| (&one.server, &one.principal).cmp(&(&other.server, &other.principal)));
         let access_changes_cut = found.cut || changes.len() > MAX_TOLD;
         changes.truncate(MAX_TOLD);
-        // Who is told of at one server is no other, whatever else they lose.
-        let others = unseen.difference(&told).filter(|_| !self.asks_who_calls);
-        let access_changes_unseen = count(others.count());
+        let [others, losing, gaining] = if self.asks_who_calls { [0; 3] } else { unseen.counts(&told) };
         ApplyResourcesResponse {
             access_changes: changes,
             access_changes_cut,
-            access_changes_unseen,
+            access_changes_unseen: others,
+            access_changes_unseen_losing: losing,
+            access_changes_unseen_gaining: gaining,
             ..answer
         }
     }
@@ -130,14 +158,26 @@ fn asks_who_calls(rows: &[Rows; 2]) -> bool {
 }
 
 fn targets(things: &[Thing]) -> Vec<AccessTarget> {
-    let kind = |family: Family| match family {
-        Family::Tools => "tool",
-        Family::Resources => "resource",
-        Family::Prompts => "prompt",
-    };
     let target =
         |thing: &Thing| AccessTarget { kind: kind(thing.family).to_owned(), name: thing.name.clone() };
     things.iter().take(MAX_NAMED).map(target).collect()
+}
+
+fn ruled_targets(ruled: &[RuledThing]) -> Vec<RuledTarget> {
+    let target = |RuledThing { thing, rules }: &RuledThing| RuledTarget {
+        kind: kind(thing.family).to_owned(),
+        name: thing.name.clone(),
+        rules: rules.clone(),
+    };
+    ruled.iter().take(MAX_NAMED).map(target).collect()
+}
+
+fn kind(family: Family) -> &'static str {
+    match family {
+        Family::Tools => "tool",
+        Family::Resources => "resource",
+        Family::Prompts => "prompt",
+    }
 }
 
 fn count(of: usize) -> i32 {
@@ -159,7 +199,7 @@ mod tests {
 
     fn moved(principals: &[&str], server: &str, lost: &[&str]) -> AccessMove {
         let principals = names(principals).into_iter().collect();
-        AccessMove { principals, server: server.to_owned(), gained: Vec::new(), lost: tools(lost) }
+        AccessMove { principals, server: server.to_owned(), lost: tools(lost), ..AccessMove::default() }
     }
 
     fn told(audience: &Audience, moves: Vec<AccessMove>) -> ApplyResourcesResponse {
@@ -204,11 +244,18 @@ mod tests {
             moved(&["tokens/mine", "tokens/theirs", "users/ann"], "servers/dev", &["a"]),
             moved(&["tokens/mine", "tokens/other"], "servers/hidden", &["b"]),
         ];
-        let answer = told(&audience, lost.to_vec());
+        let gains = AccessMove { gained: tools(&["c"]), ..moved(&["users/bob"], "servers/dev", &[]) };
+        let answer = told(&audience, [&lost[..], &[gains]].concat());
         assert_eq!(lines(&answer), ["tokens/mine 0 servers/dev"]);
+        let unseen = (
+            answer.access_changes_unseen,
+            answer.access_changes_unseen_losing,
+            answer.access_changes_unseen_gaining,
+        );
         assert_eq!(
-            answer.access_changes_unseen, 3,
-            "two others at dev, and one at a server that is not seen"
+            unseen,
+            (4, 3, 1),
+            "two others lose at dev, one at a server that is not seen, and one gains at dev"
         );
         assert!(!answer.access_changes_cut);
     }

@@ -24,6 +24,7 @@ const NAMING: [&str; 6] = ["tools", "resources", "prompts", "nameStyle", "disabl
 pub async fn of_servers(client: &ControlClient, servers: &[DynamicMessage]) {
     print(&servers.iter().flat_map(idle_rules).collect::<Vec<_>>());
     print(&servers.iter().flat_map(odd_rules).collect::<Vec<_>>());
+    print(&servers.iter().flat_map(shadowed).collect::<Vec<_>>());
     if servers.iter().all(|server| unresolved(server).is_empty() && !is_empty(server)) {
         return;
     }
@@ -62,6 +63,19 @@ fn odd_rules(server: &DynamicMessage) -> Vec<String> {
     let status = reflection::submessage(server, "status");
     let odd = status.map(|status| reflection::texts(&status, "rule_warnings")).unwrap_or_default();
     odd.into_iter().map(|text| format!("{name}: the rule {text}")).collect()
+}
+
+/// Members that select nothing which an earlier one does not govern: an alias that nobody sees.
+fn shadowed(server: &DynamicMessage) -> Vec<String> {
+    let name = reflection::text(server, "name");
+    let status = reflection::submessage(server, "status");
+    let shadowed = status.map(|status| reflection::texts(&status, "shadowed")).unwrap_or_default();
+    let line = |member| {
+        format!(
+            "{name}: {member} selects nothing that an earlier member has not taken already; put it before that one"
+        )
+    };
+    shadowed.into_iter().map(line).collect()
 }
 
 fn unresolved(server: &DynamicMessage) -> Vec<String> {

@@ -106,6 +106,8 @@ pub struct Exposure<'a> {
     pub entries: Vec<Exposed<'a>>,
     /// Matches without `*` that select nothing.
     pub unresolved: Vec<String>,
+    /// The fields of members that select nothing which an earlier one does not govern.
+    pub shadowed: Vec<String>,
     /// Entries left out because of their names.
     pub conflicts: Vec<Conflict>,
     /// The field of the first member that was not looked at, because comparing takes too long. What is before it stays.
@@ -261,7 +263,7 @@ fn select<'a>(
     let mut governed: HashSet<&str> = HashSet::new();
     for (index, member) in members.iter().enumerate() {
         let Some(target) = Target::parse(&member.r#match) else { continue };
-        let mut found = false;
+        let (mut found, mut governs) = (false, false);
         let is_named = !glob::is_pattern(target.upstream);
         let for_it = |upstream: &&UpstreamEntry| !upstream.disabled && may_use(own, upstream, is_named);
         let mut is_enough = steps.take(catalogue.steps(target.upstream));
@@ -276,6 +278,7 @@ fn select<'a>(
                 }
                 found = true;
                 if governed.insert(&entry.name) {
+                    governs = true;
                     chosen.push(Choice { upstream, entry, member, index });
                 }
             }
@@ -286,6 +289,9 @@ fn select<'a>(
         }
         if !found && !glob::is_pattern(&member.r#match) {
             exposure.unresolved.push(member.r#match.clone());
+        }
+        if found && !governs {
+            exposure.shadowed.push(format!("{}[{index}]", kind.collection()));
         }
     }
     chosen
@@ -342,6 +348,13 @@ mod tests {
         };
         assert_eq!(seen(&["*/*"]), ["a_y", "a_k", "a_x", "b_z", "b_m", "b_a"]);
         assert_eq!(seen(&["b/a", "a/x", "b/*"]), ["b_a", "a_x", "b_z", "b_m"]);
+        let shadowed = |members: &[&str]| {
+            let server =
+                Server { tools: members.iter().map(|text| member(text)).collect(), ..Default::default() };
+            evaluate(&server, &catalogue).shadowed
+        };
+        assert_eq!(shadowed(&["b/*", "b/a", "a/x", "*/x"]), ["tools[1]", "tools[3]"]);
+        assert_eq!(shadowed(&["b/a", "b/*", "none/*"]), [""; 0]);
     }
 
     #[test]

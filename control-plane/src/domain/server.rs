@@ -91,6 +91,7 @@ impl KindRules for Server {
             idle_rules,
             rule_warnings,
             unresolved: exposure.unresolved,
+            shadowed: exposure.shadowed,
             ..ServerStatus::default()
         };
         let (state, reason) = server_state::state(self, &status, &not_ready);

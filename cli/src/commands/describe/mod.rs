@@ -56,6 +56,13 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     output::print(&texts.join("\n\n"))
 }
 
+/// The team of a resource, if it has one that exists for the caller.
+async fn team_of(client: &ControlClient, facts: &Facts) -> Option<Facts> {
+    let (kind, name) = (Kind::from_word("team"), facts.text("meta.team"));
+    let team = if name.is_empty() { None } else { get::one(client, kind, &name).await.ok() };
+    team.map(|team| Facts::new(kind, &team, OffsetDateTime::now_utc()))
+}
+
 /// Prints the documents alone, as `get` does.
 fn print_documents(items: Vec<(&'static Kind, DynamicMessage)>, format: &Format) -> Result {
     let is_single = items.len() == 1;
@@ -79,7 +86,8 @@ async fn describe(
         }
         "Server" => {
             let url = invocation.context()?.server_url(&facts.id()).unwrap_or_default();
-            let mut sections = server::sections(&facts, &url);
+            let team = team_of(client, &facts).await;
+            let mut sections = server::sections(&facts, &url, team.as_ref());
             sections.extend(catalogue::of_server(client, &facts).await?);
             sections
         }

@@ -15,6 +15,12 @@ pub(super) fn section(facts: &Facts) -> Section {
     section
 }
 
+/// Adds those of the team of a server, which hold there as well.
+pub(super) fn of_team(section: &mut Section, team: &Facts) {
+    let line = |rule: &Value| format!("{} {}", text(&rule["effect"]), line(rule));
+    section.list(&format!("Of {}", team.text("name")), items(team.at("rules")).iter().map(line));
+}
+
 /// What a rule covers, and when.
 fn line(rule: &Value) -> String {
     let mut said = text(&rule["id"]);

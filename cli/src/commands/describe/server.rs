@@ -7,8 +7,8 @@ use super::rules;
 use crate::commands::members;
 use crate::output::sections::Section;
 
-/// Everything but what it exposes. `url` is where clients find it, as far as that is known.
-pub(super) fn sections(facts: &Facts, url: &str) -> Vec<Section> {
+/// Everything but what it exposes. `url` is where clients find it, as far as that is known, and `team` its team, if it exists for who asks.
+pub(super) fn sections(facts: &Facts, url: &str, team: Option<&Facts>) -> Vec<Section> {
     let head = facts.head(|head| {
         head.field("URL", url).field("Instructions", facts.text("instructions"));
         head.field("Names", names(&facts.text("nameStyle")));
@@ -17,10 +17,14 @@ pub(super) fn sections(facts: &Facts, url: &str) -> Vec<Section> {
     for (label, list) in [("Tools", "tools"), ("Resources", "resources"), ("Prompts", "prompts")] {
         section.list(label, items(&facts.item[list]).iter().map(|one| member(list, one)));
     }
-    let rules = rules::section(facts);
+    let mut rules = rules::section(facts);
+    if let Some(team) = team {
+        rules::of_team(&mut rules, team);
+    }
     let mut trouble = Section::new("Trouble");
     let nothing = items(facts.at("status.unresolved")).iter();
     trouble.list("Selects nothing", nothing.map(text));
+    trouble.list("Taken by earlier", items(facts.at("status.shadowed")).iter().map(text));
     trouble.list("Rules of nothing", items(facts.at("status.idleRules")).iter().map(text));
     trouble.list("Names collide", items(facts.at("status.conflicts")).iter().map(text));
     trouble.field("Too large", facts.text("status.tooLarge"));

@@ -31,6 +31,27 @@ fn said(text: impl Into<String>, talk: impl Into<String>, code: i32) -> (String,
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_account_may_be_nobodys_and_its_keys_give_no_more_than_it_has() {
+    let gateway = Gateway::start(Store::Sqlite, 0).await;
+    let ann = ann(&gateway).await;
+    ann.ok("create service-account bot --owner= --role viewer", "").await;
+    ann.ok("create service-account theirs --role viewer", "").await;
+    let owner = async |name: &str| {
+        let shown = ann.ok(&format!("get service-account {name} -o json"), "").await;
+        serde_json::from_str::<serde_json::Value>(&shown).unwrap()["owner"].clone()
+    };
+    assert_eq!([owner("bot").await, owner("theirs").await], [json!(null), json!("users/ann@example.org")]);
+    let (_, talk, code) = run(&ann, "create api-key bot --role administrator", "").await;
+    let told = "which gives more than serviceAccounts/bot may: it has roles/viewer, and not ";
+    assert!(talk.contains(told) && code == 2, "{talk}");
+    ann.ok("create api-key bot --role viewer", "").await;
+    let (_, talk, _) = run(&ann, "get api-keys", "").await;
+    assert_eq!(talk, "you have no API keys; `mcpctl get api-keys SERVICE-ACCOUNT` lists those of one\n");
+    let (_, talk, code) = run(&ann, "revoke api-key bot", "").await;
+    assert!(talk.contains("`mcpctl get api-keys SERVICE-ACCOUNT` those of one") && code == 3, "{talk}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_signs_out_is_signed_out_whatever_else_is_set() {
     let gateway = Gateway::start(Store::Sqlite, 0).await;
     let ann = ann(&gateway).await;
@@ -173,7 +194,14 @@ async fn a_key_and_two_urls_are_enough() {
     assert_eq!(caller["principal"], json!("serviceAccounts/ci"));
     assert!(!gateway.folder().join("none.yaml").exists());
     let (options, _, _) = run("options").await;
-    for variable in ["MCPCTL_CONTROL", "MCPCTL_EDGE", "TRUNKLINE_API_KEY", "TRUNKLINE_TOKEN"] {
+    for variable in [
+        "MCPCTL_CONTROL",
+        "MCPCTL_EDGE",
+        "MCPCTL_CA_FILE",
+        "MCPCTL_CLIENT_CERT",
+        "TRUNKLINE_API_KEY",
+        "TRUNKLINE_TOKEN",
+    ] {
         assert!(options.contains(&format!("\n  {variable}\n")), "{options}");
     }
 }

@@ -11,7 +11,7 @@ use crate::commands::each::each;
 use crate::commands::people::{self, principal};
 use crate::commands::users::in_collection;
 use crate::control_client::ControlClient;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::output::table::{Cell, Column, grid};
 use crate::output::{self, Format};
 use crate::parse::{self, Expiry};
@@ -143,9 +143,19 @@ impl Belonging {
             }
         })?;
         if found.is_empty() && matches!(format, Format::Table | Format::Wide) {
-            output::eprint(format!("no {} found", self.words()));
+            output::eprint(self.nothing(principals));
         }
         Ok(())
+    }
+
+    /// Says that there are none. Whoever names nobody asks for their own.
+    fn nothing(self, principals: &[String]) -> String {
+        match self {
+            Self::ApiKey if principals.is_empty() => {
+                "you have no API keys; `mcpctl get api-keys SERVICE-ACCOUNT` lists those of one".to_owned()
+            }
+            _ => format!("no {} found", self.words()),
+        }
     }
 
     /// Ends those of these names.
@@ -186,10 +196,23 @@ async fn revoke_keys(client: &ControlClient, word: &str) -> Result {
         output::eprint("there are no API keys; nothing was revoked");
     }
     each(&names, async |name| {
-        client.call(&format!("{KEYS}/RevokeApiKey"), json!({ "name": name })).await?;
+        let revoked = client.call(&format!("{KEYS}/RevokeApiKey"), json!({ "name": name })).await;
+        revoked.map_err(|error| if error.exit == Exit::NotFound { no_key(name) } else { error })?;
         output::print(&format!("{name} revoked"))
     })
     .await
+}
+
+/// The error where there is no such key: that of a service account is named with it.
+fn no_key(name: &str) -> Error {
+    let (owner, key) = name.split_once("/keys/").unwrap_or((name, ""));
+    let listed = match owner.strip_prefix("serviceAccounts/") {
+        Some(account) => format!("`mcpctl get api-keys {account}` lists those of it"),
+        None => "`mcpctl get api-keys` lists your own, and `mcpctl get api-keys SERVICE-ACCOUNT` those of one, which are named \
+                 SERVICE-ACCOUNT/KEY"
+            .to_owned(),
+    };
+    Error::not_found(format!("{owner} has no API key {key}; {listed}"))
 }
 
 /// Creates an API key, and shows it.
@@ -232,6 +255,23 @@ fn key_name(word: &str, own: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_finds_no_key_is_told_where_they_are() {
+        assert_eq!(
+            no_key("serviceAccounts/ci/keys/4cb4").to_string(),
+            "serviceAccounts/ci has no API key 4cb4; `mcpctl get api-keys ci` lists those of it"
+        );
+        let own = no_key("users/ann@example.org/keys/deploy").to_string();
+        assert!(
+            own.starts_with(
+                "users/ann@example.org has no API key deploy; `mcpctl get api-keys` lists your own"
+            ),
+            "{own}"
+        );
+        assert!(Belonging::ApiKey.nothing(&[]).contains("`mcpctl get api-keys SERVICE-ACCOUNT`"));
+        assert_eq!(Belonging::ApiKey.nothing(&["ci".to_owned()]), "no API keys found");
+    }
 
     #[test]
     fn a_key_may_be_named_by_whose_it_is() {

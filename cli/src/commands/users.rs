@@ -35,7 +35,7 @@ pub struct NewServiceAccount {
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
-    /// User who answers for it [default: whoever creates it]
+    /// User who answers for it; '' for nobody [default: whoever creates it]
     #[arg(long, value_name = "EMAIL")]
     owner: Option<String>,
     #[command(flatten)]
@@ -143,8 +143,14 @@ pub async fn create_service_account(invocation: &Invocation, new: NewServiceAcco
     });
     let id = new.name.strip_prefix("serviceAccounts/").unwrap_or(&new.name);
     let request = json!({ "serviceAccountId": id, "serviceAccount": account });
-    let answer = invocation.client().await?.call(&kind.method("Create"), request).await;
-    show(invocation, kind, &answer.map_err(Error::in_options)?, "created")
+    let client = invocation.client().await?;
+    let mut answer = client.call(&kind.method("Create"), request).await.map_err(Error::in_options)?;
+    // Whoever creates it answers for it, unless they say otherwise then.
+    if new.owner.as_deref() == Some("") {
+        let name = text_in(&answer, &kind.field(), "name");
+        answer = send(&client, kind, json!({ "name": name, "owner": "" }), "owner").await?;
+    }
+    show(invocation, kind, &answer, "created")
 }
 
 /// Changes fields of a user.

@@ -1,5 +1,6 @@
 //! The rpcs of API keys, of service accounts and of users.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tonic::Code;
@@ -18,7 +19,9 @@ use crate::clock;
 use crate::discovery::page::Pages;
 use crate::domain::{Kind, names, principal};
 use crate::error::Error;
+use crate::rights::Rights;
 use crate::rights::giving::check_stands_above;
+use crate::rights::permission_set::{self, PermissionSet};
 use crate::store::api_keys::ApiKeyRow;
 use crate::store::principals::Principal;
 
@@ -38,8 +41,12 @@ impl Rpc for CreateApiKeyRequest {
         if !self.role.is_empty() {
             check_role(call, &self.role).await?;
         }
-        let rights = store.rights_of(&parent.uid, cap(store, &self.role).await?).await?;
+        let cap = cap(store, &self.role).await?;
+        let rights = store.rights_of(&parent.uid, cap).await?;
         let rights = rights.ok_or_else(|| disabled(&parent.name))?;
+        if let (Some(cap), Some(all)) = (cap, store.rights_of(&parent.uid, None).await?) {
+            check_holds(&all, &self.role, cap)?;
+        }
         check_stands_above(&call.caller, &rights).map_err(|error| not_theirs(&error))?;
         let (new, now_us) = (api_key::generate(), clock::now_us());
         let row = ApiKeyRow {
@@ -135,6 +142,26 @@ async fn check_role(call: &Call<'_>, role: &str) -> Result<(), Error> {
     }
 }
 
+/// Refuses a role by which a key would seem to do more than whose it is may do, or something that they may not do at all.
+fn check_holds(rights: &Rights, role: &str, of_role: PermissionSet) -> Result<(), Error> {
+    let has_role = rights.roles().iter().any(|held| held.role == role);
+    let Some(lacked) = of_role.iter().find(|permission| !has_role && !rights.holds(*permission)) else {
+        return Ok(());
+    };
+    let held = rights.roles().iter().map(|held| match held.team.as_str() {
+        "" => held.role.clone(),
+        team => format!("{} in {team}", held.role),
+    });
+    let held = held.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
+    let held = if held.is_empty() { "no role".to_owned() } else { held };
+    let text = format!(
+        "is {role}, which gives more than {} may: it has {held}, and not {}",
+        rights.name,
+        permission_set::name(lacked)
+    );
+    Err(Error::field("role", text))
+}
+
 fn disabled(name: &str) -> Error {
     let text = format!("{name}, or who answers for it, is disabled");
     Error::new(Code::FailedPrecondition, "PRINCIPAL_DISABLED", text).with("name", name)
@@ -190,6 +217,42 @@ fn message(parent: &str, row: &ApiKeyRow, now_us: i64, is_suspended: bool) -> Ap
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rights::HeldRole;
+
+    #[test]
+    fn a_key_is_given_no_role_that_gives_more_than_whose_it_is_may() {
+        let held = |role: &str, team: &str, permissions: &[Permission]| HeldRole {
+            role: role.to_owned(),
+            team: team.to_owned(),
+            permissions: permissions.iter().copied().collect(),
+        };
+        let developer =
+            held("roles/developer", "teams/core", &[Permission::RegistryRead, Permission::ServersWrite]);
+        let rights = |roles: Vec<HeldRole>| {
+            Rights::new(
+                "u".to_owned(),
+                "serviceAccounts/ci".to_owned(),
+                roles,
+                [].into(),
+                PermissionSet::all(),
+            )
+        };
+        let of = |permissions: &[Permission]| permissions.iter().copied().collect::<PermissionSet>();
+        let ci = rights(vec![developer.clone()]);
+        check_holds(&ci, "roles/viewer", of(&[Permission::RegistryRead])).unwrap();
+        check_holds(&ci, "roles/developer", of(&[Permission::RegistryRead, Permission::FleetRead])).unwrap();
+        let error =
+            check_holds(&ci, "roles/administrator", of(&[Permission::RegistryRead, Permission::PeopleWrite]));
+        assert!(
+            error.unwrap_err().to_string().contains(
+                "is roles/administrator, which gives more than serviceAccounts/ci may: it has roles/developer in teams/core, and not \
+                 people.write"
+            )
+        );
+        let nobody =
+            check_holds(&rights(vec![]), "roles/viewer", of(&[Permission::RegistryRead])).unwrap_err();
+        assert!(nobody.to_string().contains("it has no role, and not registry.read"), "{nobody}");
+    }
 
     #[test]
     fn the_state_of_a_key_follows_from_its_end_and_its_principal() {

@@ -26,7 +26,7 @@ use crate::domain::{Violations, credential, secret_reference};
 pub use stores::{Stores, UnusableStore};
 
 use reading::Reading;
-use stores::Source;
+use stores::{Place, Source};
 
 /// The most places that are read at the same time.
 const CONCURRENCY: usize = 8;
@@ -109,14 +109,31 @@ impl References {
         self.wake.notify_one();
     }
 
-    /// The credential with what was read last in the places of references.
+    /// The credential with what was read last in the places of references; where that cannot be sent, with what could be.
     pub fn look(&self, credential: &Credential) -> Result<Credential, Unresolved> {
-        let known = self.lock();
+        let sources = self.sources(credential);
+        let mut known = self.lock();
+        match self.filled(credential, &known, Reading::secret) {
+            Ok(filled) => {
+                let looked_at = known.entries.iter_mut().filter(|(source, _)| sources.contains(source));
+                looked_at.for_each(|(_, entry)| entry.prove());
+                Ok(filled)
+            }
+            Err(why) => self.filled(credential, &known, Reading::proven_secret).map_err(|_| why),
+        }
+    }
+
+    fn filled(
+        &self,
+        credential: &Credential,
+        known: &Readings,
+        secret: impl Fn(&Reading, &Place<'_>) -> Result<String, String>,
+    ) -> Result<Credential, Unresolved> {
         let filled = secret_reference::fill(credential, |reference| {
             let place = self.stores.place(reference)?;
-            known.entries.get(&place.source).ok_or_else(|| "it was not read yet".to_owned())?.secret(&place)
+            let entry = known.entries.get(&place.source).ok_or_else(|| "it was not read yet".to_owned())?;
+            secret(entry, &place)
         });
-        drop(known);
         let filled = filled.map_err(|(field, why)| Unresolved(format!("{field}: {why}")))?;
         check(credential, &filled)?;
         Ok(filled)
@@ -128,7 +145,7 @@ impl References {
         self.look(credential)
     }
 
-    /// What cannot be read any more of what a credential refers to, and since when; what was read before is used.
+    /// What cannot be read any more of what a credential refers to, or not be sent, and since when; what was read before is used.
     pub fn trouble(&self, credential: &Credential) -> Option<String> {
         let known = self.lock();
         let trouble = |(field, reference): (String, &SecretReference)| {
@@ -140,7 +157,19 @@ impl References {
                 trouble.text
             ))
         };
-        secret_reference::references(credential).into_iter().find_map(trouble)
+        let unread = secret_reference::references(credential).into_iter().find_map(trouble);
+        unread.or_else(|| self.unusable(credential, &known))
+    }
+
+    /// Why a credential is not made of what was read last, but of what was read before.
+    fn unusable(&self, credential: &Credential, known: &Readings) -> Option<String> {
+        let why = self.filled(credential, known, Reading::secret).err()?;
+        self.filled(credential, known, Reading::proven_secret).ok()?;
+        let sources = self.sources(credential);
+        let since_us =
+            sources.iter().filter_map(|source| Some(known.entries.get(source)?.changed_us())).max()?;
+        let since = clock::timestamp(since_us);
+        Some(format!("{why} (since {since}); what was read before is used"))
     }
 
     /// Reads again what a credential refers to, because an upstream refused it.

@@ -19,6 +19,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Reading {
     document: Option<Document>,
+    /// Since when that is what is read there, in microseconds.
+    changed_us: i64,
+    /// What was read last of which a credential could be made.
+    proven: Option<Document>,
     trouble: Option<Trouble>,
     failures: u32,
     /// When it was read last, well or not.
@@ -44,6 +48,8 @@ impl Reading {
         let now = Instant::now();
         Self {
             document: None,
+            changed_us: 0,
+            proven: None,
             trouble: None,
             failures: 0,
             read: None,
@@ -60,6 +66,23 @@ impl Reading {
             (None, Some(trouble)) => Err(trouble.text.clone()),
             (None, None) => Err("it was not read yet".to_owned()),
         }
+    }
+
+    /// Notes that a credential was made of what was read last.
+    pub(super) fn prove(&mut self) {
+        if self.proven != self.document {
+            self.proven.clone_from(&self.document);
+        }
+    }
+
+    /// The secret in a place, as it was when a credential was made of it last.
+    pub(super) fn proven_secret(&self, place: &Place<'_>) -> Result<String, String> {
+        self.proven.as_ref().ok_or_else(|| "it was not read yet".to_owned())?.secret(place.key)
+    }
+
+    /// Since when the place holds what it holds, in microseconds.
+    pub(super) fn changed_us(&self) -> i64 {
+        self.changed_us
     }
 
     /// Why it cannot be read any more.
@@ -123,7 +146,11 @@ impl Reading {
         self.read = Some(now);
         match found {
             Ok(document) => {
-                let is_other = self.trouble.is_some() || self.document.as_ref() != Some(&document);
+                let is_another = self.document.as_ref() != Some(&document);
+                let is_other = self.trouble.is_some() || is_another;
+                if is_another {
+                    self.changed_us = now_us;
+                }
                 (self.document, self.trouble, self.failures) = (Some(document), None, 0);
                 self.due = pause.map(|pause| now + jitter(pause));
                 is_other

@@ -8,6 +8,7 @@ use trunkline::registry::v1::{
     BearerCredential, EnvironmentSource, FileSource, KubernetesSource, VaultSource,
 };
 
+use super::document::Document;
 use super::*;
 use crate::config::SecretOptions;
 
@@ -162,4 +163,34 @@ async fn what_was_read_takes_the_place_of_its_reference() {
         let error = references.resolve(&bearer(reference)).await.unwrap_err().to_string();
         assert_eq!(error, format!("credential.bearer.token_from: {why}"));
     }
+}
+
+#[tokio::test]
+async fn what_was_read_and_cannot_be_sent_replaces_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("secrets")).unwrap();
+    std::fs::write(folder.path().join("secrets/token"), "s3cret\n").unwrap();
+    let references = References::new(open(folder.path()), Duration::from_secs(30));
+    let credential = bearer(file("token"));
+    let sent = |references: &References| {
+        let Some(Kind::Bearer(filled)) = references.look(&credential).unwrap().kind else { panic!() };
+        filled.token
+    };
+    references.resolve(&credential).await.unwrap();
+    let read = |text: &str| {
+        let found = Document::Text(zeroize::Zeroizing::new(text.to_owned()));
+        for entry in references.lock().entries.values_mut() {
+            entry.put(Ok(found.clone()), Instant::now(), 5_000_000, None);
+        }
+    };
+    read("two words");
+    assert_eq!(sent(&references), "s3cret");
+    assert_eq!(
+        references.trouble(&credential).unwrap(),
+        "credential.bearer.token_from: what was read contains characters that are not allowed in a header (since \
+         1970-01-01T00:00:05Z); what was read before is used"
+    );
+    read("another");
+    assert_eq!(sent(&references), "another");
+    assert_eq!(references.trouble(&credential), None);
 }

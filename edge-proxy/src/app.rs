@@ -34,7 +34,7 @@ use crate::os::sockets::listen;
 use crate::os::{clock, files};
 use crate::session::TerminatedFile;
 use crate::snapshot::build::Builder;
-use crate::snapshot::client::{Client, Publication, Subscriber};
+use crate::snapshot::client::{Client, MissingLog, Publication, Subscriber};
 use crate::snapshot::disk::{Disk, DiskKey, KeyError, LoadedCopy, Saver};
 use crate::snapshot::{Budget, Current, PageLimits};
 use crate::transport::ClientPort;
@@ -180,8 +180,13 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     };
     let enrollment = Enrollment::new(edge_id.clone(), config.join_token()?, folder.join("edge.credential"));
     let (image, images) = watch::channel(None);
-    let publication =
-        Publication { current: Arc::clone(&current), image, link, metrics: Arc::clone(&metrics) };
+    let publication = Publication {
+        current: Arc::clone(&current),
+        image,
+        link,
+        missing: MissingLog::default(),
+        metrics: Arc::clone(&metrics),
+    };
     let keeper = LeaseKeeper::new(&shared.limits, publication.link.subscribe());
     let reporter = Reporter::new(publication.link.subscribe(), Arc::clone(&metrics), folder.join("usage"));
     if config.audit_calls == AuditedCalls::Digest {

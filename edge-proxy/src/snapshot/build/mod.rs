@@ -51,12 +51,12 @@ pub type Candidate = delta::client::Candidate<StreamType>;
 pub type Refusal = delta::client::Refusal<StreamType>;
 
 /// A reference to something that is not here, and that is left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MissingReference {
     /// The resource that refers.
     pub from: Box<str>,
-    /// The name that it refers to.
-    pub to: Box<str>,
+    /// The name that it refers to. `None`: the secret of an upstream.
+    pub to: Option<Box<str>>,
 }
 
 /// A snapshot, and the references missing from it.

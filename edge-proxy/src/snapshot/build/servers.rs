@@ -139,8 +139,10 @@ impl<'a> Assembly<'a> {
             match self.entry(part, entry) {
                 Some(entry) => resolved.push(entry),
                 None if self.missing.len() < MAX_MISSING => {
-                    self.missing
-                        .push(MissingReference { from: server.into(), to: entry.target.as_str().into() });
+                    self.missing.push(MissingReference {
+                        from: server.into(),
+                        to: Some(entry.target.as_str().into()),
+                    });
                 }
                 None => {}
             }

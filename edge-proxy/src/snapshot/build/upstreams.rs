@@ -53,8 +53,7 @@ impl UpstreamCache {
             let message: wire::Upstream = decode(resource);
             let secret = accepted.get(StreamType::Secret, name);
             if message.has_secret && secret.is_none() {
-                missing
-                    .push(MissingReference { from: name.into(), to: format!("the secret of {name}").into() });
+                missing.push(MissingReference { from: name.into(), to: None });
                 continue;
             }
             if let Ok(upstream) = convert(&message, secret.filter(|_| message.has_secret)) {

@@ -15,6 +15,7 @@ use trunkline::discovery::v1::{Edge, StreamResourcesRequest, StreamResourcesResp
 
 use super::Subscriber;
 use super::backoff::Backoff;
+use super::missing::MissingLog;
 use crate::config::ControlPlanes;
 use crate::enrollment::{AdvertisedAddress, CredentialError, EdgeCredential, Enrollment, unreached};
 use crate::observe::Metrics;
@@ -50,6 +51,8 @@ pub struct Publication {
     pub image: watch::Sender<Option<Arc<Image>>>,
     /// The control plane that the stream runs to, while it runs.
     pub link: watch::Sender<Option<Link>>,
+    /// What was missing from the snapshot before.
+    pub missing: MissingLog,
     /// The counters and gauges.
     pub metrics: Arc<Metrics>,
 }
@@ -250,13 +253,7 @@ impl Client {
 impl Publication {
     /// Puts a compiled snapshot in force, and passes its image to the copy on disk.
     pub fn publish(&self, subscriber: &Subscriber, compiled: Compiled) {
-        for missing in &compiled.missing {
-            tracing::warn!(
-                from = &*missing.from,
-                to = &*missing.to,
-                "left out an entry whose target is not in the snapshot"
-            );
-        }
+        self.missing.tell(&compiled.missing);
         for unusable in &compiled.unusable {
             tracing::error!(
                 name = &*unusable.name,

@@ -34,19 +34,21 @@ impl Files {
         Self { paths, seen }
     }
 
-    /// Looks at them now.
-    pub(super) fn look(&mut self) {
-        self.seen = stamps(&self.paths);
+    /// Looks at them now. Answers which are others than at the last look, in the order in which they were given.
+    pub(super) fn look(&mut self) -> Vec<bool> {
+        let now = stamps(&self.paths);
+        let changed = now.iter().zip(&self.seen).map(|(now, seen)| now != seen).collect();
+        self.seen = now;
+        changed
     }
 
-    /// Waits until they are others than at the last look.
-    pub(super) async fn changed(&mut self) {
+    /// Waits until one is another than at the last look. Answers which are.
+    pub(super) async fn changed(&mut self) -> Vec<bool> {
         loop {
             sleep(PAUSE).await;
-            let now = stamps(&self.paths);
-            if now != self.seen {
-                self.seen = now;
-                return;
+            let changed = self.look();
+            if changed.contains(&true) {
+                return changed;
             }
         }
     }
@@ -83,11 +85,11 @@ mod tests {
             advance(PAUSE * 2).await;
             assert_eq!(changed.as_mut().now_or_never(), None, "nothing changed");
             std::fs::rename(path("new"), path("key")).unwrap();
-            changed.await;
+            assert_eq!(changed.await, [false, true]);
         }
         std::fs::remove_file(path("cert")).unwrap();
-        files.changed().await;
-        files.look();
+        assert_eq!(files.changed().await, [true, false]);
+        assert_eq!(files.look(), [false, false]);
         assert_eq!(files.changed().now_or_never(), None);
     }
 }

@@ -132,6 +132,9 @@ pub enum UnusableCertificate {
     },
 }
 
+/// The options of the files, in the order of [`Sources::paths`].
+const OPTIONS: [&str; 3] = ["--tls-cert", "--tls-key", "--client-ca"];
+
 /// A certificate as it was read.
 struct Loaded {
     acceptance: Acceptance,
@@ -165,20 +168,22 @@ impl Certificate {
     /// Reads the files anew whenever they changed, and at each `asked`, for ever.
     pub async fn keep_renewed(mut self, asked: Arc<Notify>) {
         loop {
-            tokio::select! {
+            let changed = tokio::select! {
                 () = asked.notified() => self.files.look(),
-                () = self.files.changed() => {}
-            }
-            self.renew();
+                changed = self.files.changed() => changed,
+            };
+            self.renew(&changed);
         }
     }
 
-    /// Puts what the files hold in force. What cannot be used is logged, and the certificate in force stays.
-    fn renew(&mut self) {
+    /// Puts what the files hold in force, of which some `changed`. What cannot be used is logged, and the certificate in force stays.
+    fn renew(&mut self, changed: &[bool]) {
         match load(&self.sources) {
             Ok(Loaded { acceptance, end }) => {
                 self.in_force.send_replace(Arc::new(acceptance));
-                tracing::info!(valid_until = end, "--tls-cert {} was read anew", self.sources.cert.display());
+                for file in self.sources.named(changed) {
+                    tracing::info!(valid_until = end, "{file} was read anew");
+                }
                 self.end = end;
             }
             Err(error) => tracing::error!(
@@ -194,6 +199,16 @@ impl Sources {
     fn paths(&self) -> Vec<PathBuf> {
         let clients = self.clients.iter().map(|clients| clients.file.clone());
         [self.cert.clone(), self.key.clone()].into_iter().chain(clients).collect()
+    }
+
+    /// Those that changed, with their options; where none did, the certificate.
+    fn named(&self, changed: &[bool]) -> Vec<String> {
+        let paths = self.paths();
+        let all: Vec<_> =
+            OPTIONS.iter().zip(&paths).map(|(option, path)| format!("{option} {}", path.display())).collect();
+        let named: Vec<_> =
+            all.iter().zip(changed).filter(|(_, changed)| **changed).map(|(file, _)| file.clone()).collect();
+        if named.is_empty() { all.into_iter().take(1).collect() } else { named }
     }
 }
 

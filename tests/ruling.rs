@@ -64,6 +64,8 @@ async fn a_rule_lets_some_arguments_pass_and_refuses_others() {
     .await;
     let (_, said, code) = apply(&gateway, SRV).await;
     assert_eq!(code, 0, "{said}");
+    let loses = "access: tokens/ci loses files_drop on dev\naccess: tokens/ci may use on dev as rules decide: files_read (srv)\n";
+    assert!(said.contains(loses), "{said}");
     eventually("the edge refuses", PATIENCE, || async {
         let (printed, said, code) = call(&gateway, "files_read", "/etc/passwd").await;
         let refused = code != 0 && said.contains("only files below /srv");
@@ -95,6 +97,13 @@ async fn a_rule_lets_some_arguments_pass_and_refuses_others() {
     let (printed, _, code) = check(&["--tool", "files_drop"]).await;
     assert!(printed.starts_with("denied: denied_by_rule"), "{printed}");
     assert_eq!(code, 4);
+    let who = async |path: &str| {
+        let arguments = format!(r#"{{"path":"{path}"}}"#);
+        ctl(&gateway, &["access", "who-can", "call", "dev/files_read", "--args", &arguments]).await
+    };
+    let (printed, _, _) = who("/srv/a").await;
+    assert!(printed.contains("tokens/ci"), "{printed}");
+    assert_eq!(who("/etc/passwd").await.1, "nobody can\n");
     let (printed, _, _) = ctl(&gateway, &["describe", "server", "dev"]).await;
     assert!(printed.contains("srv of files_read: args.path.startsWith(\"/srv/\")"), "{printed}");
 }

@@ -231,7 +231,7 @@ async fn a_team_that_is_not_empty_is_deleted_with_force_only(database: Database)
         let request = teams.control.admin(request);
         async move { client.delete_team(request).await }
     };
-    let text = "teams/core has 1 members and 1 bindings; set `force` to delete it with them".to_owned();
+    let text = "teams/core has 1 member and 1 binding; set `force` to delete it with them".to_owned();
     let expected = (Code::FailedPrecondition, "TEAM_NOT_EMPTY".to_owned(), text);
     assert_eq!(told(delete(false).await), expected);
     assert_eq!(teams.status("teams/core").await.member_count, 1);

@@ -78,6 +78,9 @@ struct WhoCanArgs {
     /// What it is done to, by exposed name or URI; a server alone: to anything of it
     #[arg(value_name = "SERVER[/NAME]")]
     target: String,
+    /// Only who may do it with these arguments, as JSON, or null for none [default: who may with any]
+    #[arg(long, value_name = "JSON", value_parser = json_text)]
+    args: Option<String>,
     /// Only who may do it from this address [default: wherever tokens may be used]
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
@@ -293,6 +296,10 @@ impl WhoCanArgs {
         if let Some(at) = at {
             request["time"] = at.into();
         }
+        if let Some(arguments) = &self.args {
+            request["argumentsJson"] = arguments.as_str().into();
+            request["hasArguments"] = true.into();
+        }
         Ok(request)
     }
 }
@@ -375,8 +382,8 @@ as long as these are not used up: 5/s
     #[test]
     fn who_can_is_asked_of_a_server_or_of_something_of_it() {
         let asked = |verb: Verb, target: &str| {
-            let args =
-                WhoCanArgs { verb, target: target.to_owned(), from: Some("10.1.2.3".to_owned()), at: None };
+            let (target, from) = (target.to_owned(), Some("10.1.2.3".to_owned()));
+            let args = WhoCanArgs { verb, target, args: None, from, at: None };
             args.request().map(|request| {
                 (request["method"].clone(), request["server"].clone(), request["target"].clone())
             })

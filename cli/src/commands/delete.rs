@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::api_keys::Belonging;
 use crate::commands::targets::{self, Named};
-use crate::commands::{Invocation, get, people, rollout};
+use crate::commands::{Invocation, get, left_behind, people, rollout};
 use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
@@ -256,6 +256,7 @@ async fn delete_person(
             let kept = kept.join(", ");
             output::eprint(format!("{kept} go on, and {name} may know their bearers or keys"));
         }
+        left_behind::say(client, name, None, &kept).await;
     }
     Ok(())
 }

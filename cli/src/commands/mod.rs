@@ -28,6 +28,7 @@ pub mod get;
 pub mod import;
 pub mod keys;
 pub mod last_uses;
+mod left_behind;
 pub mod lint;
 pub mod login;
 pub mod man;

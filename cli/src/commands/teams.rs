@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::commands::each::each;
 use crate::commands::people::{self, principal};
-use crate::commands::{Invocation, rollout, users};
+use crate::commands::{Invocation, left_behind, rollout, users};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
@@ -283,7 +283,9 @@ pub async fn remove(invocation: &Invocation, args: RemoveArgs) -> Result {
         let request = json!({ "team": team, "principal": who, "force": force });
         let answer = client.call(&method, request).await?;
         revision = revision.max(reflection::number(&answer, "revision"));
-        output::print(&format!("{who} removed from {team}"))
+        output::print(&format!("{who} removed from {team}"))?;
+        left_behind::say(&client, &who, Some(&team), &[]).await;
+        Ok(())
     });
     let done = done.await;
     wait_for_end(invocation, &client, revision).await;

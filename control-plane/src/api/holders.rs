@@ -9,7 +9,7 @@ use trunkline::common::v1::Permission;
 use trunkline::policy::v1::{Holder, WhoCanRequest, WhoCanResponse};
 
 use super::crud::check_name;
-use super::policy::{HIDDEN, WITH_TARGET, held, names, read_address, read_target, read_time};
+use super::policy::{HIDDEN, WITH_TARGET, held, names, read_address, read_arguments, read_target, read_time};
 use super::rpc::{Call, Rpc};
 use crate::domain::{Kind, Violations, page};
 use crate::error::Error;
@@ -81,7 +81,8 @@ fn read(asked: &WhoCanRequest, call: &Call<'_>) -> Result<(Request, usize, Vec<u
     let address = read_address(&asked.from, &mut violations);
     let now_s = read_time(asked.time.as_ref(), &mut violations);
     let at = asked.time.as_ref().map(|_| now_s);
-    let query = format!("{method} {address:?} {at:?} {}", asked.target);
+    let arguments = read_arguments(&asked.arguments_json, asked.has_arguments, &mut violations);
+    let query = format!("{method} {address:?} {at:?} {arguments:?} {}", asked.target);
     let query_hash = page::query_hash(Kind::Server, &asked.server, &query, "who can", &call.caller.uid);
     let after = call.registry.open(&asked.page_token, &query_hash);
     let after = after.map_err(|error| violations.add("page_token", error));
@@ -90,7 +91,10 @@ fn read(asked: &WhoCanRequest, call: &Call<'_>) -> Result<(Request, usize, Vec<u
     };
     let server = asked.server.clone();
     let at_any_time = at.is_none();
-    let request = Request { server, method, target, address, now_s, at_any_time, ..Request::default() };
+    let templates = Vec::new();
+    let principal = String::new();
+    let request =
+        Request { principal, server, method, target, templates, address, now_s, arguments, at_any_time };
     Ok((request, size, query_hash, after.map(|(_, name)| name).unwrap_or_default()))
 }
 

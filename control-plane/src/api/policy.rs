@@ -107,7 +107,7 @@ fn read(asked: &ExplainAccessRequest, caller: &Rights) -> Result<Request, Error>
     let (method, target) = read_target(&asked.method, &asked.target, &mut violations);
     let is_named = target.is_some() || !WITH_TARGET.contains(&method.as_str());
     violations.require(is_named, "target", format!("is required: {method} names a tool, a prompt or a URI"));
-    let arguments = read_arguments(asked, &mut violations);
+    let arguments = read_arguments(&asked.arguments_json, asked.has_arguments, &mut violations);
     if violations.is_empty() {
         check_name(Kind::Server, &asked.server)?;
         let server = asked.server.clone();
@@ -146,9 +146,8 @@ pub(super) fn read_time(time: Option<&Timestamp>, violations: &mut Violations) -
 }
 
 /// Reads the arguments, which a call may do without.
-fn read_arguments(asked: &ExplainAccessRequest, violations: &mut Violations) -> Fact<Vec<u8>> {
-    let text = asked.arguments_json.as_str();
-    match (asked.has_arguments, text) {
+pub(super) fn read_arguments(text: &str, has_arguments: bool, violations: &mut Violations) -> Fact<Vec<u8>> {
+    match (has_arguments, text) {
         (true, "") => Fact::Absent,
         (true, text) if text.len() > MAX_ARGUMENTS => {
             violations.add("arguments_json", "must be at most 64 KiB");

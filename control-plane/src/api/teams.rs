@@ -299,8 +299,10 @@ impl Write<'_> {
         }
         if !force {
             let text = format!(
-                "{} has {members} members and {bound} bindings; set `force` to delete it with them",
-                row.name
+                "{} has {} and {}; set `force` to delete it with them",
+                row.name,
+                counted(members, "member"),
+                counted(bound, "binding")
             );
             return Err(Error::new(Code::FailedPrecondition, "TEAM_NOT_EMPTY", text)
                 .with("name", row.name.clone())
@@ -369,4 +371,9 @@ fn shown(member: MemberRow) -> Member {
         added_by: member.added_by,
         bound: member.is_bound,
     }
+}
+
+/// A number of things: `1 member`, `2 members`.
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -41,7 +41,11 @@ fn in_words(told: &Value, now: OffsetDateTime) -> String {
     if let Some(found) = told["firstBreak"].as_object() {
         let sequence = found.get("sequence").and_then(Value::as_str).unwrap_or("0");
         let reason = found.get("reason").and_then(Value::as_str).unwrap_or_default();
-        return format!("broken at record {sequence}: {}\n", printable::line(reason));
+        return format!(
+            "broken at record {sequence}: {}\nkeep a copy of the database as it is, and compare it with what `mcpctl audit export` wrote \
+             before\n",
+            printable::line(reason)
+        );
     }
     if number("lastSequence") == 0 {
         return "intact: there are no records yet\n".to_owned();
@@ -75,7 +79,11 @@ mod tests {
             "seals": "2", "sealTime": "2027-01-31T11:50:00Z"});
         assert_eq!(in_words(&told, now), "intact: records 3 to 9, 2 seals checked, sealed 10m ago\n");
         let told = json!({"firstBreak": {"sequence": "7", "reason": "it is missing"}, "lastSequence": "9"});
-        assert_eq!(in_words(&told, now), "broken at record 7: it is missing\n");
+        assert_eq!(
+            in_words(&told, now),
+            "broken at record 7: it is missing\n\
+             keep a copy of the database as it is, and compare it with what `mcpctl audit export` wrote before\n"
+        );
         assert_eq!(in_words(&json!({"done": true}), now), "intact: there are no records yet\n");
     }
 }

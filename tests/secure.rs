@@ -303,8 +303,12 @@ async fn mcpctl_presents_a_certificate_where_an_edge_wants_one() {
         "{untrusted}"
     );
     let trusting = [&named[..], &[("MCPCTL_CA_FILE", authorities)]].concat();
-    let unknown = text(&secure.ctl_in(&call, &trusting).await);
-    assert!(unknown.contains(&format!("{wanted}set MCPCTL_CLIENT_CERT and MCPCTL_CLIENT_KEY")), "{unknown}");
+    let wants = format!("{wanted}set MCPCTL_CLIENT_CERT and MCPCTL_CLIENT_KEY");
+    eventually("the variables are named", PATIENCE, || async {
+        let called = text(&secure.ctl_in(&call, &trusting).await);
+        if called.contains(&wants) { Ok(()) } else { Err(called) }
+    })
+    .await;
     let presented = [("MCPCTL_CLIENT_CERT", certificate), ("MCPCTL_CLIENT_KEY", private)];
     let known = [&trusting[..], &presented].concat();
     let said = eventually("the call arrives", PATIENCE, || async {

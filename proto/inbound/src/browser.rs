@@ -9,12 +9,12 @@ use http::{HeaderMap, HeaderValue};
 /// The time for which `Strict-Transport-Security` is said, in seconds, unless somebody says otherwise.
 pub const YEAR: u64 = 31_536_000;
 
-/// Adds what every response has. `hsts` is the value of `Strict-Transport-Security`, on a listener with TLS.
+/// Adds what every response has; a policy of its own, which says more, stays. `hsts` is the value of `Strict-Transport-Security`, on a listener with TLS.
 pub fn protect(headers: &mut HeaderMap, hsts: Option<&HeaderValue>) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("frame-ancestors 'none'"));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("frame-ancestors 'none'"));
     if let Some(hsts) = hsts {
         headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }

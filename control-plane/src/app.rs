@@ -24,6 +24,10 @@ use tunnel::Tunnels;
 
 use crate::api::Registry;
 use crate::api::bodies::RequestBodies;
+use crate::approvals::Approvals;
+use crate::approvals::announcer::Announcer;
+use crate::approvals::keeper::ApprovalKeeper;
+use crate::approvals::signature::SecretFile;
 use crate::audit::{AuditKeeper, AuditRecorder, AuditRetention};
 use crate::auth::admin::AdminToken;
 use crate::auth::audit_seal::AuditSeals;
@@ -109,6 +113,9 @@ struct Parts {
     connections: Connections,
     bodies: RequestBodies,
     sign_in: SignIn,
+    approvals: Approvals,
+    /// What signs webhooks about approvals, if anything does.
+    webhook_secrets: Option<SecretFile>,
     drain: CancellationToken,
 }
 
@@ -320,12 +327,28 @@ async fn parts(config: &Config, addr: SocketAddr) -> anyhow::Result<Parts> {
             },
             takes_basic: config.sign_in.basic_auth,
         },
+        approvals: Approvals {
+            timeout: config.approvals.timeout(),
+            url: config.approvals.approval_url.clone(),
+            are_told: config.approvals.approval_webhook_url.is_some(),
+            ..Approvals::default()
+        },
+        webhook_secrets: webhook_secrets(config)?,
         drain: CancellationToken::new(),
         edges,
         signer,
         vault,
         store,
     })
+}
+
+/// What signs webhooks about approvals: a file that cannot be read is told of at the start, and not with the first approval.
+fn webhook_secrets(config: &Config) -> anyhow::Result<Option<SecretFile>> {
+    let path = config.approvals.approval_webhook_secret_file.as_ref();
+    let open = |path| {
+        SecretFile::open(path).map_err(|error| anyhow::anyhow!("--approval-webhook-secret-file: {error}"))
+    };
+    path.map(|path| open(path)).transpose()
 }
 
 /// Finds the addresses of upstreams. Where several control planes may share the database, a refusal says whose rule it was: what
@@ -367,6 +390,7 @@ fn background(
         retention: days(config.usage_retention),
     };
     let mut tasks = JoinSet::new();
+    look_after_approvals(config, parts, &leases, &mut tasks)?;
     let store = parts.store.clone();
     tasks.spawn(async move { store.follow(POLL).await });
     let database = database_url(config, &config.data_dir()?);
@@ -386,6 +410,23 @@ fn background(
     tasks.spawn(Supervisor::new(parts.sync.clone(), leases).run());
     tasks.spawn(housekeeping.run());
     Ok(tasks)
+}
+
+fn look_after_approvals(
+    config: &Config,
+    parts: &Parts,
+    leases: &Leases,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let (store, approvals) = (parts.store.clone(), parts.approvals.clone());
+    let keeper =
+        ApprovalKeeper { store: store.clone(), leases: leases.clone(), counters: approvals.counters.clone() };
+    tasks.spawn(keeper.run());
+    if let (Some(url), Some(secrets)) = (&config.approvals.approval_webhook_url, &parts.webhook_secrets) {
+        let webhook = (url.clone(), secrets.clone());
+        tasks.spawn(Announcer::new(store, leases.clone(), webhook, approvals)?.run());
+    }
+    Ok(())
 }
 
 async fn master_key(config: &Config, keys: &Keys, data_dir: &Path) -> anyhow::Result<MasterKey> {

@@ -3,11 +3,12 @@
 //! In reading order: `api` speaks, `domain` decides, `store` remembers; `snapshot` projects what is stored
 //! for edges, `discovery` publishes it; `sync` asks upstreams for their catalogues,
 //! through `tunnels` those that cannot be dialled; `references` reads secrets that are kept elsewhere; `rights` is what somebody may do,
-//! `auth` is proof, `audit` is what is known of it later.
+//! `auth` is proof, `audit` is what is known of it later, `approvals` are calls that wait until somebody approves them.
 //! `app` wires them, and nobody imports `app`.
 
 pub mod api;
 pub mod app;
+pub mod approvals;
 pub mod audit;
 pub mod auth;
 pub mod clock;

@@ -12,15 +12,16 @@ use tonic_types::StatusExt as _;
 
 /// Rpcs that take an edge's credential, those that read a secret from their request, and those about the caller. They are listed here
 /// and not read from the contract, so that a wrong declaration fails. All others take a permission.
-const EDGE: [&str; 5] = [
+const EDGE: [&str; 6] = [
     "admin.v1.AuditService/ReportAudit",
     "discovery.v1.DiscoveryService/StreamResources",
     "discovery.v1.EnrollmentService/RenewEdgeCredential",
+    "policy.v1.ApprovalService/UseApproval",
     "policy.v1.LimitService/LeaseLimits",
     "telemetry.v1.UsageService/ReportUsage",
 ];
 const ANYONE: [&str; 2] = ["identity.v1.SessionService/SignIn", "identity.v1.SessionService/RedeemLink"];
-const SELF: [&str; 7] = [
+const SELF: [&str; 9] = [
     "identity.v1.SessionService/SignOut",
     "identity.v1.SessionService/GetCaller",
     "identity.v1.SessionService/ChangePassword",
@@ -28,6 +29,8 @@ const SELF: [&str; 7] = [
     "identity.v1.SessionService/RevokeSession",
     "identity.v1.SessionService/CreateAccessBearer",
     "identity.v1.SessionService/CreateSignInLink",
+    "policy.v1.ApprovalService/GetApproval",
+    "policy.v1.ApprovalService/ListApprovals",
 ];
 const JOIN: &str = "discovery.v1.EnrollmentService/EnrollEdge";
 

@@ -5,6 +5,7 @@
 
 mod access_changes;
 mod api_keys;
+mod approvals;
 pub mod audited;
 pub mod authenticate;
 mod belongings;
@@ -53,6 +54,7 @@ use tokio::sync::watch;
 use tonic::service::RoutesBuilder;
 use trunkline::admin::v1::bulk_service_server::BulkServiceServer;
 
+use crate::approvals::Approvals;
 use crate::audit::AuditRecorder;
 use crate::auth::keys::Signer;
 use crate::auth::tunnel::TunnelCredentials;
@@ -71,6 +73,7 @@ pub struct Registry {
     inner: Arc<Inner>,
     /// What edges are sent.
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    approvals: Approvals,
 }
 
 #[derive(Debug)]
@@ -121,7 +124,16 @@ impl Registry {
             proofs,
             audit,
         };
-        Self { inner: Arc::new(inner), snapshots: watch::channel(Arc::default()).1 }
+        Self {
+            inner: Arc::new(inner),
+            snapshots: watch::channel(Arc::default()).1,
+            approvals: Approvals::default(),
+        }
+    }
+
+    /// Keeps approvals as these say.
+    pub fn with_approvals(self, approvals: Approvals) -> Self {
+        Self { approvals, ..self }
     }
 
     /// Decides who may do what by these snapshots. Without them there is nothing that anybody may do.

@@ -134,7 +134,7 @@ mod tests {
         let count = |wanted| permissions.needs.values().filter(|needs| **needs == wanted).count();
         assert_eq!(
             (count(Needs::Edge), count(Needs::Nothing), count(Needs::Principal)),
-            (5, OPEN.len() + 3, 7)
+            (6, OPEN.len() + 3, 9)
         );
     }
 

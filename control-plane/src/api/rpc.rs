@@ -29,6 +29,8 @@ pub(super) struct Call<'a> {
     pub(super) registry: &'a Registry,
     /// Who calls.
     pub(super) caller: Arc<Rights>,
+    /// The id of the edge that calls, where it is one.
+    pub(super) edge: Option<String>,
     /// Where they call from, where that is known.
     pub(super) address: Option<IpAddr>,
     /// What they sent, where it says more of them: the headers of the request.
@@ -40,7 +42,8 @@ impl<'a> Call<'a> {
     pub(super) fn of<T>(registry: &'a Registry, request: &Request<T>) -> Self {
         let address = request.extensions().get::<ConnectionHandle>().map(ConnectionHandle::address);
         let headers = request.metadata().clone().into_headers();
-        Self { registry, caller: Caller::rights(request), address, headers }
+        let edge = Caller::edge(request).map(|claims| claims.sub);
+        Self { registry, caller: Caller::rights(request), edge, address, headers }
     }
 }
 
@@ -107,5 +110,6 @@ unary_services! {
     identity KeyService { ListKeys RotateKeys }
     identity SigningKeyService { ListSigningKeys RotateSigningKey }
     policy PolicyService { ExplainAccess WhoCan }
+    policy ApprovalService { ListApprovals GetApproval DecideApproval UseApproval }
     admin SystemService { GetSystem }
 }

@@ -23,6 +23,7 @@ use trunkline::edge::v1::StreamType;
 
 use super::Parts;
 use crate::api::json::{is_grpc, refuse};
+use crate::approvals::counters::ApprovalCounters;
 use crate::discovery::audit_service::AuditApi;
 use crate::discovery::enrollment_counters::EnrollmentCounters;
 use crate::discovery::fleet::Fleet;
@@ -50,6 +51,7 @@ struct HttpState {
     enrollments: Arc<EnrollmentCounters>,
     usage: Usage,
     audit: AuditApi,
+    approvals: Arc<ApprovalCounters>,
     drain: CancellationToken,
 }
 
@@ -70,6 +72,7 @@ pub(super) fn router(
         enrollments: parts.enrollment.counters(),
         usage: parts.usage_service.clone(),
         audit: parts.audit_service.clone(),
+        approvals: parts.approvals.counters.clone(),
         drain: parts.drain.clone(),
     };
     Router::new()
@@ -82,7 +85,7 @@ pub(super) fn router(
 }
 
 /// Closes the connection after the response: who asks here proves nothing, and needs no place until the next time.
-async fn close_after(request: Request, next: Next) -> Response {
+pub(super) async fn close_after(request: Request, next: Next) -> Response {
     let is_http1 = request.version() < Version::HTTP_2;
     let mut response = next.run(request).await;
     if is_http1 {
@@ -249,6 +252,11 @@ async fn metrics(State(state): State<HttpState>) -> Response {
             "Connections that are open and have not authenticated.",
             count(strangers),
         ),
+        gauge(
+            "trunkline_control_approvals_pending",
+            "Calls that wait until somebody approves them.",
+            state.approvals.pending(),
+        ),
         gauge("trunkline_control_body_memory_bytes", "Bytes of request bodies.", count(state.bodies.used())),
     ];
     let text = render(&gauges, &counters(&state));
@@ -257,6 +265,9 @@ async fn metrics(State(state): State<HttpState>) -> Response {
 
 fn counters(state: &HttpState) -> Vec<Counter> {
     let enrolled = |(outcome, count): (&'static str, u64)| (Some(("outcome", outcome)), count);
+    let outcomes = |counted: Vec<(&'static str, u64)>| {
+        counted.into_iter().map(|(outcome, count)| (Some(("outcome", outcome)), count)).collect()
+    };
     let closed = |reason: CloseReason| (Some(("reason", reason.as_str())), state.connections.closed(reason));
     vec![
         Counter {
@@ -301,6 +312,16 @@ fn counters(state: &HttpState) -> Vec<Counter> {
             name: "trunkline_control_audit_records_set_aside_total",
             help: "Audit records of edges that cannot be right.",
             values: vec![(None, state.audit.set_aside())],
+        },
+        Counter {
+            name: "trunkline_control_approvals_total",
+            help: "What became of approvals at this replica, by outcome.",
+            values: outcomes(state.approvals.events()),
+        },
+        Counter {
+            name: "trunkline_control_approval_webhooks_total",
+            help: "Webhooks about approvals that this replica sent or was sent, by outcome.",
+            values: outcomes(state.approvals.webhooks()),
         },
     ]
 }

@@ -22,6 +22,8 @@ use crate::api::database::give_up_without_database;
 use crate::api::json::transcode;
 use crate::api::permissions::served;
 use crate::api::proofs::Proofs;
+use crate::approvals::inbox::{self, Inbox};
+use crate::approvals::page;
 use crate::auth::password::Passwords;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::discovery::fleet_service::FleetApi;
@@ -74,6 +76,7 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
     let audit = parts.audit.clone();
     Registry::new(store, vault, signer, parts.sync.clone(), parts.replica.clone(), proofs, audit)
         .with_snapshots(snapshots.clone())
+        .with_approvals(parts.approvals.clone())
         .add_to(&mut routes);
     let basic = parts.sign_in.takes_basic.then(|| TransportRule {
         // Whoever takes passwords over plain HTTP in a lab has not asked for this.
@@ -98,8 +101,22 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         tunnels: parts.tunnels.clone(),
         sync: parts.sync.clone(),
     };
-    let plain = http::router(parts, snapshots, database).merge(tunnels::router(endpoint));
+    let plain =
+        http::router(parts, snapshots, database).merge(tunnels::router(endpoint)).merge(approvals(parts));
     Ok(api.merge(plain).fallback(http::unknown))
+}
+
+/// The page that says what calls wait for, and decisions that come as webhooks where somebody can sign them.
+fn approvals(parts: &Parts) -> Router {
+    let router = page::router(parts.store.clone());
+    let router = match parts.webhook_secrets.clone() {
+        Some(secrets) => {
+            let (store, approvals) = (parts.store.clone(), parts.approvals.clone());
+            router.merge(inbox::router(Inbox { store, secrets, approvals }))
+        }
+        None => router,
+    };
+    router.layer(from_fn(http::close_after))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -2,6 +2,7 @@
 //!
 //! It must not know what the values are used for.
 
+mod approvals;
 mod secrets;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use inbound::names::HostOptions;
 use inbound::{ConnectionOptions, at_least, parse_seconds};
 use secrecy::SecretString;
 
+pub use approvals::ApprovalOptions;
 pub use secrets::{SecretOptions, option_variables};
 
 /// The control plane of Trunkline: keeps the registry and streams it to edges.
@@ -68,6 +70,9 @@ pub struct Config {
     #[arg(long, env = "TRUNKLINE_LOG", default_value = "info", value_parser = printable::logs::checked)]
     pub log: String,
     // The last: what follows them would be under their headings in the help.
+    /// Approvals of calls that rules hold back.
+    #[command(flatten)]
+    pub approvals: ApprovalOptions,
     /// Secrets that upstreams may refer to.
     #[command(flatten)]
     pub secrets: SecretOptions,
@@ -208,6 +213,7 @@ impl Config {
                 trust_max_age: 24,
             },
             sign_in: SignInOptions { insecure_sign_in: false, basic_auth: false, makes_setup_link: false },
+            approvals: ApprovalOptions::default(),
             secrets: SecretOptions::default(),
             egress: egress::Options::default(),
             sync_concurrency: 16,

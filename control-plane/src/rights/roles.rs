@@ -71,7 +71,7 @@ pub const BUILT_IN: [BuiltIn; 5] = [
     BuiltIn {
         name: TEAM_OWNER,
         title: "Team owner",
-        description: "Does what a developer does, publishes, and looks after the members of a team.",
+        description: "Does what a developer does, publishes, looks after the members of a team, and approves calls.",
         permissions: Held::These(&[
             Permission::RegistryRead,
             Permission::RegistryPublish,
@@ -84,6 +84,7 @@ pub const BUILT_IN: [BuiltIn; 5] = [
             Permission::TeamsWrite,
             Permission::AccessExplain,
             Permission::UsageRead,
+            Permission::ApprovalsDecide,
         ]),
     },
     BuiltIn {
@@ -162,6 +163,10 @@ mod tests {
         let (owner, developer) = (permissions_of(TEAM_OWNER).unwrap(), permissions_of(DEVELOPER).unwrap());
         assert!(developer.difference(owner).is_empty());
         assert!(!owner.contains(Permission::RegistryAll) && !owner.contains(Permission::RolesWrite));
+        // Who makes calls does not approve them.
+        assert!(
+            owner.contains(Permission::ApprovalsDecide) && !developer.contains(Permission::ApprovalsDecide)
+        );
         assert_eq!(permissions_of("roles/mine"), None);
     }
 

@@ -24,6 +24,7 @@ const MIGRATIONS: &[(i64, Migration)] = &[
     (11, Migration::Sql(include_str!("../../migrations/0011_identity.sql"))),
     (12, Migration::Sql(include_str!("../../migrations/0012_invited_by.sql"))),
     (13, Migration::Sql(include_str!("../../migrations/0013_audit.sql"))),
+    (14, Migration::Sql(include_str!("../../migrations/0014_approvals.sql"))),
 ];
 
 enum Migration {

@@ -3,6 +3,7 @@
 
 pub mod api_keys;
 mod apply_sets;
+pub mod approvals;
 pub mod audit;
 pub mod bindings;
 mod catalogue;

@@ -98,6 +98,9 @@ impl Database {
 
     /// Takes the migrations after `version` back, where they change no table or are later than 7.
     pub(crate) async fn undo_after(&self, version: i64) {
+        if version < 14 {
+            self.run("drop table approvals; drop table approval_webhooks").await;
+        }
         if version < 13 {
             self.run(
                 "drop table audit; drop table audit_head; drop table audit_seals; drop table audit_runs",

@@ -155,6 +155,8 @@ pub enum Command {
     Export(commands::export::Args),
     /// Ask whether a request is allowed and why, who may make one, and which permissions there are
     Access(commands::access::Args),
+    /// Approve or deny calls that rules hold back
+    Approvals(commands::approvals::Args),
     /// Show who changed what, who was refused what, and who signed in
     Audit(Box<commands::audit::Args>),
     /// Show the keys of the installation and what needs each, or make new ones

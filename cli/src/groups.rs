@@ -38,7 +38,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ),
     ("Commands for files", &["apply", "diff", "export", "explain", "schema"]),
     ("Commands for clients and calls", &["client-config", "connect", "call", "read", "prompt", "ping"]),
-    ("Commands for operation", &["doctor", "access", "audit", "keys", "top", "usage"]),
+    ("Commands for operation", &["doctor", "access", "approvals", "audit", "keys", "top", "usage"]),
     ("Commands for settings and help", &["config", "completion", "help", "options", "man", "version"]),
 ];
 

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod api_keys;
 pub mod apply;
+pub mod approvals;
 pub mod audit;
 pub mod bearers;
 pub mod call;
@@ -210,6 +211,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Schema(args) => schema::run(&invocation, args)?,
         Command::Export(args) => export::run(&invocation, args).await?,
         Command::Access(args) => return access::run(&invocation, args).await,
+        Command::Approvals(args) => approvals::run(&invocation, args).await?,
         Command::Audit(args) => return audit::run(&invocation, *args).await,
         Command::Keys(args) => keys::run(&invocation, args).await?,
         Command::Top(args) => top::run(&invocation, args).await?,

@@ -138,6 +138,27 @@ pub(super) const PEOPLE: &[Examples] = &[
     ),
     ("access permissions", &[("What roles can hold", "mcpctl access permissions")]),
     (
+        "approvals",
+        &[
+            ("What waits for somebody to decide", "mcpctl approvals list"),
+            ("Let one call be made, once", "mcpctl approvals approve 4cb41c"),
+        ],
+    ),
+    (
+        "approvals list",
+        &[
+            ("What waits for somebody to decide", "mcpctl approvals list"),
+            ("As it comes", "mcpctl approvals list --watch"),
+            ("What became of the calls of a server", "mcpctl approvals list --server dev --state all"),
+        ],
+    ),
+    ("approvals show", &[("A call, with its arguments", "mcpctl approvals show 4cb41c")]),
+    ("approvals approve", &[("Let one call be made, once", "mcpctl approvals approve 4cb41c")]),
+    (
+        "approvals deny",
+        &[("And say why", "mcpctl approvals deny 4cb41c --comment 'That table is still in use.'")],
+    ),
+    (
         "audit",
         &[
             ("The last changes and refusals", "mcpctl audit"),

@@ -4,6 +4,7 @@
 
 mod access;
 mod access_matrix;
+mod approvals;
 mod attacks;
 mod audit;
 mod callers;

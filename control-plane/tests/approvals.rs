@@ -88,7 +88,7 @@ async fn who_may_decide_sees_and_so_does_who_called(database: Database) {
     ] {
         let (status, found) = office.ask(who, "GetApproval", json!({"name": name})).await;
         let (_, listed) = office.ask(who, "ListApprovals", json!({})).await;
-        let listed: Vec<&Value> = listed["approvals"].as_array().unwrap().iter().collect();
+        let listed: Vec<&Value> = listed["approvals"].as_array().into_iter().flatten().collect();
         if sees {
             assert_eq!(status, StatusCode::OK, "{who}: {found}");
             assert_eq!(found["approval"]["argumentsJson"], r#"{"path":"/srv"}"#, "{who}");
@@ -99,7 +99,7 @@ async fn who_may_decide_sees_and_so_does_who_called(database: Database) {
             let (_, other) = office.ask(who, "GetApproval", json!({"name": never})).await;
             let same = other.to_string().replace(&never, &name);
             assert_eq!(found.to_string(), same, "{who}: as what never was");
-            assert_eq!(listed, [&Value::Null; 0], "{who}");
+            assert!(listed.is_empty(), "{who}: {listed:?}");
         }
         let decided = office.decide(who, &name, "DENIED", "").await;
         let expected = match who {
@@ -221,7 +221,7 @@ async fn what_is_no_call_is_refused(database: Database) {
         assert_eq!(office.refused(&bad).await, "INVALID_FIELD", "{field}");
     }
     let (_, listed) = office.ask("admin", "ListApprovals", json!({})).await;
-    assert_eq!(listed["approvals"], json!([]));
+    assert_eq!(listed, json!({}));
 }
 
 async fn too_many_that_wait_are_refused(database: Database) {
@@ -281,11 +281,11 @@ async fn a_list_has_pages_and_only_what_one_sees(database: Database) {
     assert_eq!(own, BTreeSet::from(["tokens/of-bot".to_owned()]));
     assert_eq!(callers("admin", json!({"pageSize": 5, "server": "servers/alone"})).await.len(), 1);
     let (_, none) = office.ask("admin", "ListApprovals", json!({"state": "APPROVAL_STATE_DENIED"})).await;
-    assert_eq!(none["approvals"], json!([]));
+    assert_eq!(none, json!({}));
     // What is over is over, whether or not somebody has written it down.
     database.run("update approvals set expires = 1").await;
     let (_, none) = office.ask("admin", "ListApprovals", json!({"state": "APPROVAL_STATE_PENDING"})).await;
-    assert_eq!(none["approvals"], json!([]));
+    assert_eq!(none, json!({}));
     assert_eq!(callers("admin", json!({"pageSize": 5, "state": "APPROVAL_STATE_EXPIRED"})).await.len(), 13);
     for bad in [json!({"pageToken": "x"}), json!({"pageSize": -1}), json!({"server": "dev"})] {
         let (status, _) = office.ask("admin", "ListApprovals", bad.clone()).await;

@@ -69,10 +69,7 @@ impl EdgeServer {
             true => String::new(),
             false => format!("; {}", self.advice_on_unmet(unmet, caller, question)),
         };
-        Error::new(
-            Exit::Refused,
-            format!("the edge at {} refused {caller}: {unmet}{advice}", self.edge),
-        )
+        Error::new(Exit::Refused, format!("the edge at {} refused {caller}: {unmet}{advice}", self.edge))
     }
 
     fn advice_on_unmet(&self, unmet: &Unmet, caller: &Caller, question: &str) -> String {

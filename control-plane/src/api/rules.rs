@@ -92,8 +92,7 @@ impl Write<'_> {
             let own = known.catalogue.servers_of(&team.name).take(MAX_SERVERS_OF_TEAM);
             for server in own.filter(|server| self.call.caller.sees(&server.ownership())) {
                 let exposure = evaluate(server, &known.catalogue, &mut left);
-                for VainPart { index, field, why } in
-                    rule::undecidable(&team.rules, RulesOf::Team, &exposure)
+                for VainPart { index, field, why } in rule::undecidable(&team.rules, RulesOf::Team, &exposure)
                 {
                     let rule = &team.rules[index];
                     let is_new = before.as_ref().is_none_or(|before| !before.rules.contains(rule));

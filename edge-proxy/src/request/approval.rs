@@ -15,7 +15,7 @@ use crate::context::{ActiveCall, RequestContext};
 use crate::error::{ErrorContext, Failure, PendingApproval, Unapproved, Unmade};
 use crate::policy::{Denied, Permit, RuleDenial};
 use crate::respond::Reply;
-use crate::route;
+use crate::route::{self, NamedTarget, TargetKind};
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::session::{BegunCall, HeldState, Session, event};
 use crate::transport::{Message, unreadable};
@@ -125,7 +125,8 @@ pub(super) fn hold(
     });
     let question = question.map_err(|why| {
         let denied = Denied::Rule(RuleDenial::undecided(&rule, why));
-        context.refused(Method::ToolsCall.as_str(), &entry.exposed, denied).of_server()
+        let named = NamedTarget::of(TargetKind::Tool, &entry.exposed);
+        context.refused(Method::ToolsCall.as_str(), &named, denied).of_server()
     })?;
     let digest = question.digest();
     permit.must_be_approved_as(digest);

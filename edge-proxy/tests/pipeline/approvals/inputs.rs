@@ -288,7 +288,7 @@ async fn a_call_that_a_legacy_upstream_asks_something_is_not_approved_again() {
     control_plane.join(&edge);
     asked(&post(&edge, PARAMS, FORM).await.body, "form");
     control_plane.approve(1);
-    let begun = value(&post(&edge, PARAMS, FORM).await.body);
+    let begun = value(&post(&edge, PARAMS, FORM).await.messages()[0]);
     let state = &begun["result"]["requestState"];
     assert_eq!(begun["result"]["inputRequests"]["question-1"]["params"], json!({"message": "?"}), "{begun}");
     let answers = r#"{"question-1":{"action":"accept"}}"#;

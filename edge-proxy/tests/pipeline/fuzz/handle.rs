@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use trunkline::edge::v1::{SealingKey, TrustBundle};
 use trunkline_edge_proxy::session::cursor::Cursor;
 use trunkline_edge_proxy::session::ticket::Ticket;
-use trunkline_edge_proxy::session::{Conversation, HandleOwner, post_address};
+use trunkline_edge_proxy::session::{Conversation, HandleOwner, HeldState, post_address};
 use trunkline_edge_proxy::snapshot::Snapshot;
 use trunkline_edge_proxy::snapshot::build::{Resources, compile};
 use trunkline_edge_proxy::upstream::Task;
@@ -30,5 +30,6 @@ pub(crate) fn check(text: &str) {
     assert!(Ticket::open(trust, "dev", "s", text, 0).is_none());
     assert!(Conversation::open(trust, "s", "t", text, 0).is_none());
     assert!(Cursor::open(trust, owner, "tools", text).is_none());
+    assert!(HeldState::open(trust, owner, "x", text, 0).is_none());
     assert!(Task::open(trust, owner, text).is_none());
 }

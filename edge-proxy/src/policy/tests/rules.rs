@@ -134,7 +134,7 @@ fn a_rule_about_one_method_concerns_that_alone() {
 #[test]
 fn an_effect_of_tomorrow_refuses() {
     let mut resources = ruled(&[deny(&[NOW], "false")]);
-    resources.servers[0].rules[0].effect = 4;
+    resources.servers[0].rules[0].effect = 99;
     let compiled = builder(&resources).compile(1);
     let principal = principal();
     assert_eq!(listed(&admitted(&compiled.snapshot, &principal)), [SET]);

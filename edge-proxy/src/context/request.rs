@@ -146,7 +146,7 @@ impl<'a> RequestContext<'a> {
         denied
     }
 
-    /// Records that a call is not made because it is not approved.
+    /// Records that a call is not made because it is not approved, or cannot be.
     pub fn unapproved(&self, target: &str, rule: &str, reason: &'static str) {
         let asked = Asked { rule, ..self.asked(Method::ToolsCall.as_str(), target) };
         self.worker.shared.audit.refuse(&asked, reason);

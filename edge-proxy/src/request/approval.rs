@@ -15,7 +15,7 @@ use crate::context::{ActiveCall, RequestContext};
 use crate::error::{ErrorContext, Failure, PendingApproval, Unapproved, Unmade};
 use crate::policy::{Denied, Permit, RuleDenial};
 use crate::respond::Reply;
-use crate::route::{self, NamedTarget, TargetKind};
+use crate::route;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::session::{BegunCall, HeldState, Session, event};
 use crate::transport::{Message, unreadable};
@@ -125,8 +125,8 @@ pub(super) fn hold(
     });
     let question = question.map_err(|why| {
         let denied = Denied::Rule(RuleDenial::undecided(&rule, why));
-        let named = NamedTarget::of(TargetKind::Tool, &entry.exposed);
-        context.refused(Method::ToolsCall.as_str(), &named, denied).of_server()
+        context.unapproved(&entry.exposed, denied.rule(), denied.recorded_as().unwrap_or_default());
+        denied.of_server()
     })?;
     let digest = question.digest();
     permit.must_be_approved_as(digest);

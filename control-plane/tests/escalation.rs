@@ -340,7 +340,7 @@ async fn who_writes_a_server_of_a_team_names_nothing_out_of_its_rules() {
         json!({"server": {"name": "servers/a", "tools": [{"match": "up/write", "alias": alias}]},
             "updateMask": "tools", "validateOnly": true})
     };
-    let unprefixed = json!({"server": {"name": "servers/a", "nameStyle": "unprefixed"}, "updateMask": "nameStyle", "validateOnly": true});
+    let unprefixed = json!({"server": {"name": "servers/a", "nameStyle": "NAME_STYLE_UNPREFIXED"}, "updateMask": "nameStyle", "validateOnly": true});
     for (rule, escapes) in [
         (json!({"tools": ["up_write"]}), true),
         (json!({"when": "tool.name.endsWith('_write')"}), true),
@@ -349,7 +349,7 @@ async fn who_writes_a_server_of_a_team_names_nothing_out_of_its_rules() {
         (json!({}), false),
     ] {
         let mut rule = rule;
-        (rule["id"], rule["effect"]) = ("no".into(), "deny".into());
+        (rule["id"], rule["effect"]) = ("no".into(), "RULE_EFFECT_DENY".into());
         desk.ok(&administrator, APPLY, json!({"manifests": [team(json!([rule]))]})).await;
         for write in [named("wr"), unprefixed.clone()] {
             if escapes {

@@ -183,8 +183,12 @@ fn words(line: &str) -> Option<Vec<String>> {
         _ => word,
     };
     let is_whole = !words.iter().any(|word| word.contains('…') || word == "...");
-    let words = words.into_iter().map(|word| word.trim_matches(['[', ']']).to_owned());
-    is_whole.then(|| words.filter(|word| !word.is_empty()).map(word).collect())
+    // A bracket alone is no word; a value that is empty is one.
+    let bare = |word: String| match word.trim_matches(['[', ']']) {
+        "" if !word.is_empty() => None,
+        bare => Some(bare.to_owned()),
+    };
+    is_whole.then(|| words.into_iter().filter_map(bare).map(word).collect())
 }
 
 /// Whether a call is not read because of what a sentence leaves out, or of a word for a value in it.

@@ -142,7 +142,7 @@ async fn the_first_administrator_is_made_once_by_the_link_of_the_first_start(dat
     let caller = who(&api, &session).await;
     assert_eq!(caller["principal"], "users/ann@example.org");
     assert_eq!(caller["bindings"], json!([{"role": "roles/administrator"}]));
-    assert_eq!(caller["permissions"].as_array().unwrap().len(), 20);
+    assert_eq!(caller["permissions"].as_array().unwrap().len(), 21);
     assert_eq!(fails(&api, "", &redeem, body).await, "LINK_INVALID");
     let again = start_on(&database, |config| config.sign_in.makes_setup_link = true).await;
     assert!(again.running.setup_link.is_none());

@@ -145,7 +145,7 @@ async fn what_cannot_be_meant_is_refused_where_it_stands(database: Database) {
         assert_eq!(found, format!("server.{field}"), "{error}");
         assert!(told.starts_with(text), "{told}");
     }
-    for effect in ["RULE_EFFECT_MASK", "RULE_EFFECT_APPROVE", "mask", "approve"] {
+    for effect in ["RULE_EFFECT_HIDE", "hide", "RULE_EFFECT_UNSPECIFIED"] {
         let rules = json!([{"id": "a", "effect": effect}]);
         let (status, answer) = api.raw(&format!("{SERVERS}/UpdateServer"), &update(&rules).to_string()).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");

@@ -55,6 +55,16 @@ async fn edge_status(control: &Control, name: &str) -> EdgeStatus {
     fleet.get_edge(request).await.unwrap().into_inner().edge.unwrap()
 }
 
+/// Waits until a replica has heard that an edge is connected, wherever it is.
+async fn until_connected(control: &Control, name: &str) {
+    let look = async {
+        while !edge_status(control, name).await.connected {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(edge_end::PATIENCE, look).await.unwrap();
+}
+
 /// How each edge ends up with a revision, by name.
 async fn rollout(control: &Control, revision: i64) -> BTreeMap<String, RolloutState> {
     let request = control.admin(WatchRolloutRequest { revision });
@@ -259,6 +269,7 @@ async fn a_deleted_edge_is_refused() {
     };
     // While it is connected, only by force: from any replica, and also where nothing would be deleted.
     let other = control.replica().await;
+    until_connected(&other, "edges/e1").await;
     for validate_only in [true, false] {
         let mut fleet = FleetServiceClient::new(other.channel.clone());
         let refused = fleet.delete_edge(delete(validate_only, false)).await.unwrap_err();

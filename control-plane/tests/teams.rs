@@ -366,7 +366,7 @@ async fn permissions_are_described(database: Database) {
     let teams = Teams::start(&database).await;
     let request = teams.control.admin(ListPermissionsRequest {});
     let described = teams.roles().list_permissions(request).await.unwrap().into_inner().permissions;
-    assert_eq!((described.len(), described[0].name.as_str()), (20, "registry.read"));
+    assert_eq!((described.len(), described[0].name.as_str()), (21, "registry.read"));
     let call = described.iter().find(|found| found.name == "servers.call").unwrap();
     assert_eq!(call.description, "Call virtual servers at edges.");
     let rpcs: usize = described.iter().map(|found| found.rpcs.len()).sum();

@@ -51,6 +51,8 @@ impl Office {
     async fn furnish(&self) {
         let api = &self.api;
         api.upstream("fs").await;
+        let public = json!({"upstream": {"name": "upstreams/fs", "meta": {"visibility": "VISIBILITY_PUBLIC"}}, "updateMask": "meta.visibility"});
+        api.ok("registry.v1.UpstreamService/UpdateUpstream", public).await;
         api.tool("fs", "delete").await;
         let deletes = json!({"id": "deletes", "effect": "RULE_EFFECT_APPROVE", "tools": ["fs_*"], "reason": "Deletes are looked at."});
         let never = json!({"id": "never", "effect": "RULE_EFFECT_DENY", "tools": ["fs_never"]});

@@ -165,7 +165,7 @@ mod tests {
         let shown = in_full(&approval("PENDING"), datetime!(2027-01-31 12:10 UTC));
         assert!(shown.contains("Expires:    2027-01-31T13:00:00Z (in 50m)\n"), "{shown}");
         assert!(
-            shown.contains("\nArguments\n") && shown.contains("count: 10000000000000000000000"),
+            shown.contains("\nArguments\n") && shown.contains(r#""count":10000000000000000000000"#),
             "{shown}"
         );
         assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");

@@ -201,11 +201,11 @@ async fn an_apply_says_who_gains_and_who_loses_which_tool(store: Store) {
         serde_json::json!([{"kind": "tool", "name": "fake_plus"}])
     );
 
-    // What is taken away is said without being asked for; what is given is not.
+    // What is taken away and what is given is said without being asked for.
     let (_, said, code) = ctl(&gateway, &["apply", "-f", "less.yaml"]).await;
     assert!(code == 0 && said.contains(loses), "{said}");
     let (_, said, code) = ctl(&gateway, &["apply", "-f", "same.yaml"]).await;
-    assert!(code == 0 && !said.contains("access:"), "{said}");
+    assert!(code == 0 && said.contains("access: tokens/laptop gains fake_plus on dev"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,9 +172,9 @@ async fn a_mask_takes_members_away_from_results() {
     .await;
     let mask = |fields: &str| format!("  - id: personal\n    effect: mask\n    fields: {fields}\n");
     for (fields, expected) in [
-        ("[mail]", "fields[0]: no result of what it covers has it; tool crm_find has email, ibans"),
-        ("[email, '**']", "fields[1]: names no member; write which after it, such as `**.email`"),
-        ("[]", "fields: must name what is masked"),
+        ("[mail]", "fields[0] no result of what it covers has it; tool crm_find has email, ibans"),
+        ("[email, '**']", "fields[1] names no member; write which after it, such as `**.email`"),
+        ("[]", "fields must name what is masked"),
     ] {
         let (_, said, code) = apply_to_crm(&gateway, &mask(fields)).await;
         assert!(code != 0 && said.contains(expected), "{said}");

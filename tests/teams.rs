@@ -75,7 +75,7 @@ async fn a_team_is_made_filled_and_taken_apart(store: Store) {
         "users/bob@example.org removed from teams/core\n"
     );
     let (_, said, code) = told(&gateway, "delete team core").await;
-    assert!(said.contains("teams/core has 1 members"), "{said}");
+    assert!(said.contains("teams/core has 1 member and"), "{said}");
     assert_ne!(code, 0);
     gateway.ctl("delete team core --force --yes").await;
     assert_eq!(gateway.ctl("get teams -o name").await, "");

@@ -145,11 +145,7 @@ fn is_of_calls(rule: &Rule) -> bool {
 
 fn validate_fields(field: &str, rule: &Rule, violations: &mut Violations) {
     let (is_mask, count) = (rule.effect() == RuleEffect::Mask, rule.fields.len());
-    violations.require(
-        is_mask || count == 0,
-        field,
-        "are of a rule with the effect `mask`; leave them out",
-    );
+    violations.require(is_mask || count == 0, field, "are of a rule with the effect `mask`; leave them out");
     let needed = "must name what is masked, such as `email` or `customers.*.iban`";
     violations.require(!is_mask || count > 0, field, needed);
     let text = format!("has {count} entries; the maximum is {MAX_FIELDS}");

@@ -175,7 +175,7 @@ fn words(line: &str) -> Option<Vec<String>> {
     let line = line.split(" #").next().unwrap_or_default();
     let ends = [" > ", " | ", " &", " >> "];
     let end = ends.iter().filter_map(|end| line.find(end)).min().unwrap_or(line.len());
-    let (words, _) = split(line[..end].trim());
+    let (words, _) = split(line[..end].trim_end_matches('\\').trim());
     let words: Vec<_> = words.into_iter().skip_while(|word| word != "mcpctl").collect();
     let word = |word: String| match word.as_str() {
         "KIND" => "upstreams".to_owned(),

@@ -28,6 +28,7 @@ suite! {
     what_is_done_is_recorded_with_it,
     a_page_says_how_far_it_is,
     decisions_are_checked,
+    what_an_edge_did_not_use_it_gives_back,
 }
 
 async fn a_call_waits_until_somebody_else_approves_it_and_is_made_once(database: Database) {
@@ -383,4 +384,36 @@ async fn decisions_are_checked(database: Database) {
     let (_, found) = office.ask("max", "GetApproval", json!({"name": name})).await;
     assert_eq!(found["approval"]["decidedBy"], "serviceAccounts/max");
     assert_eq!(APPROVALS, "policy.v1.ApprovalService");
+}
+
+async fn what_an_edge_did_not_use_it_gives_back(database: Database) {
+    let office = Office::open(&database).await;
+    let call = office.call_of("tokens/ci").await;
+    let name = office.used(&call).await["approval"]["name"].clone();
+    office.decide("max", name.as_str().unwrap(), "APPROVED", "").await.unwrap();
+    let used = office.used(&call).await["approval"].clone();
+    let back = json!({"name": name, "useTime": used["useTime"]});
+    let (status, answer) = office.edge_tells("ReturnApproval", &back).await;
+    let returned = &answer["approval"];
+    assert_eq!(
+        (status.as_u16(), &returned["state"], &returned["useTime"], &returned["argumentsJson"]),
+        (200, &json!("APPROVAL_STATE_APPROVED"), &Value::Null, &Value::Null)
+    );
+    assert_eq!(office.used(&call).await["approval"]["state"], "APPROVAL_STATE_USED", "the next one is made");
+    // It is another use, and told as it is.
+    let (_, answer) = office.edge_tells("ReturnApproval", &back).await;
+    assert_eq!(answer["approval"]["state"], "APPROVAL_STATE_USED");
+    let filter = json!({"filter": {"resource": name, "action": "ReturnApproval"}});
+    let records = office.api.raw("admin.v1.AuditService/ListAuditRecords", &filter.to_string()).await.1;
+    let records = records["records"].as_array().unwrap();
+    assert_eq!((records.len(), &records[0]["through"]), (1, &json!("edges/e1")));
+
+    for (bad, status) in [
+        (json!({"name": name}), 400),
+        (json!({"name": "x", "useTime": used["useTime"]}), 400),
+        (json!({"name": format!("approvals/{}", "0".repeat(32)), "useTime": used["useTime"]}), 404),
+    ] {
+        assert_eq!(office.edge_tells("ReturnApproval", &bad).await.0.as_u16(), status, "{bad}");
+    }
+    assert_eq!(office.ask("max", "ReturnApproval", back).await.0.as_u16(), 403, "edges alone do so");
 }

@@ -22,6 +22,9 @@ suite! {
     a_call_is_asked_for_once_and_made_once,
     of_many_who_use_it_at_once_one_does,
     many_who_ask_at_once_ask_for_one,
+    what_was_not_used_is_given_back_once_and_only_by_who_used_it,
+    what_is_asked_for_again_is_not_given_back,
+    who_was_told_that_it_is_approved_is_not_told_so_twice,
     one_decision_counts,
     what_is_denied_stays_denied_until_its_time_is_over,
     what_is_over_is_neither_decided_about_nor_used,
@@ -148,6 +151,61 @@ async fn many_who_ask_at_once_ask_for_one(database: Database) {
     let mut connection = sqlx::AnyConnection::connect(database.url()).await.unwrap();
     let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(twice)).execute(&mut connection).await.unwrap_err();
     assert!(refused.as_database_error().unwrap().is_unique_violation(), "{refused}");
+}
+
+/// Gives back what was used at a time.
+async fn give_back(store: &Store, id: &str, use_us: i64, at: i64) -> bool {
+    let mut tx = store.write().await.unwrap();
+    let found = tx.approval(id).await.unwrap().unwrap();
+    let is_returned = tx.return_approval(found, use_us, at).await.unwrap();
+    tx.commit().await.unwrap();
+    is_returned
+}
+
+async fn what_was_not_used_is_given_back_once_and_only_by_who_used_it(database: Database) {
+    let store = database.open().await;
+    let first = held(&store, "d", NOW).await;
+    decide(&store, &first.id, true, NOW).await.unwrap();
+    assert!(!give_back(&store, &first.id, 0, NOW + 1).await, "it was not used");
+    assert!(matches!(call(&store, "d", NOW + 1).await, Use::Used(_)));
+    assert!(!give_back(&store, &first.id, NOW + 2, NOW + 3).await, "another one used it");
+    assert!(give_back(&store, &first.id, NOW + 1, NOW + 3).await);
+    let approved = store.approval(&first.id).await.unwrap().unwrap();
+    assert_eq!((approved.state, approved.use_us), (ApprovalState::Approved, 0));
+    assert!(!give_back(&store, &first.id, NOW + 1, NOW + 4).await, "once");
+    assert!(matches!(call(&store, "d", NOW + 5).await, Use::Used(_)), "the next call is made");
+    assert!(!give_back(&store, &first.id, NOW + 5, NOW + HOUR).await, "its time is over");
+    // What was given back can be denied as what was never used.
+    assert!(give_back(&store, &first.id, NOW + 5, NOW + HOUR - 1).await);
+    assert!(decide(&store, &first.id, false, NOW + HOUR - 1).await.is_some());
+    assert!(!give_back(&store, &first.id, NOW + 5, NOW + HOUR - 1).await, "it is denied");
+}
+
+async fn what_is_asked_for_again_is_not_given_back(database: Database) {
+    let store = database.open().await;
+    let first = held(&store, "d", NOW).await;
+    decide(&store, &first.id, true, NOW).await.unwrap();
+    assert!(matches!(call(&store, "d", NOW + 1).await, Use::Used(_)));
+    let second = held(&store, "d", NOW + 2).await;
+    assert!(!give_back(&store, &first.id, NOW + 1, NOW + 3).await);
+    decide(&store, &second.id, false, NOW + 3).await.unwrap();
+    assert!(give_back(&store, &first.id, NOW + 1, NOW + 4).await, "a denial is no question");
+    assert_eq!(held(&store, "d", NOW + 5).await.id, second.id, "and has the last word");
+}
+
+async fn who_was_told_that_it_is_approved_is_not_told_so_twice(database: Database) {
+    let store = database.open().await;
+    let mut tx = store.write().await.unwrap();
+    let Use::Held(first) = tx.use_approval(asked("d", "p", NOW), true, NOW).await.unwrap() else { panic!() };
+    tx.commit().await.unwrap();
+    decide(&store, &first.id, true, NOW).await.unwrap();
+    assert!(matches!(call(&store, "d", NOW + 1).await, Use::Used(_)));
+    let used = store.approval(&first.id).await.unwrap().unwrap();
+    store.note_told(&used).await.unwrap();
+    assert!(give_back(&store, &first.id, NOW + 1, NOW + 2).await);
+    assert!(!store.has_untold_approvals(NOW + 3).await.unwrap());
+    assert!(matches!(call(&store, "d", NOW + 4).await, Use::Used(_)));
+    assert!(store.has_untold_approvals(NOW + 5).await.unwrap(), "its use is");
 }
 
 async fn one_decision_counts(database: Database) {

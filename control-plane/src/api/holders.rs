@@ -235,7 +235,7 @@ impl HolderPage {
         name.clone_into(&mut self.last);
         name.clone_into(&mut self.request.principal);
         let decision = self.decision();
-        let rule = |id: &String| match id.split_once("/rules/") {
+        let rule = |id: &String| match id.rsplit_once("/rules/") {
             Some((of, rule)) => format!("rule {rule} of {of}"),
             None => format!("rule {id}"),
         };

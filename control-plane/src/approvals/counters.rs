@@ -15,6 +15,8 @@ pub enum ApprovalEvent {
     Denied,
     /// The call was made.
     Used,
+    /// The call was not made after all.
+    Returned,
     /// One ended without being used.
     Expired,
 }
@@ -37,18 +39,19 @@ pub enum WebhookEvent {
 /// The counters.
 #[derive(Debug, Default)]
 pub struct ApprovalCounters {
-    events: [AtomicU64; 6],
+    events: [AtomicU64; 7],
     webhooks: [AtomicU64; 5],
     pending: AtomicI64,
 }
 
 impl ApprovalEvent {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Asked, "asked"),
         (Self::Crowded, "crowded"),
         (Self::Approved, "approved"),
         (Self::Denied, "denied"),
         (Self::Used, "used"),
+        (Self::Returned, "returned"),
         (Self::Expired, "expired"),
     ];
 }

@@ -7,9 +7,11 @@ use std::net::IpAddr;
 
 use trunkline::admin::v1::{AuditKind, AuditRecord, ReportAuditRequest};
 
+use crate::approvals;
 use crate::clock;
 use crate::domain::{Kind, names, principal};
 use crate::error::Error;
+use crate::store::approvals::APPROVALS;
 
 /// Longest name of a run, in bytes.
 const MAX_RUN_ID: usize = 128;
@@ -74,6 +76,7 @@ fn known(record: AuditRecord, edge: &str, now_us: i64) -> AuditRecord {
         edge: format!("edges/{edge}"),
         arguments_sha256: record.arguments_sha256,
         count: record.count,
+        approval: record.approval,
         ..AuditRecord::default()
     }
 }
@@ -102,6 +105,10 @@ fn problem(record: &AuditRecord) -> Option<&'static str> {
         (is_text(&record.rule, MAX_RULE), "`rule` is not a rule"),
         (record.revision >= 0, "`revision` is negative"),
         (record.count > 0, "`count` is less than 1"),
+        (
+            record.approval.is_empty() || (is_approval(&record.approval) && kind == AuditKind::Call),
+            "`approval` is not of a call",
+        ),
         (hash == 0 || (hash == 32 && kind == AuditKind::Call), "`arguments_sha256` is not of a call"),
     ];
     checks.into_iter().find_map(|(is_good, reason)| (!is_good).then_some(reason))
@@ -112,6 +119,10 @@ fn is_actor(name: &str) -> bool {
     let is_token = names::parse(Kind::Token, name).is_ok();
     let is_principal = principal::is_user(name) || principal::is_service_account(name) || is_token;
     name.is_empty() || name == "other" || (name.len() <= MAX_ACTOR && is_principal)
+}
+
+fn is_approval(name: &str) -> bool {
+    name.strip_prefix(APPROVALS).is_some_and(approvals::is_id)
 }
 
 #[cfg(test)]
@@ -166,6 +177,7 @@ mod tests {
 
     #[test]
     fn what_others_would_say_is_set_aside() {
+        let approval = format!("{APPROVALS}{}", "0".repeat(32));
         let bad = [
             AuditRecord { kind: AuditKind::Change.into(), ..record() },
             AuditRecord { kind: AuditKind::SignIn.into(), ..record() },
@@ -184,14 +196,19 @@ mod tests {
             AuditRecord { count: 0, ..record() },
             AuditRecord { arguments_sha256: vec![0; 32], ..record() },
             AuditRecord { kind: AuditKind::Call.into(), arguments_sha256: vec![0; 31], ..record() },
+            AuditRecord { kind: AuditKind::Call.into(), approval: "approvals/x".to_owned(), ..record() },
+            AuditRecord { approval: approval.clone(), ..record() },
         ];
         for bad in &bad {
             let mut batch = batch(vec![record(), bad.clone()]);
             let (set_aside, _) = check(&mut batch, "one", NOW_US).unwrap().expect("one");
             assert_eq!((set_aside, batch.records.len()), (1, 1), "{bad:?}");
         }
-        let call = AuditRecord { kind: AuditKind::Call.into(), arguments_sha256: vec![0; 32], ..record() };
-        assert_eq!(check(&mut batch(vec![call]), "one", NOW_US).unwrap(), None);
+        let call =
+            AuditRecord { kind: AuditKind::Call.into(), arguments_sha256: vec![0; 32], approval, ..record() };
+        let mut batch = batch(vec![call.clone()]);
+        assert_eq!(check(&mut batch, "one", NOW_US).unwrap(), None);
+        assert_eq!(batch.records[0].approval, call.approval);
     }
 
     #[test]

@@ -159,7 +159,12 @@ impl Office {
 
     /// What an edge is answered that is about to make a call.
     pub(crate) async fn edge_asks(&self, call: &Value) -> (StatusCode, Value) {
-        self.api.raw_as(&self.edge, &format!("{APPROVALS}/UseApproval"), &call.to_string()).await
+        self.edge_tells("UseApproval", call).await
+    }
+
+    /// Calls an rpc of approvals as an edge.
+    pub(crate) async fn edge_tells(&self, rpc: &str, request: &Value) -> (StatusCode, Value) {
+        self.api.raw_as(&self.edge, &format!("{APPROVALS}/{rpc}"), &request.to_string()).await
     }
 
     pub(crate) async fn used(&self, call: &Value) -> Value {

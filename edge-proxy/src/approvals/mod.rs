@@ -1,9 +1,8 @@
 //! Calls that rules hold back until somebody approves them: what a control plane is asked about each, and what it says.
 //!
-//! A control plane uses an approval up when it says so, so nothing is asked twice: who does not hear its answer makes no call. It must not
-//! know messages of clients, nor how a refusal is told.
+//! A control plane uses an approval up when it says so, so nothing is asked twice: who does not hear its answer makes no call. What was used
+//! up for a call that was never sent is given back. It must not know messages of clients, nor how a refusal is told.
 
-mod canonical;
 mod question;
 
 use std::sync::Arc;
@@ -12,9 +11,10 @@ use std::time::Duration;
 use inbound::{Holder, Share, Shares};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tonic::{Code, Status};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
 use trunkline::policy::v1::approval_service_client::ApprovalServiceClient;
-use trunkline::policy::v1::{ApprovalState, UseApprovalRequest, UseApprovalResponse};
+use trunkline::policy::v1::{ApprovalState, ReturnApprovalRequest, UseApprovalRequest, UseApprovalResponse};
 
 pub use self::question::{ApprovalQuestion, CallToApprove};
 use crate::error::{PendingApproval, Unmade};
@@ -27,7 +27,15 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const MAX_OPEN: usize = 256;
 
 /// What a question came to, and whether the call may be made.
-type Ruling = (ApprovalOutcome, Result<(), Unmade>);
+type Ruling = (ApprovalOutcome, Result<UsedApproval, Unmade>);
+
+/// An approval that was used up just now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UsedApproval {
+    /// `approvals/{id}`.
+    pub name: String,
+    use_time: Option<prost_types::Timestamp>,
+}
 
 /// Where approvals are asked for.
 #[derive(Debug)]
@@ -47,10 +55,20 @@ impl Approvals {
     ///
     /// # Errors
     /// If it is not approved, or nobody said so in time: then it must not be made.
-    pub async fn use_up(&self, holder: Holder, question: &ApprovalQuestion) -> Result<(), Unmade> {
+    pub async fn use_up(&self, holder: Holder, question: &ApprovalQuestion) -> Result<UsedApproval, Unmade> {
         let (outcome, ruled) = self.asked(holder, question).await;
         self.metrics.approvals(outcome).inc();
         ruled
+    }
+
+    /// Gives back what was used up for a call that was not sent. Without a control plane that hears of it, it stays used.
+    pub async fn give_back(&self, used: UsedApproval) {
+        let UsedApproval { name, use_time } = used;
+        let told = self.tell(ReturnApprovalRequest { name: name.clone(), use_time }).await;
+        if let Err(status) = told {
+            let (code, reason) = (status.code(), status.message());
+            tracing::warn!(approval = name, %code, reason, "cannot give back an approval; it stays used");
+        }
     }
 
     async fn asked(&self, holder: Holder, question: &ApprovalQuestion) -> Ruling {
@@ -66,15 +84,28 @@ impl Approvals {
     }
 
     async fn ask(&self, request: &UseApprovalRequest) -> Result<UseApprovalResponse, Status> {
+        let (mut client, request) = self.addressed(request.clone())?;
+        in_time(client.use_approval(request)).await
+    }
+
+    async fn tell(&self, request: ReturnApprovalRequest) -> Result<(), Status> {
+        let (mut client, request) = self.addressed(request)?;
+        in_time(client.return_approval(request)).await.map(drop)
+    }
+
+    fn addressed<T>(&self, request: T) -> Result<(ApprovalServiceClient<Channel>, Request<T>), Status> {
         let link = self.link.borrow().clone();
         let link = link.ok_or_else(|| Status::unavailable("there is no stream from a control plane"))?;
-        let mut request = link.credential.authorise(request.clone());
+        let mut request = link.credential.authorise(request);
         request.set_timeout(DEADLINE);
-        let mut client = ApprovalServiceClient::new(link.channel);
-        let answer = timeout(DEADLINE, client.use_approval(request)).await;
-        let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
-        answer.map(tonic::Response::into_inner)
+        Ok((ApprovalServiceClient::new(link.channel), request))
     }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    let answer = timeout(DEADLINE, answer).await;
+    let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+    answer.map(Response::into_inner)
 }
 
 /// What an answer comes to.
@@ -82,21 +113,22 @@ fn ruling(answer: UseApprovalResponse) -> Ruling {
     let UseApprovalResponse { approval, url } = answer;
     let approval = approval.unwrap_or_default();
     let state = approval.state();
+    if state == ApprovalState::Used {
+        let used = UsedApproval { name: approval.name, use_time: approval.use_time };
+        return (ApprovalOutcome::Used, Ok(used));
+    }
     let pending = PendingApproval {
         name: approval.name.into(),
         expires: approval.expire_time.map_or_else(String::new, |time| time.to_string()).into(),
         url: url.into(),
     };
     match state {
-        ApprovalState::Used => (ApprovalOutcome::Used, Ok(())),
         ApprovalState::Pending => (ApprovalOutcome::Pending, Err(Unmade::Pending(pending))),
         ApprovalState::Denied => {
             (ApprovalOutcome::Denied, Err(Unmade::Denied(pending, approval.comment.into())))
         }
         // Those are no answers: it was to be used up, or asked for anew.
-        ApprovalState::Unspecified | ApprovalState::Approved | ApprovalState::Expired => {
-            (ApprovalOutcome::Unanswered, Err(Unmade::Unasked))
-        }
+        _ => (ApprovalOutcome::Unanswered, Err(Unmade::Unasked)),
     }
 }
 

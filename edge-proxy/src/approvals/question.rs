@@ -2,9 +2,9 @@
 
 use access::rule::Unevaluable;
 use aws_lc_rs::digest::{Context, SHA256, digest};
+use mcp::canonical::canonical;
 use trunkline::policy::v1::UseApprovalRequest;
 
-use super::canonical::canonical;
 use crate::identity::Principal;
 use crate::session::CallDigest;
 use crate::snapshot::{Entry, Server};
@@ -42,6 +42,7 @@ impl ApprovalQuestion {
     /// If its arguments could be taken for different ones, or are too large to be shown.
     pub fn of(call: CallToApprove<'_>) -> Result<Self, Unevaluable> {
         let CallToApprove { principal, server, entry, rule: (rule, reason), .. } = call;
+        let arguments = call.arguments.map(canonical).transpose().map_err(|why| Unevaluable(why.0))?;
         let request = UseApprovalRequest {
             principal: principal.name.to_string(),
             principal_uid: principal.uid.to_string(),
@@ -51,7 +52,7 @@ impl ApprovalQuestion {
             target: entry.target.to_string(),
             upstream_uid: entry.upstream.uid.to_string(),
             definition: digest(&SHA256, call.definition).as_ref().to_vec(),
-            arguments_json: call.arguments.map(canonical).transpose()?.unwrap_or_default(),
+            arguments_json: arguments.unwrap_or_default(),
             rule: rule.to_owned(),
             reason: reason.to_owned(),
             address: call.address.map(|address| address.to_string()).unwrap_or_default(),

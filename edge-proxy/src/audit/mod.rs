@@ -136,10 +136,11 @@ impl AuditLog {
         }
     }
 
-    /// Records that a call was let in, with the digest of its arguments.
-    pub fn call(&self, asked: &Asked<'_>, arguments: Option<&str>) {
+    /// Records that a call was let in, with the digest of its arguments, and the approval that was used up for it, if any.
+    pub fn call(&self, asked: &Asked<'_>, arguments: Option<&str>, approval: &str) {
         let mut record = RefusedCall::of(asked, "").record(1, now_us());
         record.kind = AuditKind::Call.into();
+        record.approval = approval.to_owned();
         record.arguments_sha256 =
             arguments.map(|text| digest(&SHA256, text.as_bytes()).as_ref().to_vec()).unwrap_or_default();
         self.wait(&mut self.lock(), record);
@@ -336,12 +337,12 @@ mod tests {
         log.record_calls();
         for _ in 0..MOST_WAITING {
             assert!(!log.is_closed());
-            log.call(&asked("x"), Some("{}"));
+            log.call(&asked("x"), Some("{}"), "approvals/a");
         }
         assert!(!log.is_closed(), "nobody has asked for that");
         log.fail_closed();
         assert!(log.is_closed());
-        log.call(&asked("x"), None);
+        log.call(&asked("x"), None, "");
         let taken = log.take(2, false);
         assert_eq!((taken[0].kind(), taken[0].count), (AuditKind::Gap, 1));
         assert_eq!(taken[1].kind(), AuditKind::Call);

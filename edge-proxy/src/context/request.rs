@@ -164,10 +164,10 @@ impl<'a> RequestContext<'a> {
         if audit.is_closed() { Err(Failure::AuditUnavailable) } else { Ok(audit.is_recording_calls()) }
     }
 
-    /// Records a call that is let in.
+    /// Records a call that is let in, by an approval if that was needed.
     #[cold]
-    pub fn record_call(&self, method: &str, permit: &Permit, arguments: Option<&str>) {
-        self.worker.shared.audit.call(&self.asked(method, permit.exposed()), arguments);
+    pub fn record_call(&self, method: &str, permit: &Permit, arguments: Option<&str>, approval: &str) {
+        self.worker.shared.audit.call(&self.asked(method, permit.exposed()), arguments, approval);
     }
 
     fn asked<'b>(&'b self, method: &'b str, target: &'b str) -> Asked<'b> {

@@ -10,7 +10,7 @@ use mcp::message::{Envelope, span};
 use mcp::method::Method;
 use mcp::splice::Splice;
 
-use crate::approvals::{ApprovalQuestion, CallToApprove};
+use crate::approvals::{ApprovalQuestion, CallToApprove, UsedApproval};
 use crate::context::{ActiveCall, RequestContext};
 use crate::error::{ErrorContext, Failure, PendingApproval, Unapproved, Unmade};
 use crate::policy::{Denied, Permit, RuleDenial};
@@ -138,21 +138,31 @@ pub(super) fn hold(
     Ok(Some(HeldBack { question, before }))
 }
 
-/// Has a call approved, unless `active` is withdrawn before. Returns its answer where it is not made and its client can be told that
-/// otherwise than by an error.
+/// A call that a rule holds back, and that nothing is wrong with.
+pub(super) enum Approval {
+    /// It may be made: by what was used up for it just now, or because it has begun before.
+    Given(Option<UsedApproval>),
+    /// It may not, and this is its answer.
+    Asked(Reply),
+}
+
+/// Has a call approved, unless `active` is withdrawn before.
+///
+/// # Errors
+/// If it is not made, and its client can be told that by nothing else.
 pub(super) async fn approve(
     context: &RequestContext<'_>,
     active: &ActiveCall,
     session: &Session,
     message: &Message<'_>,
     held: &HeldBack,
-) -> Result<Option<Reply>, Failure> {
+) -> Result<Approval, Failure> {
     let HeldBack { question, before } = held;
     let (holder, approvals) = (context.principal().holder, &context.worker.shared.approvals);
     if let Before::Begun(call) = before
         && goes_on(context, call).await
     {
-        return Ok(None);
+        return Ok(Approval::Given(None));
     }
     let unmade = match before {
         Before::GivenUp(approval) => Unmade::Pending(approval.clone()),
@@ -160,7 +170,7 @@ pub(super) async fn approve(
             biased;
             failure = active.withdrawn() => return Err(failure),
             asked = approvals.use_up(holder, question) => match asked {
-                Ok(()) => return Ok(None),
+                Ok(used) => return Ok(Approval::Given(Some(used))),
                 Err(unmade) => unmade,
             },
         },
@@ -205,7 +215,7 @@ fn ask_client(
     message: &Message<'_>,
     tool: &str,
     unapproved: Unapproved,
-) -> Result<Option<Reply>, Failure> {
+) -> Result<Approval, Failure> {
     let Unmade::Pending(approval) = &unapproved.why else { return Err(unapproved.into()) };
     let declared = message.params.capabilities.and_then(|raw| Capabilities::of_client(raw).ok());
     let Some(params) = elicitation(&unapproved, approval, declared.unwrap_or_default()) else {
@@ -219,7 +229,7 @@ fn ask_client(
     let result =
         format!(r#"{{"resultType":"input_required","inputRequests":{{{request}}},"requestState":{state}}}"#);
     let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
-    Ok(Some(Reply::json([Bytes::from(body)])))
+    Ok(Approval::Asked(Reply::json([Bytes::from(body)])))
 }
 
 /// The raw params of what a client is asked that takes this; `None` if it takes nothing of the kind.

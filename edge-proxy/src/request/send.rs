@@ -1,11 +1,15 @@
 //! A message on its way to its upstream: what it costs, what holds it back, and its answer. It must not know how its target was found.
 
+use std::sync::Arc;
+
 use mcp::method::Method;
 
-use super::approval::{self, HeldBack};
+use super::approval::{self, Approval, HeldBack};
 use super::stream;
+use crate::approvals::UsedApproval;
 use crate::context::{ActiveCall, RequestContext};
 use crate::error::{ErrorContext, Failure};
+use crate::limits::Charge;
 use crate::policy::Permit;
 use crate::respond::Reply;
 use crate::session::Session;
@@ -40,17 +44,20 @@ pub(super) async fn send(
     let error_context =
         ErrorContext { id: message.envelope.id.map(|id| message.slice(id)), era: session.era() };
     let active = ActiveCall::begin(context.worker, context.caller, &route_to.permit, error_context);
+    let mut approval = None;
     if let Some(held) = &route_to.held {
         let approved = Box::pin(approval::approve(context, &active, session, message, held)).await;
-        if !matches!(approved, Ok(None)) {
+        if !matches!(approved, Ok(Approval::Given(_))) {
             account.outcome = Outcome::ClientError;
         }
-        if let Some(reply) = approved? {
-            return Ok(reply);
+        match approved? {
+            Approval::Given(used) => approval = used,
+            Approval::Asked(reply) => return Ok(reply),
         }
     }
     if is_audited {
-        context.record_call(method.as_str(), &route_to.permit, message.params.arguments);
+        let approval = approval.as_ref().map_or("", |used| &*used.name);
+        context.record_call(method.as_str(), &route_to.permit, message.params.arguments, approval);
     }
     let call = upstream::Call {
         context: &context.worker.upstreams,
@@ -72,8 +79,8 @@ pub(super) async fn send(
         // Whatever is dropped here tells the upstream.
         failure = active.withdrawn() => return Err(failure),
         answer = upstream::call(call) => answer.inspect_err(|failure| {
-            if let Some(charge) = charge.filter(|_| failure.is_unsent()) {
-                charge.give_back();
+            if failure.is_unsent() {
+                give_back(context, charge, approval);
             }
         })?,
     };
@@ -83,6 +90,17 @@ pub(super) async fn send(
         }
         upstream::CallResponse::Events(events) => stream::reply(context, active, events, reserved)?,
     })
+}
+
+/// Gives back what a call has cost that was not sent.
+fn give_back(context: &RequestContext<'_>, charge: Option<Charge>, approval: Option<UsedApproval>) {
+    if let Some(charge) = charge {
+        charge.give_back();
+    }
+    if let Some(approval) = approval {
+        let shared = Arc::clone(&context.worker.shared);
+        tokio::task::spawn_local(async move { shared.approvals.give_back(approval).await });
+    }
 }
 
 /// Whether rates and quotas count messages of a method: each of those that have a target do, and nothing that follows on them.

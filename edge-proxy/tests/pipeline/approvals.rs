@@ -350,6 +350,35 @@ async fn what_is_not_made_is_recorded_with_its_rule_and_what_is_made_as_a_call()
     assert_eq!(counted.collect::<Vec<_>>(), [1, 1, 1, 1, 0, 1]);
 }
 
+/// What never left the edge was not used, and the audit log says by which approval a call was made.
+#[tokio::test]
+async fn what_was_approved_is_good_still_where_the_upstream_could_not_be_reached() {
+    let upstream = upstream().await;
+    let control_plane = ControlPlane::start().await;
+    let mut edge = holding(&upstream, &control_plane);
+    edge.shared.audit.record_calls();
+    assert_eq!(error(&post(&edge, PARAMS).await), pending(1));
+    control_plane.approve(1);
+    let url =
+        std::mem::replace(&mut edge.snapshot.resources.upstreams[0].url, "http://127.0.0.1:9/mcp".into());
+    edge.publish();
+    for round in 1..=2 {
+        assert_eq!(post(&edge, PARAMS).await.status, 502);
+        eventually("it is given back", || control_plane.state(1) == ApprovalState::Approved).await;
+        assert_eq!(control_plane.asked().len(), 1 + round);
+    }
+    edge.snapshot.resources.upstreams[0].url = url;
+    edge.publish();
+    edge.shared.audit.take(100, true);
+    assert_eq!(post(&edge, PARAMS).await.status, 200);
+    assert_eq!(control_plane.state(1), ApprovalState::Used);
+    let records = edge.shared.audit.take(100, true);
+    let told: Vec<_> = records.iter().map(|one| (one.kind(), &*one.approval)).collect();
+    assert_eq!(told, [(AuditKind::Call, "approvals/a-1")]);
+    // What was sent is used up, whatever came of it.
+    assert_eq!(error(&post(&edge, PARAMS).await), pending(2));
+}
+
 /// Who waits for a control plane may lose the right to call meanwhile.
 #[tokio::test]
 async fn a_right_that_is_withdrawn_ends_the_wait() {

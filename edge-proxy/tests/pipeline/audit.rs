@@ -182,7 +182,7 @@ async fn no_call_is_let_in_while_there_is_no_room_where_that_is_wanted() {
         revision: 1,
     };
     while !edge.shared.audit.is_closed() {
-        edge.shared.audit.call(&asked, None);
+        edge.shared.audit.call(&asked, None, "");
     }
     let reply = edge.post(&modern("tools/call", Some("u_echo")), &call("u_echo")).await;
     assert_eq!((reply.status, reply.error_code(), reply.header("retry-after")), (503, -31009, "1"));

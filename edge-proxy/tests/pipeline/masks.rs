@@ -12,7 +12,7 @@ use crate::support::{Edge, Recorded, Upstream, events, json as answer, making, m
 use crate::withdrawn::{before, endless, rest};
 
 const RESULT: &str = r#"{"structuredContent":{"email":"ann@example.org","people":[{"iban":"DE1","n":1.50}]},"content":[{"type":"text","text":"{\"email\":\"ann@example.org\",\"n\":1}"},{"type":"text","text":"ann@example.org"},{"type":"image","data":"AA==","mimeType":"image/png"}],"_meta":{"found":"ann@example.org"}}"#;
-const SHOWN: &str = r#""structuredContent":{"email":"[masked]","people":[{"iban":"[masked]","n":1.50}]},"content":[{"type":"text","text":"{\"email\":\"[masked]\",\"n\":1}"},{"type":"text","text":"[left out by the rule people]"}]"#;
+const SHOWN: &str = r#""structuredContent":{"email":"[masked]","people":[{"iban":"[masked]","n":1.50}]},"content":[{"type":"text","text":"{\"email\":\"[masked]\",\"people\":[{\"iban\":\"[masked]\",\"n\":1.50}]}"},{"type":"text","text":"[left out by the rule people]"}]"#;
 const LOG: &str = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":"ann@example.org"}}"#;
 const BY_LEVEL: &str = "args.level > 3";
 const KNOWS: &str = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;

@@ -121,6 +121,9 @@ async fn state_is_wrapped_and_comes_back_only_with_its_call() {
     assert_eq!(sent.body, call("echo", r#","requestState":"up\u00e9","inputResponses":{}"#));
     let elsewhere = edge.post(&modern("tools/call", Some("u_other")), &call("u_other", &with)).await;
     assert_eq!(elsewhere.error_code(), -32602);
+    let otherwise = call("u_echo", &format!(r#","arguments":{{"a":1}}{with}"#));
+    let otherwise = edge.post(&modern("tools/call", Some("u_echo")), &otherwise).await;
+    assert_eq!(otherwise.error_code(), -32602);
     assert_eq!(upstream.requests().len(), 2);
 }
 

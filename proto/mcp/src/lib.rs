@@ -8,6 +8,7 @@
 //! [`redirect`], [`session_loss`] and [`version_refusal`] are its kin; `client` (a feature) speaks it to a server.
 
 pub mod border;
+pub mod canonical;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod cut;

@@ -111,6 +111,7 @@ pub(super) fn in_full(record: &DynamicMessage) -> String {
         ("Resource", text("resource")),
         ("Outcome", outcome(&json)),
         ("Rule", text("rule")),
+        ("Approval", text("approval")),
         ("Revision", text("revision")),
         ("Edge", text("edge")),
         ("Request", text("requestId")),

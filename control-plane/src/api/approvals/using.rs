@@ -1,21 +1,22 @@
-//! Edges use approvals up, or ask for them. What an edge says of who calls what is held against the registry.
+//! Edges use approvals up, give back what they did not use, or ask for them. What an edge says of who calls what is held against the registry.
 
 use std::net::IpAddr;
 
 use tonic::Code;
 use trunkline::identity::v1::{Team, UserState};
 use trunkline::policy::v1::{
-    Approval, ApprovalState, Rule, RuleEffect, UseApprovalRequest, UseApprovalResponse,
+    Approval, ApprovalState, ReturnApprovalRequest, ReturnApprovalResponse, Rule, RuleEffect,
+    UseApprovalRequest, UseApprovalResponse,
 };
 use trunkline::registry::v1::Server;
 
 use super::super::rpc::{Call, Rpc};
-use super::without_arguments;
+use super::{id, not_found, without_arguments};
 use crate::approvals::call::{DEFINITION, check_arguments, digest};
 use crate::approvals::counters::ApprovalEvent;
 use crate::approvals::new_id;
 use crate::clock;
-use crate::domain::{Kind, Violations};
+use crate::domain::{Kind, Violations, names};
 use crate::error::Error;
 use crate::store::approvals::{ApprovalBound, ApprovalRow, MAX_PENDING, MAX_PENDING_OF_ONE, Parties, Use};
 use crate::store::{Row, Tx};
@@ -76,6 +77,25 @@ impl Rpc for UseApprovalRequest {
     }
 }
 
+impl Rpc for ReturnApprovalRequest {
+    type Response = ReturnApprovalResponse;
+
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        let use_time = self.use_time.ok_or_else(|| Error::field("use_time", "is missing"))?;
+        let id = id(&self.name)?;
+        let mut tx = call.registry.store().write().await?;
+        let now_us = tx.now_us();
+        let found = tx.approval(id).await?.ok_or_else(|| not_found(&self.name))?;
+        let is_returned = tx.return_approval(found, clock::micros(&use_time), now_us).await?;
+        let row = tx.approval(id).await?.ok_or_else(|| not_found(&self.name))?;
+        tx.commit().await?;
+        if is_returned {
+            call.registry.approvals.counters.add(ApprovalEvent::Returned, 1);
+        }
+        Ok(ReturnApprovalResponse { approval: Some(without_arguments(row.message(now_us))) })
+    }
+}
+
 fn answer(call: &Call<'_>, row: &ApprovalRow, now_us: i64) -> UseApprovalResponse {
     let approval = Some(without_arguments(row.message(now_us)));
     UseApprovalResponse { approval, url: call.registry.approvals.page(&row.id) }
@@ -127,8 +147,8 @@ async fn known(tx: &mut Tx, call: &UseApprovalRequest) -> Result<(Parties, Rule)
     let parties = parties(tx, &call.principal, &call.principal_uid).await?;
     let parties = parties.ok_or_else(|| unlike(&call.principal))?;
     let server = of_uid(tx, Kind::Server, &call.server, &call.server_uid).await?;
-    let upstream = call.target.split_once("/tools/").map_or("", |(upstream, _)| upstream);
-    of_uid(tx, Kind::Upstream, upstream, &call.upstream_uid).await?;
+    let upstream = format!("upstreams/{}", names::upstream_id(&call.target).unwrap_or_default());
+    of_uid(tx, Kind::Upstream, &upstream, &call.upstream_uid).await?;
     let rule = rule(tx, &server, &call.rule).await?.ok_or_else(|| unlike(&call.rule))?;
     Ok((parties, rule))
 }
@@ -140,7 +160,7 @@ async fn of_uid(tx: &mut Tx, kind: Kind, name: &str, uid: &str) -> Result<Row, E
 
 /// The rule of a server or of its team that holds calls back, by its name.
 async fn rule(tx: &mut Tx, server: &Row, name: &str) -> Result<Option<Rule>, Error> {
-    let Some((of, id)) = name.split_once("/rules/") else { return Ok(None) };
+    let Some((of, id)) = name.rsplit_once("/rules/") else { return Ok(None) };
     let rules = if of == server.name {
         server.message::<Server>()?.rules
     } else if !server.ownership.team.is_empty() && of == server.ownership.team {

@@ -75,6 +75,32 @@ impl Tx {
         Ok(Use::Used(used))
     }
 
+    /// Gives back what was used up at `use_us`, unless the same call was asked for again since. Returns whether it did.
+    pub async fn return_approval(
+        &mut self,
+        found: ApprovalRow,
+        use_us: i64,
+        now_us: i64,
+    ) -> Result<bool, StoreError> {
+        // Who was told that it is approved is not told so twice.
+        let sql = "UPDATE approvals SET state = 2, used = 0, told = CASE WHEN told < 0 THEN told ELSE 2 END, tell_after = 0, tries = 0 \
+                   WHERE id = $1 AND state = 4 AND used = $2 AND expires > $3 \
+                   AND NOT EXISTS (SELECT 1 FROM approvals o WHERE o.digest = $4 AND o.state <= 2)";
+        let done = sqlx::query(sql)
+            .bind(found.id.as_str())
+            .bind(use_us)
+            .bind(now_us)
+            .bind(found.digest.as_str())
+            .execute(self.connection())
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let returned = ApprovalRow { state: ApprovalState::Approved, use_us: 0, ..found };
+        self.note_approval(&returned, Some(json!({"state": "used"})), None);
+        Ok(true)
+    }
+
     async fn ask(&mut self, new: ApprovalRow, is_told: bool, now_us: i64) -> Result<Use, StoreError> {
         if let Some(bound) = self.approval_bound(&new.parties.principal, now_us).await? {
             return Ok(Use::Full(bound));

@@ -2,6 +2,7 @@
 //!
 //! It must not know how the client is spoken to.
 
+mod arguments;
 mod awaited_response;
 mod call_tasks;
 mod channel;

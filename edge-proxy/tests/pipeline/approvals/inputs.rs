@@ -241,6 +241,13 @@ async fn a_call_that_a_modern_upstream_asks_something_is_not_approved_again() {
         assert_eq!(begun["result"]["inputRequests"]["k"]["params"], json!({"message": "?"}), "{begun}");
         assert_eq!(control_plane.asked().len(), 2);
 
+        // What is kept in the state was approved with its arguments, and is made with no others.
+        if !state.is_empty() {
+            let made = upstream.calls("tools/call").len();
+            let reply = post(&edge, &with_input(held, r#"{"a":2}"#), FORM).await;
+            assert_eq!((reply.error_code(), upstream.calls("tools/call").len()), (-32602, made), "{reply:?}");
+        }
+
         let reply = post(&edge, &with_input(held, r#"{"a":1}"#), FORM).await;
         assert_eq!(value(&reply.body)["result"]["content"], json!([]), "{reply:?}");
         let sent = upstream.calls("tools/call").pop().unwrap().json();

@@ -10,8 +10,8 @@ use tonic::{Request, Response, Status};
 use trunkline::policy::v1::approval_service_server::{ApprovalService, ApprovalServiceServer};
 use trunkline::policy::v1::{
     Approval, ApprovalState, DecideApprovalRequest, DecideApprovalResponse, GetApprovalRequest,
-    GetApprovalResponse, ListApprovalsRequest, ListApprovalsResponse, UseApprovalRequest,
-    UseApprovalResponse,
+    GetApprovalResponse, ListApprovalsRequest, ListApprovalsResponse, ReturnApprovalRequest,
+    ReturnApprovalResponse, UseApprovalRequest, UseApprovalResponse,
 };
 use trunkline_edge_proxy::enrollment::Enrollment;
 use trunkline_edge_proxy::snapshot::client::Link;
@@ -20,6 +20,9 @@ use super::Edge;
 
 /// When every approval ends.
 pub(crate) const EXPIRES: &str = "2026-12-01T12:00:00Z";
+
+/// When every approval is used up.
+const USED: &str = "2026-12-01T11:00:00Z";
 
 #[derive(Clone, Default)]
 pub(crate) struct ControlPlane {
@@ -87,6 +90,11 @@ impl ControlPlane {
         approval.comment = comment.into();
     }
 
+    /// The state of the approval of this number, beginning with 1.
+    pub(crate) fn state(&self, number: usize) -> ApprovalState {
+        self.known.lock().unwrap().approvals[number - 1].1.state()
+    }
+
     pub(crate) fn approve(&self, number: usize) {
         self.decide(number, ApprovalState::Approved, "");
     }
@@ -105,6 +113,7 @@ impl ControlPlane {
         if let Some((_, approval)) = known.approvals.iter_mut().find(is_open) {
             if approval.state() == ApprovalState::Approved {
                 approval.set_state(ApprovalState::Used);
+                approval.use_time = Some(USED.parse().unwrap());
             }
             return Ok(UseApprovalResponse { approval: Some(approval.clone()), url });
         }
@@ -134,6 +143,24 @@ impl ApprovalService for ControlPlane {
             std::future::pending::<()>().await;
         }
         answer.map(Response::new)
+    }
+
+    async fn return_approval(
+        &self,
+        request: Request<ReturnApprovalRequest>,
+    ) -> Result<Response<ReturnApprovalResponse>, Status> {
+        let request = request.into_inner();
+        let mut known = self.known.lock().unwrap();
+        let is_used = |(_, approval): &&mut (UseApprovalRequest, Approval)| {
+            approval.name == request.name
+                && approval.state() == ApprovalState::Used
+                && approval.use_time == request.use_time
+        };
+        let (_, approval) =
+            known.approvals.iter_mut().find(is_used).ok_or_else(|| Status::not_found("it is not used"))?;
+        approval.set_state(ApprovalState::Approved);
+        let approval = Some(approval.clone());
+        Ok(Response::new(ReturnApprovalResponse { approval }))
     }
 
     async fn list_approvals(

@@ -15,12 +15,13 @@ use tokio::time::Instant;
 
 use super::ModernOnLegacy;
 use super::held_open::hold_open;
-use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
+use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy};
 use crate::error::Fault;
 use crate::fleet::Waiter;
 use crate::os::clock::now;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
+use crate::upstream::mcp::arguments::arguments_digest;
 use crate::upstream::mcp::input_requests::{ServerRequest, refusal};
 use crate::upstream::mcp::translator::Translator as _;
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
@@ -189,7 +190,7 @@ pub(super) fn seal(translator: &ModernOnLegacy, parked: &ParkedCall) -> Result<S
         owner: call.owner(),
         method: call.method,
         exposed: &client.exposed,
-        digest: &digest(arguments),
+        digest: &arguments_digest(arguments),
     };
     let state = parked.seal(&call.trust, binding).map_err(malformed)?;
     call.request_state(&client.exposed, state).map_err(malformed)

@@ -93,14 +93,6 @@ impl CallBinding<'_> {
     }
 }
 
-/// Returns the digest of a call's arguments.
-pub(super) fn digest(arguments: Option<&str>) -> String {
-    use base64::Engine as _;
-    let text = arguments.unwrap_or_default();
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
-}
-
 impl ParkedCall {
     /// Seals it into the `requestState` that the client is given.
     pub(super) fn seal(&self, trust: &Trust, binding: CallBinding<'_>) -> Result<String, SealError> {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::ended_call::ParkedCallEnd;
 use super::held_open::ResumeInput;
 use super::park::{self, input_required_response};
-use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
+use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy};
 use super::task_polling::TaskPoller;
 use super::translator::{AwaitedTask, CallTask, ModernOnLegacy};
 use crate::error::{Failure, Fault};
@@ -21,6 +21,7 @@ use crate::session::HandleOwner;
 use crate::upstream::call::CallError;
 use crate::upstream::call::CallResponse;
 use crate::upstream::mcp::McpCall;
+use crate::upstream::mcp::arguments::arguments_digest;
 use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedStream};
 use crate::upstream::mcp::session::UpstreamSession;
 use crate::upstream::mcp::translator::{CallContext, CallInSession};
@@ -42,7 +43,7 @@ pub(super) async fn call(
         owner: HandleOwner { server: &call.server.uid, principal: &call.principal.uid },
         method: call.method,
         exposed: &call.named.exposed,
-        digest: &digest(params.arguments),
+        digest: &arguments_digest(params.arguments),
     };
     let text = json::string(state).map_err(unreadable)?;
     let parked = ParkedCall::open(call.trust, binding, &text)

@@ -2,9 +2,11 @@
 //! and what cannot be read is not passed on. It must not know eras: it looks at messages as the upstream wrote them.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use access::rule::{FieldPath, Reached};
 use bytes::Bytes;
+use mcp::canonical::canonical;
 use mcp::cut::{self, Cut};
 use mcp::error as codes;
 use mcp::json::{self, JsonError};
@@ -12,6 +14,7 @@ use mcp::message::{Envelope, Kind};
 use mcp::meta;
 use mcp::method::Method;
 
+use super::plain_members::{is_annotation, is_plain};
 use super::responses::code_of;
 use crate::error::Fault;
 use crate::policy::Masks;
@@ -19,28 +22,15 @@ use crate::upstream::mcp::malformed;
 
 /// What stands in the place of a value.
 const MASKED: &str = r#""[masked]""#;
-/// Comparisons of names with steps of paths in one value, some 50 ms: what takes more is not passed on.
+/// Comparisons of names with steps of paths in one message, some 50 ms: what takes more is not passed on.
 const MAX_STEPS: usize = 8 << 20;
-/// Members of results, and of tasks in them, that tell nothing of what the tool returned: numbers, words and times.
-const PLAIN: [&str; 13] = [
-    "isError",
-    "resultType",
-    "requestState",
-    "taskId",
-    "status",
-    "createdAt",
-    "lastUpdatedAt",
-    "ttl",
-    "ttlMs",
-    "pollInterval",
-    "pollIntervalMs",
-    "cacheScope",
-    "nextCursor",
-];
-/// What the protocol itself says in the metadata of results and notifications.
-const OWN_META: [&str; 3] = [meta::RELATED_TASK, meta::SERVER_INFO, meta::SUBSCRIPTION_ID];
-/// What annotations of content say to clients.
-const ANNOTATIONS: [&str; 3] = ["audience", "priority", "lastModified"];
+/// Members of what the protocol's own errors say more of: what a client is asked, and what it lacks.
+const OWN_DATA: [&str; 2] = ["elicitations", "requiredCapabilities"];
+/// What is told of a task.
+const OF_TASKS: [&str; 8] =
+    ["taskId", "status", "createdAt", "lastUpdatedAt", "ttl", "ttlMs", "pollInterval", "pollIntervalMs"];
+/// Where a result or a task says that it asks something, and how.
+const ASKING: &str = r#""input_required""#;
 
 /// A message of a call without what is masked of its result; `None` for one that is for nobody then.
 pub(in crate::upstream::mcp) fn take_away(message: &Bytes, masks: &Masks) -> Result<Option<Bytes>, Fault> {
@@ -72,18 +62,18 @@ fn response(id: Option<&str>, member: &str, value: &str) -> Bytes {
 /// What is kept of a notification of a call: that something goes on, and not what is said of it.
 fn notification(envelope: &Envelope<'_>) -> Result<Option<Bytes>, JsonError> {
     let Some(method) = envelope.method.as_deref().and_then(Method::parse) else { return Ok(None) };
-    let plain: &[&str] = match method {
+    let told: &[&str] = match method {
         Method::Progress => &["progressToken", "progress", "total"],
         Method::Cancelled => &["requestId"],
-        Method::TasksStatus => &PLAIN,
+        Method::TasksStatus => &OF_TASKS,
         Method::ElicitationComplete => &["elicitationId"],
         _ => return Ok(None),
     };
     let mut kept = Members::default();
     for (name, value) in members_of(envelope.params.unwrap_or("{}"))? {
         match &*name {
-            meta::META => kept.add_object(meta::META, value, &OWN_META)?,
-            name if plain.contains(&name) && is_plain(value) => kept.add(name, value),
+            meta::META => kept.add_object(meta::META, &own_meta(value)?),
+            name if told.contains(&name) && is_plain(name, value) => kept.add(name, value),
             _ => {}
         }
     }
@@ -91,18 +81,38 @@ fn notification(envelope: &Envelope<'_>) -> Result<Option<Bytes>, JsonError> {
     Ok(Some(text.into()))
 }
 
+/// What the protocol itself says in the metadata of results and notifications: what they belong to.
+fn own_meta(raw: &str) -> Result<Members, JsonError> {
+    let mut kept = Members::default();
+    for (name, value) in members_of(object_of(raw))? {
+        match &*name {
+            meta::RELATED_TASK => {
+                kept.add_object(
+                    meta::RELATED_TASK,
+                    &some_of(value, |name, value| name == "taskId" && is_plain(name, value))?,
+                );
+            }
+            meta::SUBSCRIPTION_ID if is_plain("requestId", value) => kept.add(meta::SUBSCRIPTION_ID, value),
+            _ => {}
+        }
+    }
+    Ok(kept)
+}
+
 /// Masks of one call.
 struct Masker<'a> {
     paths: Vec<&'a FieldPath>,
     /// The id of the first rule, as it is told.
     rule: &'a str,
+    /// Comparisons so far, in all values of the message.
+    steps: Cell<usize>,
 }
 
 impl<'a> Masker<'a> {
     fn new(masks: &'a Masks) -> Self {
         let paths = masks.iter().flat_map(|mask| &mask.fields).collect();
         let rule = masks.iter().next().map_or("", |mask| &*mask.rule);
-        Self { paths, rule: rule.rsplit('/').next().unwrap_or_default() }
+        Self { paths, rule: rule.rsplit('/').next().unwrap_or_default(), steps: Cell::new(0) }
     }
 
     /// A result, or a task: what it holds of the tool's result is masked, and what nobody knows is left out.
@@ -112,31 +122,39 @@ impl<'a> Masker<'a> {
 
     fn members_of(&self, result: &str, is_outer: bool) -> Result<String, Fault> {
         let mut kept = Members::default();
+        let [kind, status, structured] =
+            json::members(result, ["resultType", "status", "structuredContent"]).map_err(malformed)?;
+        let asks = kind == Some(ASKING) || status == Some(ASKING);
+        let structured = structured.map(|raw| Structured::of(self, raw)).transpose()?;
         for (name, value) in members_of(result).map_err(malformed)? {
-            self.member(&mut kept, &name, value, is_outer)?;
+            let value = match &*name {
+                "content" => Cow::from(self.content(value, structured.as_ref())?),
+                "structuredContent" => {
+                    structured.as_ref().map_or(MASKED, |structured| &structured.masked).into()
+                }
+                // A task, and the result of one that is done.
+                "task" | "result" if is_outer && value.starts_with('{') => {
+                    self.members_of(value, false)?.into()
+                }
+                "error" if value.starts_with('{') => self.error(value)?.into(),
+                // What a client is asked is no result.
+                "inputRequests" if asks => value.into(),
+                "requestState" if !asks => continue,
+                meta::META => {
+                    kept.add_object(meta::META, &own_meta(value).map_err(malformed)?);
+                    continue;
+                }
+                name if is_plain(name, value) => value.into(),
+                _ => continue,
+            };
+            kept.add(&name, &value);
         }
         Ok(kept.object())
     }
 
-    fn member(&self, kept: &mut Members, name: &str, value: &str, is_outer: bool) -> Result<(), Fault> {
-        let value = match name {
-            "content" => Cow::from(self.content(value)?),
-            "structuredContent" => self.value(value)?.into(),
-            // A task, and the result of one that is done.
-            "task" | "result" if is_outer && value.starts_with('{') => self.members_of(value, false)?.into(),
-            "error" if value.starts_with('{') => self.error(value)?.into(),
-            // What a client is asked is no result.
-            "inputRequests" => value.into(),
-            meta::META => return kept.add_object(meta::META, value, &OWN_META).map_err(malformed),
-            _ if PLAIN.contains(&name) && is_plain(value) => value.into(),
-            _ => return Ok(()),
-        };
-        kept.add(name, &value);
-        Ok(())
-    }
-
-    /// Blocks of content: text that is JSON is masked, and one block says that the others are left out.
-    fn content(&self, content: &str) -> Result<String, Fault> {
+    /// Blocks of content: text that is JSON is masked, and one block says that the others are left out. Beside structured content text tells
+    /// the same, or a part of it that no path begins at: that is left out, and what the structured content shows stands for it.
+    fn content(&self, content: &str, structured: Option<&Structured>) -> Result<String, Fault> {
         let mut found = Vec::new();
         if content.starts_with('[') {
             json::each_element::<JsonError>(content, |block| {
@@ -147,34 +165,48 @@ impl<'a> Masker<'a> {
         } else {
             found.push(content);
         }
-        let (mut blocks, mut is_said) = (Vec::new(), false);
+        let (mut blocks, mut is_said, mut is_shown) = (Vec::new(), false, structured.is_none());
         for block in found {
-            match self.block(block)? {
-                Some(block) => blocks.push(block),
-                None if is_said => {}
-                None => {
-                    is_said = true;
-                    let text = json::quote(&format!("[left out by the rule {}]", self.rule));
-                    blocks.push(format!(r#"{{"type":"text","text":{text}}}"#));
+            let shown = match self.block(block, structured)? {
+                Block::Shown(shown) => {
+                    is_shown = true;
+                    Some(shown)
                 }
-            }
+                Block::PartOf(structured) if !is_shown => {
+                    is_shown = true;
+                    Some(text_block(&structured.masked))
+                }
+                Block::PartOf(_) => None,
+                Block::LeftOut if is_said => None,
+                Block::LeftOut => {
+                    is_said = true;
+                    Some(text_block(&format!("[left out by the rule {}]", self.rule)))
+                }
+            };
+            blocks.extend(shown);
         }
         Ok(format!("[{}]", blocks.join(",")))
     }
 
-    /// A block of content; `None` for one that is left out.
-    fn block(&self, block: &str) -> Result<Option<String>, Fault> {
+    fn block<'s>(&self, block: &str, structured: Option<&'s Structured>) -> Result<Block<'s>, Fault> {
         if !block.starts_with('{') {
-            return Ok(None);
+            return Ok(Block::LeftOut);
         }
         let [kind, raw, annotations] =
             json::members(block, ["type", "text", "annotations"]).map_err(malformed)?;
         let (Some(r#""text""#), Some(raw)) = (kind, raw.filter(|raw| raw.starts_with('"'))) else {
-            return Ok(None);
+            return Ok(Block::LeftOut);
         };
-        let Some(text) = json::string(raw).ok().filter(|text| is_container(text)) else { return Ok(None) };
+        let text = json::string(raw).unwrap_or_default();
+        if let Some(structured) = structured.filter(|structured| !structured.is(&text)) {
+            let stands_for_it = is_container(&structured.masked);
+            return Ok(if stands_for_it { Block::PartOf(structured) } else { Block::LeftOut });
+        }
+        if !is_container(&text) {
+            return Ok(Block::LeftOut);
+        }
         let text = match self.cut(&text) {
-            Err(Stopped::NotJson) => return Ok(None),
+            Err(Stopped::NotJson) => return Ok(Block::LeftOut),
             Err(Stopped::TooMuch) => return Err(too_much()),
             // What is not masked is passed on as it was spelled.
             Ok(masked) if masked == text => Cow::from(raw),
@@ -183,8 +215,9 @@ impl<'a> Masker<'a> {
         let mut kept = Members::default();
         kept.add("type", r#""text""#);
         kept.add("text", &text);
-        kept.add_object("annotations", annotations.unwrap_or_default(), &ANNOTATIONS).map_err(malformed)?;
-        Ok(Some(kept.object()))
+        let annotations = some_of(annotations.unwrap_or_default(), is_annotation).map_err(malformed)?;
+        kept.add_object("annotations", &annotations);
+        Ok(Block::Shown(kept.object()))
     }
 
     /// Structured content. What is no object and no list has no members that could be told from each other.
@@ -201,9 +234,10 @@ impl<'a> Masker<'a> {
     /// JSON without the values at the end of a path.
     fn cut(&self, value: &str) -> Result<String, Stopped> {
         let start: Vec<(&FieldPath, Reached)> = self.paths.iter().map(|path| (*path, path.start())).collect();
-        let mut steps = 0_usize;
         let cut = cut::cut(value, start, MASKED, |places, name, holds_more| {
-            steps = places.iter().fold(steps, |steps, (path, _)| steps.saturating_add(path.depth()));
+            let steps =
+                places.iter().map(|(path, _)| path.depth()).fold(self.steps.get(), usize::saturating_add);
+            self.steps.set(steps);
             if steps > MAX_STEPS {
                 return Cut::Whole;
             }
@@ -218,7 +252,7 @@ impl<'a> Masker<'a> {
             if within.is_empty() { Cut::No } else { Cut::Within(within) }
         });
         let cut = cut.map_err(|_| Stopped::NotJson)?;
-        if steps > MAX_STEPS { Err(Stopped::TooMuch) } else { Ok(cut) }
+        if self.steps.get() > MAX_STEPS { Err(Stopped::TooMuch) } else { Ok(cut) }
     }
 
     /// An error: its words may quote what is masked.
@@ -231,10 +265,38 @@ impl<'a> Masker<'a> {
         let told = format!("the message is left out by the rule {}", self.rule);
         kept.add("message", &json::quote(&told));
         if let Some(data) = data.filter(|_| is_of_protocol) {
-            kept.add("data", data);
+            let data = some_of(data, |name, _| OWN_DATA.contains(&name)).map_err(malformed)?;
+            kept.add_object("data", &data);
         }
         Ok(kept.object())
     }
+}
+
+/// Structured content.
+struct Structured {
+    /// The one text that all spellings of it have. `None`: it has none, and so no text is the same.
+    canonical: Option<String>,
+    /// What is shown of it.
+    masked: String,
+}
+
+impl Structured {
+    fn of(masker: &Masker<'_>, raw: &str) -> Result<Self, Fault> {
+        Ok(Self { canonical: canonical(raw).ok(), masked: masker.value(raw)? })
+    }
+
+    /// Whether a text is the same.
+    fn is(&self, text: &str) -> bool {
+        self.canonical.is_some() && canonical(text).ok() == self.canonical
+    }
+}
+
+/// What becomes of a block of content.
+enum Block<'s> {
+    Shown(String),
+    /// It is text that tells a part of structured content, or something else.
+    PartOf(&'s Structured),
+    LeftOut,
 }
 
 /// Why a value could not be masked.
@@ -252,8 +314,24 @@ fn is_container(text: &str) -> bool {
     text.trim_ascii_start().starts_with(['{', '['])
 }
 
-fn is_plain(value: &str) -> bool {
-    !value.starts_with(['{', '['])
+fn text_block(text: &str) -> String {
+    format!(r#"{{"type":"text","text":{}}}"#, json::quote(text))
+}
+
+/// A value if it is an object, else one without members.
+fn object_of(raw: &str) -> &str {
+    if raw.starts_with('{') { raw } else { "{}" }
+}
+
+/// The members of an object that are kept.
+fn some_of(raw: &str, is_kept: impl Fn(&str, &str) -> bool) -> Result<Members, JsonError> {
+    let mut kept = Members::default();
+    for (name, value) in members_of(object_of(raw))? {
+        if is_kept(&name, value) {
+            kept.add(&name, value);
+        }
+    }
+    Ok(kept)
 }
 
 /// The members of an object; one whose name is no text has none that is looked for.
@@ -278,17 +356,11 @@ impl Members {
         self.0.push_str(value);
     }
 
-    /// An object with these of its members alone, if it is one that has any.
-    fn add_object(&mut self, name: &str, value: &str, names: &[&str]) -> Result<(), JsonError> {
-        let mut kept = Self::default();
-        let object = Some(value).filter(|value| value.starts_with('{')).unwrap_or("{}");
-        for (key, value) in members_of(object)?.into_iter().filter(|(key, _)| names.contains(&&**key)) {
-            kept.add(&key, value);
+    /// Adds an object, if it has members.
+    fn add_object(&mut self, name: &str, object: &Self) {
+        if !object.0.is_empty() {
+            self.add(name, &object.object());
         }
-        if !kept.0.is_empty() {
-            self.add(name, &kept.object());
-        }
-        Ok(())
     }
 
     fn object(&self) -> String {
@@ -353,6 +425,20 @@ mod tests {
                 r#"{"resultType":"input_required","requestState":"s","inputRequests":{"q":{"method":"elicitation/create"}}}"#,
                 r#"{"resultType":"input_required","requestState":"s","inputRequests":{"q":{"method":"elicitation/create"}}}"#,
             ),
+            // What is asked is told where something is asked.
+            (
+                r#"{"resultType":"complete","requestState":"ann@x","inputRequests":{"email":"ann@x"}}"#,
+                r#"{"resultType":"complete"}"#,
+            ),
+            // The protocol's members hold what the protocol says.
+            (
+                r#"{"isError":"ann@x","resultType":"ann@x","ttl":"ann@x","nextCursor":"ann@x","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"ann@x"},"io.modelcontextprotocol/related-task":{"taskId":"t","x":"ann@x"}}}"#,
+                r#"{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}"#,
+            ),
+            (
+                r#"{"content":[{"type":"text","text":"[1]","annotations":{"audience":["ann@x"],"priority":"ann@x","lastModified":"ann@x"}}]}"#,
+                r#"{"content":[{"type":"text","text":"[1]"}]}"#,
+            ),
             (
                 r#"{"taskId":"t","status":"completed","result":{"content":[],"structuredContent":{"email":1},"result":{"email":1}}}"#,
                 r#"{"taskId":"t","status":"completed","result":{"content":[],"structuredContent":{"email":"[masked]"}}}"#,
@@ -364,6 +450,28 @@ mod tests {
         ] {
             assert_eq!(of_result(result), expected);
             assert_eq!(of_result(expected), expected, "twice is as good as once");
+        }
+    }
+
+    #[test]
+    fn text_beside_structured_content_shows_the_same() {
+        for (result, expected) in [
+            (
+                r#"{"content":[{"type":"text","text":"{\"email\": \"ann@x\"}"},{"type":"text","text":"{\"email\": \"bob@x\"}"},{"type":"image"},{"type":"text","text":"2"}],"structuredContent":{"result":[{"email":"ann@x"}],"email":2}}"#,
+                &format!(
+                    r#"{{"content":[{{"type":"text","text":"{{\"result\":[{{\"email\":\"ann@x\"}}],\"email\":\"[masked]\"}}"}},{LEFT_OUT}],"structuredContent":{{"result":[{{"email":"ann@x"}}],"email":"[masked]"}}}}"#
+                ),
+            ),
+            (
+                r#"{"content":[{"type":"text","text":"{ \"a\": 1, \"email\": 2 }"},{"type":"text","text":"x"}],"structuredContent":{"email":2,"a":1}}"#,
+                r#"{"content":[{"type":"text","text":"{ \"a\": 1, \"email\": \"[masked]\" }"}],"structuredContent":{"email":"[masked]","a":1}}"#,
+            ),
+            (
+                r#"{"content":[{"type":"text","text":"ann@x"}],"structuredContent":"ann@x"}"#,
+                &format!(r#"{{"content":[{LEFT_OUT}],"structuredContent":"[masked]"}}"#),
+            ),
+        ] {
+            assert_eq!(of_result(result), expected);
         }
     }
 
@@ -380,7 +488,7 @@ mod tests {
                 Some(format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":-32000,{told}}}}}"#)),
             ),
             (
-                r#"{"jsonrpc":"2.0","error":{"code":-32042,"message":"ann@x","data":{"elicitations":[]}}}"#
+                r#"{"jsonrpc":"2.0","error":{"code":-32042,"message":"ann@x","data":{"elicitations":[],"email":"ann@x"}}}"#
                     .to_owned(),
                 Some(format!(
                     r#"{{"jsonrpc":"2.0","error":{{"code":-32042,{told},"data":{{"elicitations":[]}}}}}}"#
@@ -419,6 +527,10 @@ mod tests {
         let fields: Vec<String> = (0..64).map(|nth| format!("{nth}.{}", ["**.a"; 15].join("."))).collect();
         let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
         let many = format!("[{}]", ["{}"; 10_000].join(","));
+        let some = format!("[{}]", ["{}"; 1_000].join(","));
+        let blocks = vec![json!({"type": "text", "text": some}); 10];
+        let blocks = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": blocks}}).to_string();
+        assert_eq!(shown(&blocks, &fields).unwrap_err(), too_much(), "all of a message together");
         let message = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"structuredContent":{many}}}}}"#);
         assert_eq!(shown(&message, &fields).unwrap_err(), too_much());
     }

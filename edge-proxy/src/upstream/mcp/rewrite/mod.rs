@@ -6,6 +6,7 @@ pub(super) mod content;
 pub(super) mod masks;
 pub(super) mod notifications;
 pub(super) mod own_uris;
+mod plain_members;
 pub(super) mod requests;
 pub(super) mod responses;
 pub(super) mod results;

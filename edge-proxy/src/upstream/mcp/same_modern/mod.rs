@@ -13,6 +13,7 @@ use mcp::method::Target;
 use mcp::revision::Revision;
 use mcp::splice::Splice;
 
+use self::request_state::StateBinding;
 pub(in crate::upstream) use self::translator::SameModern;
 use crate::error::Failure;
 use crate::session::{HandleOwner, Session};
@@ -49,6 +50,7 @@ async fn exchange(call: &McpCall<'_>, account: &mut Option<Account>) -> Result<C
     let translator = SameModern {
         call: CallContext::of(call),
         exposed: call.named.exposed.as_ref().into(),
+        arguments: call.message.params.arguments.map(|raw| call.message.slice(raw)),
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
         number,
         tasks: CallTasks::of_modern(call),
@@ -112,7 +114,9 @@ fn outgoing(call: &McpCall<'_>) -> Result<Bytes, Failure> {
     if let Some(raw) = message.params.request_state {
         let owner = HandleOwner { server: &call.server.uid, principal: &call.principal.uid };
         let text = json::string(raw).unwrap_or_default();
-        let state = request_state::open(call.trust, owner, call.method, &call.named.exposed, &text);
+        let (method, exposed) = (call.method, &*call.named.exposed);
+        let binding = StateBinding { owner, method, exposed, arguments: message.params.arguments };
+        let state = request_state::open(call.trust, binding, &text);
         let state = state.ok_or_else(|| {
             Failure::params("params.requestState was not issued for this call, or has expired")
         })?;

@@ -8,7 +8,7 @@ use mcp::revision::Era;
 use mcp::splice::Splice;
 use memchr::memmem;
 
-use super::request_state;
+use super::request_state::{self, StateBinding};
 use crate::error::Fault;
 use crate::upstream::mcp::call_tasks::{self, CallTasks};
 use crate::upstream::mcp::malformed;
@@ -21,8 +21,9 @@ use crate::usage::Outcome;
 #[derive(Clone)]
 pub(in crate::upstream) struct SameModern {
     pub(super) call: CallContext,
-    /// The exposed name, which the request state is bound to.
+    /// The exposed name and the raw arguments, which the request state is bound to.
     pub(super) exposed: Box<str>,
+    pub(super) arguments: Option<Bytes>,
     /// The raw progress token of the client's request.
     pub(super) progress_token: Option<Bytes>,
     /// The id and progress token at the upstream, where calls share a connection; else they are the client's own.
@@ -146,7 +147,9 @@ impl SameModern {
     }
 
     fn sealed(&self, state: &str) -> Result<String, Fault> {
-        let CallContext { trust, method, .. } = &self.call;
-        request_state::seal(trust, self.call.owner(), *method, &self.exposed, state).map_err(malformed)
+        let (owner, method) = (self.call.owner(), self.call.method);
+        let arguments = self.arguments.as_deref().map(std::str::from_utf8).transpose().map_err(malformed)?;
+        let binding = StateBinding { owner, method, exposed: &self.exposed, arguments };
+        request_state::seal(&self.call.trust, binding, state).map_err(malformed)
     }
 }

@@ -1,12 +1,11 @@
-//! Arguments as one text for each value, so that an approval holds for what was shown to whoever gave it.
+//! One text for each JSON value, so that what was decided about arguments holds for all spellings of them, and for no others.
 //!
 //! Members are sorted, each is there once, and nothing stands between signs. Numbers stay as they are written: what some readers round
-//! is not made equal here. It must not know what the arguments are for.
+//! is not made equal here. It must not know what the value is for.
 
 use std::borrow::Cow;
 
-use access::rule::Unevaluable;
-use mcp::json::{self, JsonError};
+use crate::json::{self, JsonError};
 
 /// Longest canonical text, in bytes. Control planes take no longer one.
 const MAX: usize = 64 << 10;
@@ -15,17 +14,23 @@ const MAX_READ: usize = 4 * MAX;
 /// How deep lists and objects may nest.
 const MAX_DEPTH: usize = 64;
 
-const MALFORMED: Unevaluable = Unevaluable("the arguments are no JSON");
-const TWICE: Unevaluable = Unevaluable("an object of the arguments has a member twice");
-const DEEP: Unevaluable = Unevaluable("the arguments nest more than 64 deep");
-const LARGE: Unevaluable = Unevaluable("the arguments are larger than 64 KiB");
-const NO_UNICODE: Unevaluable = Unevaluable("a string of the arguments is no Unicode");
+/// Why a value has no canonical text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotCanonical(pub &'static str);
+
+const MALFORMED: NotCanonical = NotCanonical("the arguments are no JSON");
+const TWICE: NotCanonical = NotCanonical("an object of the arguments has a member twice");
+const DEEP: NotCanonical = NotCanonical("the arguments nest more than 64 deep");
+const LARGE: NotCanonical = NotCanonical("the arguments are larger than 64 KiB");
+const HUGE: NotCanonical = NotCanonical("a number of the arguments is larger than most readers know");
+const NO_UNICODE: NotCanonical = NotCanonical("a string of the arguments is no Unicode");
 
 /// The canonical text of a JSON value.
 ///
 /// # Errors
 /// If readers could take the value for different ones, or it is too large to be shown.
-pub(super) fn canonical(raw: &str) -> Result<String, Unevaluable> {
+pub fn canonical(raw: &str) -> Result<String, NotCanonical> {
     if raw.len() > MAX_READ {
         return Err(LARGE);
     }
@@ -34,7 +39,7 @@ pub(super) fn canonical(raw: &str) -> Result<String, Unevaluable> {
     if text.len() > MAX { Err(LARGE) } else { Ok(text) }
 }
 
-fn write_value(text: &mut String, raw: &str, depth: usize) -> Result<(), Unevaluable> {
+fn write_value(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCanonical> {
     match raw.as_bytes().first() {
         Some(b'{') => write_object(text, raw, depth.checked_sub(1).ok_or(DEEP)?),
         Some(b'[') => write_list(text, raw, depth.checked_sub(1).ok_or(DEEP)?),
@@ -42,6 +47,7 @@ fn write_value(text: &mut String, raw: &str, depth: usize) -> Result<(), Unevalu
             text.push_str(&json::quote(&decoded(raw)?));
             Ok(())
         }
+        Some(b'-' | b'0'..=b'9') if !raw.parse::<f64>().is_ok_and(f64::is_finite) => Err(HUGE),
         // A number, or one of three words. The message was read, so it is one.
         Some(_) => {
             text.push_str(raw);
@@ -51,7 +57,7 @@ fn write_value(text: &mut String, raw: &str, depth: usize) -> Result<(), Unevalu
     }
 }
 
-fn write_object(text: &mut String, raw: &str, depth: usize) -> Result<(), Unevaluable> {
+fn write_object(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCanonical> {
     let mut members = Vec::new();
     json::each_member(raw, |key, value| {
         members.push((json::string(key)?, value));
@@ -73,7 +79,7 @@ fn write_object(text: &mut String, raw: &str, depth: usize) -> Result<(), Uneval
     Ok(())
 }
 
-fn write_list(text: &mut String, raw: &str, depth: usize) -> Result<(), Unevaluable> {
+fn write_list(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCanonical> {
     let mut items = Vec::new();
     json::each_element::<JsonError>(raw, |item| {
         items.push(item);
@@ -89,11 +95,11 @@ fn write_list(text: &mut String, raw: &str, depth: usize) -> Result<(), Unevalua
     Ok(())
 }
 
-fn decoded(raw: &str) -> Result<Cow<'_, str>, Unevaluable> {
+fn decoded(raw: &str) -> Result<Cow<'_, str>, NotCanonical> {
     json::string(raw).map_err(|error| doubt(&error))
 }
 
-fn doubt(error: &JsonError) -> Unevaluable {
+fn doubt(error: &JsonError) -> NotCanonical {
     match error {
         JsonError::Surrogate => NO_UNICODE,
         JsonError::Depth { .. } => DEEP,
@@ -138,6 +144,8 @@ mod tests {
             (r#"{"a":1,"\u0061":2}"#, TWICE),
             (r#"{"x":[{"y":{"a":1,"b":2,"a":3}}]}"#, TWICE),
             (r#""\ud83d""#, NO_UNICODE),
+            (r#"{"a":[1e999]}"#, HUGE),
+            ("-1e400", HUGE),
             (r#"{"\ude00":1}"#, NO_UNICODE),
             ("", MALFORMED),
             (r#"{"a":}"#, MALFORMED),

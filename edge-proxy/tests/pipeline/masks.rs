@@ -173,7 +173,7 @@ async fn a_legacy_task_is_masked_for_a_modern_client() {
     let get = ask("7", "tasks/get", &format!(r#""taskId":"{id}","#), KNOWS, "");
     let got = edge.post(&modern("tasks/get", Some(id)), &get).await;
     let task = format!(
-        r#""taskId":"{id}","status":"completed","createdAt":"c","lastUpdatedAt":"l","ttlMs":60000,"pollIntervalMs":50"#
+        r#""taskId":"{id}","status":"completed","createdAt":"2026-01-01T00:00:00Z","lastUpdatedAt":"2026-01-01T00:00:01Z","ttlMs":60000,"pollIntervalMs":50"#
     );
     let expected = format!(
         r#"{{"jsonrpc":"2.0","id":7,"result":{{{task},"resultType":"complete","result":{complete}}}}}"#

@@ -275,7 +275,7 @@ const KNOWS: &str = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
 /// A legacy upstream's task as a client of the extension is told it, but for its id.
 fn told(id: &str, status: &str, kind: &str, more: &str) -> String {
     format!(
-        r#"{{"jsonrpc":"2.0","id":7,"result":{{"taskId":"{id}","status":"{status}","createdAt":"c","lastUpdatedAt":"l","ttlMs":60000,"pollIntervalMs":50,"resultType":"{kind}"{more}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":7,"result":{{"taskId":"{id}","status":"{status}","createdAt":"2026-01-01T00:00:00Z","lastUpdatedAt":"2026-01-01T00:00:01Z","ttlMs":60000,"pollIntervalMs":50,"resultType":"{kind}"{more}}}}}"#
     )
 }
 
@@ -384,7 +384,7 @@ async fn a_listen_is_notified_of_a_legacy_task_in_the_words_of_the_extension_and
     };
     let notified = |status: &str, more: &str| {
         format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{{"taskId":"{id}","status":"{status}","createdAt":"c","lastUpdatedAt":"l","ttlMs":60000,"pollIntervalMs":50{more},"_meta":{{{subscription}}}}}}}"#
+            r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{{"taskId":"{id}","status":"{status}","createdAt":"2026-01-01T00:00:00Z","lastUpdatedAt":"2026-01-01T00:00:01Z","ttlMs":60000,"pollIntervalMs":50{more},"_meta":{{{subscription}}}}}}}"#
         )
     };
     let mut stream =

@@ -9,7 +9,7 @@ pub(crate) const MAKES_TASKS: &str =
     r#"{"tools":{},"tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}}"#;
 
 /// How a task stands, but for its id and status.
-pub(crate) const STANDS: &str = r#""createdAt":"c","lastUpdatedAt":"l","ttl":60000,"pollInterval":50"#;
+pub(crate) const STANDS: &str = r#""createdAt":"2026-01-01T00:00:00Z","lastUpdatedAt":"2026-01-01T00:00:01Z","ttl":60000,"pollInterval":50"#;
 
 impl Edge {
     /// Lets the upstream make tasks of calls of `u_echo`, as this says.

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 /// A value, of which lists and objects are not looked into yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Json<'a> {
@@ -155,11 +157,16 @@ impl<'a> Scanner<'a> {
         let from = self.at + 1;
         let mut at = from;
         loop {
-            match self.bytes.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => at += 2,
-                Some(0x20..) => at += 1,
-                _ => return Err(MALFORMED),
+            let rest = self.bytes.get(at..).unwrap_or_default();
+            let sign = memchr2(b'"', b'\\', rest).ok_or(MALFORMED)?;
+            // Without an end in between, so that many are looked at in one step.
+            if !rest[..sign].iter().fold(true, |plain, byte| plain & (*byte >= 0x20)) {
+                return Err(MALFORMED);
+            }
+            at += sign;
+            match rest[sign] {
+                b'"' => break,
+                _ => at += 2,
             }
         }
         self.at = at + 1;

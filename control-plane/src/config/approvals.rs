@@ -18,7 +18,7 @@ pub struct ApprovalOptions {
     pub approval_timeout: u64,
     /// Address at which people reach this control plane with a browser, such as https://trunkline.example.org: clients are told of the
     /// page below it that says what a call waits for. Default: they are told of none.
-    #[arg(long, env = "TRUNKLINE_APPROVAL_URL", value_name = "URL", value_parser = http_url)]
+    #[arg(long, env = "TRUNKLINE_APPROVAL_URL", value_name = "URL", value_parser = page_url)]
     pub approval_url: Option<Url>,
     /// Webhook that is told of approvals, with their arguments. Default: none is.
     #[arg(
@@ -60,6 +60,15 @@ fn http_url(text: &str) -> Result<Url, String> {
     url.ok_or_else(|| "must be a URL such as https://trunkline.example.org, without a password".to_owned())
 }
 
+/// Pages are below it.
+fn page_url(text: &str) -> Result<Url, String> {
+    let url = http_url(text)?;
+    match url.query() {
+        None => Ok(url),
+        Some(_) => Err("must have no `?`: the addresses of pages begin with it".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +78,7 @@ mod tests {
         assert!(
             http_url("https://trunkline.example.org").is_ok() && http_url("http://127.0.0.1:1/x?y").is_ok()
         );
+        assert!(page_url("https://a/x/").is_ok() && page_url("https://a/x?y").is_err());
         for bad in [
             "",
             "trunkline.example.org",

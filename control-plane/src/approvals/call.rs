@@ -45,7 +45,7 @@ pub fn check_arguments(text: &str) -> Result<(), String> {
     serde_json::from_str::<Unambiguous>(text).map(drop).map_err(|error| format!("cannot be read: {error}"))
 }
 
-/// JSON in which no object has a member twice.
+/// JSON in which no object has a member twice, nor two whose names differ only in case.
 struct Unambiguous;
 
 impl<'de> Deserialize<'de> for Unambiguous {
@@ -96,8 +96,11 @@ impl<'de> Visitor<'de> for Walk {
         let mut known = HashSet::new();
         while let Some(name) = members.next_key::<String>()? {
             members.next_value::<Unambiguous>()?;
-            if !known.insert(name) {
-                return Err(de::Error::custom("a member is there twice"));
+            // Case as readers fold it who look for members without it.
+            if !known.insert(name.to_uppercase().to_lowercase()) {
+                return Err(de::Error::custom(
+                    "a member is there twice, or two have names that differ only in case",
+                ));
             }
         }
         Ok(Unambiguous)
@@ -165,7 +168,8 @@ mod tests {
         }
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_ARGUMENTS));
         let twice = [r#"{"a":1,"a":2}"#, r#"{"a":[{"b":1,"b":1}]}"#, r#"{"a":1,"\u0061":2}"#];
-        for bad in ["[]", "1", "{", "{} {}", " {}", &long].iter().chain(&twice) {
+        let in_other_letters = [r#"{"Path":1,"path":2}"#, r#"{"a":[{"éſ":1,"ÉS":1}]}"#];
+        for bad in ["[]", "1", "{", "{} {}", " {}", &long].iter().chain(&twice).chain(&in_other_letters) {
             assert!(check_arguments(bad).is_err(), "{bad}");
         }
     }

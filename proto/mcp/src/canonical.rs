@@ -1,6 +1,6 @@
 //! One text for each JSON value, so that what was decided about arguments holds for all spellings of them, and for no others.
 //!
-//! Members are sorted, each is there once, and nothing stands between signs. Numbers stay as they are written: what some readers round
+//! Members are sorted, each is there once in whatever letters, and nothing stands between signs. Numbers stay as they are written: what some readers round
 //! is not made equal here. It must not know what the value is for.
 
 use std::borrow::Cow;
@@ -20,7 +20,8 @@ const MAX_DEPTH: usize = 64;
 pub struct NotCanonical(pub &'static str);
 
 const MALFORMED: NotCanonical = NotCanonical("the arguments are no JSON");
-const TWICE: NotCanonical = NotCanonical("an object of the arguments has a member twice");
+const TWICE: NotCanonical =
+    NotCanonical("an object of the arguments has a member twice, or two whose names differ only in case");
 const DEEP: NotCanonical = NotCanonical("the arguments nest more than 64 deep");
 const LARGE: NotCanonical = NotCanonical("the arguments are larger than 64 KiB");
 const HUGE: NotCanonical = NotCanonical("a number of the arguments is larger than most readers know");
@@ -65,7 +66,9 @@ fn write_object(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCan
     })
     .map_err(|error| doubt(&error))?;
     members.sort_unstable_by(|(key, _), (other, _)| key.cmp(other));
-    if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+    let mut names: Vec<String> = members.iter().map(|(key, _)| folded(key)).collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(TWICE);
     }
     text.push('{');
@@ -77,6 +80,11 @@ fn write_object(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCan
     }
     text.push('}');
     Ok(())
+}
+
+/// A name without its case, as readers fold it who look for members without it: `ſ` is an `s` for some.
+fn folded(name: &str) -> String {
+    name.to_uppercase().to_lowercase()
 }
 
 fn write_list(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCanonical> {
@@ -124,7 +132,7 @@ mod tests {
             (r#"{"b":1,"a":{"d":[],"c":"x"}}"#, r#"{"a":{"c":"x","d":[]},"b":1}"#),
             (r#"{ "\u0062" : "\u0041\/\u00e9\n" , "a" : "é" }"#, r#"{"a":"é","b":"A/é\n"}"#),
             (r#""\ud83d\ude00""#, r#""😀""#),
-            (r#"{"":1,"A":2,"a":3,"é":4}"#, r#"{"":1,"A":2,"a":3,"é":4}"#),
+            (r#"{"é":4,"a":3,"B":2,"":1}"#, r#"{"":1,"B":2,"a":3,"é":4}"#),
             ("12345678901234567890123", "12345678901234567890123"),
         ] {
             assert_eq!(canonical(raw).as_deref(), Ok(expected), "{raw}");
@@ -143,6 +151,10 @@ mod tests {
             (r#"{"a":1,"a":1}"#, TWICE),
             (r#"{"a":1,"\u0061":2}"#, TWICE),
             (r#"{"x":[{"y":{"a":1,"b":2,"a":3}}]}"#, TWICE),
+            (r#"{"Path":"/etc","path":"/tmp"}"#, TWICE),
+            (r#"[{"x":{"\u0041":1,"b":2,"a":3}}]"#, TWICE),
+            (r#"{"is":1,"Iſ":2}"#, TWICE),
+            (r#"{"É":1,"é":2}"#, TWICE),
             (r#""\ud83d""#, NO_UNICODE),
             (r#"{"a":[1e999]}"#, HUGE),
             ("-1e400", HUGE),
@@ -170,6 +182,11 @@ mod tests {
         assert_eq!(canonical(&nested(2_000)), Err(DEEP));
     }
 
+    /// Names that differ in more than their case.
+    fn names() -> impl Strategy<Value = String> {
+        any::<String>().prop_map(|name| folded(&name))
+    }
+
     /// Any value, without numbers that a tree of values would round.
     fn values() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
@@ -181,7 +198,7 @@ mod tests {
         leaf.prop_recursive(6, 64, 8, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
-                prop::collection::vec((any::<String>(), inner), 0..8)
+                prop::collection::vec((names(), inner), 0..8)
                     .prop_map(|members| Value::Object(members.into_iter().collect())),
             ]
         })

@@ -29,6 +29,7 @@ suite! {
     a_page_says_how_far_it_is,
     decisions_are_checked,
     what_an_edge_did_not_use_it_gives_back,
+    a_call_goes_on_once_with_each_round,
 }
 
 async fn a_call_waits_until_somebody_else_approves_it_and_is_made_once(database: Database) {
@@ -416,4 +417,34 @@ async fn what_an_edge_did_not_use_it_gives_back(database: Database) {
         assert_eq!(office.edge_tells("ReturnApproval", &bad).await.0.as_u16(), status, "{bad}");
     }
     assert_eq!(office.ask("max", "ReturnApproval", back).await.0.as_u16(), 403, "edges alone do so");
+}
+
+async fn a_call_goes_on_once_with_each_round(database: Database) {
+    let office = Office::open(&database).await;
+    let call = office.call_of("tokens/ci").await;
+    let name = office.used(&call).await["approval"]["name"].clone();
+    let going_on = async |round: i64| {
+        let (status, answer) =
+            office.edge_tells("ContinueApproval", &json!({"name": name, "round": round.to_string()})).await;
+        assert_eq!(status.as_u16(), 200, "{answer}");
+        answer["first"].as_bool().unwrap_or_default()
+    };
+    assert!(!going_on(1).await, "it waits");
+    office.decide("max", name.as_str().unwrap(), "APPROVED", "").await.unwrap();
+    assert!(!going_on(1).await, "it has not begun");
+    assert_eq!(office.used(&call).await["approval"]["state"], "APPROVAL_STATE_USED");
+    let rounds = [(1, true), (1, false), (2, true), (1, false), (2, false), (3, true)];
+    for (round, first) in rounds {
+        assert_eq!(going_on(round).await, first, "{round}");
+    }
+    let unknown = format!("approvals/{}", "0".repeat(32));
+    for (bad, status) in [
+        (json!({"name": name}), 400),
+        (json!({"name": "x", "round": 1}), 400),
+        (json!({"name": unknown, "round": 1}), 404),
+    ] {
+        assert_eq!(office.edge_tells("ContinueApproval", &bad).await.0.as_u16(), status, "{bad}");
+    }
+    let one = json!({"name": name, "round": 9});
+    assert_eq!(office.ask("max", "ContinueApproval", one).await.0.as_u16(), 403, "edges alone do so");
 }

@@ -24,6 +24,7 @@ suite! {
     many_who_ask_at_once_ask_for_one,
     what_was_not_used_is_given_back_once_and_only_by_who_used_it,
     what_is_asked_for_again_is_not_given_back,
+    of_many_who_go_on_with_a_round_one_does,
     who_was_told_that_it_is_approved_is_not_told_so_twice,
     one_decision_counts,
     what_is_denied_stays_denied_until_its_time_is_over,
@@ -179,6 +180,25 @@ async fn what_was_not_used_is_given_back_once_and_only_by_who_used_it(database: 
     assert!(give_back(&store, &first.id, NOW + 5, NOW + HOUR - 1).await);
     assert!(decide(&store, &first.id, false, NOW + HOUR - 1).await.is_some());
     assert!(!give_back(&store, &first.id, NOW + 5, NOW + HOUR - 1).await, "it is denied");
+}
+
+async fn of_many_who_go_on_with_a_round_one_does(database: Database) {
+    let (one, other) = (database.open().await, database.open().await);
+    let first = held(&one, "d", NOW).await;
+    decide(&one, &first.id, true, NOW).await.unwrap();
+    assert!(matches!(call(&one, "d", NOW + 1).await, Use::Used(_)));
+    let mut rounds = tokio::task::JoinSet::new();
+    for number in 0..32 {
+        let (store, id) = (if number % 2 == 0 { one.clone() } else { other.clone() }, first.id.clone());
+        rounds.spawn(async move {
+            let mut tx = store.write().await.unwrap();
+            let is_first = tx.continue_approval(&id, 1).await.unwrap();
+            tx.commit().await.unwrap();
+            is_first
+        });
+    }
+    let first = rounds.join_all().await.into_iter().filter(|is_first| *is_first).count();
+    assert_eq!(first, 1);
 }
 
 async fn what_is_asked_for_again_is_not_given_back(database: Database) {

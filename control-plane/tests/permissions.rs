@@ -12,10 +12,11 @@ use tonic_types::StatusExt as _;
 
 /// Rpcs that take an edge's credential, those that read a secret from their request, and those about the caller. They are listed here
 /// and not read from the contract, so that a wrong declaration fails. All others take a permission.
-const EDGE: [&str; 7] = [
+const EDGE: [&str; 8] = [
     "admin.v1.AuditService/ReportAudit",
     "discovery.v1.DiscoveryService/StreamResources",
     "discovery.v1.EnrollmentService/RenewEdgeCredential",
+    "policy.v1.ApprovalService/ContinueApproval",
     "policy.v1.ApprovalService/ReturnApproval",
     "policy.v1.ApprovalService/UseApproval",
     "policy.v1.LimitService/LeaseLimits",

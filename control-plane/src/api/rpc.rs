@@ -110,6 +110,6 @@ unary_services! {
     identity KeyService { ListKeys RotateKeys }
     identity SigningKeyService { ListSigningKeys RotateSigningKey }
     policy PolicyService { ExplainAccess WhoCan }
-    policy ApprovalService { ListApprovals GetApproval DecideApproval UseApproval ReturnApproval }
+    policy ApprovalService { ListApprovals GetApproval DecideApproval UseApproval ReturnApproval ContinueApproval }
     admin SystemService { GetSystem }
 }

@@ -25,6 +25,7 @@ const MIGRATIONS: &[(i64, Migration)] = &[
     (12, Migration::Sql(include_str!("../../migrations/0012_invited_by.sql"))),
     (13, Migration::Sql(include_str!("../../migrations/0013_audit.sql"))),
     (14, Migration::Sql(include_str!("../../migrations/0014_approvals.sql"))),
+    (15, Migration::Sql(include_str!("../../migrations/0015_approval_rounds.sql"))),
 ];
 
 enum Migration {

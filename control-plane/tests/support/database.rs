@@ -98,6 +98,9 @@ impl Database {
 
     /// Takes the migrations after `version` back, where they change no table or are later than 7.
     pub(crate) async fn undo_after(&self, version: i64) {
+        if version == 14 {
+            self.run("alter table approvals drop column rounds").await;
+        }
         if version < 14 {
             self.run("drop table approvals; drop table approval_webhooks").await;
         }

@@ -1,24 +1,28 @@
 //! Calls that rules hold back until somebody approves them: what a control plane is asked about each, and what it says.
 //!
-//! A control plane uses an approval up when it says so, so nothing is asked twice: who does not hear its answer makes no call. What was used
-//! up for a call that was never sent is given back. It must not know messages of clients, nor how a refusal is told.
+//! A control plane uses an approval up when it says so, and each round of input of a call that has begun, so nothing is asked twice: who does
+//! not hear its answer makes no call. What was used up for a call that was never sent is given back. It must not know messages of clients,
+//! nor how a refusal is told.
 
 mod question;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use inbound::{Holder, Share, Shares};
+use inbound::{Holder, LineLimit, Share, Shares};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use trunkline::policy::v1::approval_service_client::ApprovalServiceClient;
-use trunkline::policy::v1::{ApprovalState, ReturnApprovalRequest, UseApprovalRequest, UseApprovalResponse};
+use trunkline::policy::v1::{
+    ApprovalState, ContinueApprovalRequest, ReturnApprovalRequest, UseApprovalRequest, UseApprovalResponse,
+};
 
 pub use self::question::{ApprovalQuestion, CallToApprove};
 use crate::error::{PendingApproval, Unmade};
 use crate::observe::{ApprovalOutcome, Metrics};
+use crate::session::BegunCall;
 use crate::snapshot::client::Link;
 
 /// The time that a control plane has to answer.
@@ -26,8 +30,13 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Questions that are open at a time. One principal has those that are left for others, so half of them when alone.
 const MAX_OPEN: usize = 256;
 
+/// Whoever calls causes such lines. Each code has its own.
+static UNANSWERED: LineLimit<i32> = LineLimit::new();
+
 /// What a question came to, and whether the call may be made.
 type Ruling = (ApprovalOutcome, Result<UsedApproval, Unmade>);
+/// Why there is no answer.
+type Obstacle = (ApprovalOutcome, Unmade);
 
 /// An approval that was used up just now.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -56,9 +65,22 @@ impl Approvals {
     /// # Errors
     /// If it is not approved, or nobody said so in time: then it must not be made.
     pub async fn use_up(&self, holder: Holder, question: &ApprovalQuestion) -> Result<UsedApproval, Unmade> {
-        let (outcome, ruled) = self.asked(holder, question).await;
+        let answer = self.bounded(holder, self.ask(&question.request)).await;
+        let (outcome, ruled) = answer.map_or_else(|(outcome, unmade)| (outcome, Err(unmade)), ruling);
         self.metrics.approvals(outcome).inc();
         ruled
+    }
+
+    /// Uses up the round with which a call goes on that was approved before. Returns whether it is the first to go on with it.
+    ///
+    /// # Errors
+    /// If nobody said so in time: then it must not go on.
+    pub async fn go_on(&self, holder: Holder, call: &BegunCall) -> Result<bool, Unmade> {
+        let request = ContinueApprovalRequest { name: call.approval.to_string(), round: call.round };
+        self.bounded(holder, self.ask_to_go_on(request)).await.map_err(|(outcome, unmade)| {
+            self.metrics.approvals(outcome).inc();
+            unmade
+        })
     }
 
     /// Gives back what was used up for a call that was not sent. Without a control plane that hears of it, it stays used.
@@ -71,21 +93,28 @@ impl Approvals {
         }
     }
 
-    async fn asked(&self, holder: Holder, question: &ApprovalQuestion) -> Ruling {
-        const BUSY: Ruling = (ApprovalOutcome::Busy, Err(Unmade::Busy));
+    /// Asks something, unless too much is asked already.
+    async fn bounded<T>(
+        &self,
+        holder: Holder,
+        ask: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Obstacle> {
+        const BUSY: Obstacle = (ApprovalOutcome::Busy, Unmade::Busy);
         let open = &self.metrics.approvals_open;
-        let Some(_open) = open.enter_below(MAX_OPEN) else { return BUSY };
+        let Some(_open) = open.enter_below(MAX_OPEN) else { return Err(BUSY) };
         let free = (MAX_OPEN + 1).saturating_sub(usize::try_from(open.get()).unwrap_or_default());
-        let Ok(_share) = Share::take(&self.open, holder, free) else { return BUSY };
-        match self.ask(&question.request).await {
-            Ok(answer) => ruling(answer),
-            Err(status) => unanswered(&status),
-        }
+        let Ok(_share) = Share::take(&self.open, holder, free) else { return Err(BUSY) };
+        ask.await.map_err(|status| unanswered(&status))
     }
 
     async fn ask(&self, request: &UseApprovalRequest) -> Result<UseApprovalResponse, Status> {
         let (mut client, request) = self.addressed(request.clone())?;
         in_time(client.use_approval(request)).await
+    }
+
+    async fn ask_to_go_on(&self, request: ContinueApprovalRequest) -> Result<bool, Status> {
+        let (mut client, request) = self.addressed(request)?;
+        in_time(client.continue_approval(request)).await.map(|answer| answer.first)
     }
 
     async fn tell(&self, request: ReturnApprovalRequest) -> Result<(), Status> {
@@ -132,12 +161,19 @@ fn ruling(answer: UseApprovalResponse) -> Ruling {
     }
 }
 
-fn unanswered(status: &Status) -> Ruling {
-    if status.code() == Code::ResourceExhausted {
-        return (ApprovalOutcome::TooMany, Err(Unmade::TooMany));
+fn unanswered(status: &Status) -> Obstacle {
+    let (code, reason) = (status.code(), status.message());
+    if code == Code::ResourceExhausted {
+        return (ApprovalOutcome::TooMany, Unmade::TooMany);
     }
-    tracing::warn!(code = %status.code(), reason = status.message(), "cannot ask for an approval; the call is refused");
-    (ApprovalOutcome::Unanswered, Err(Unmade::Unasked))
+    if let Some(times) = UNANSWERED.count(code.into()) {
+        tracing::warn!(%code, reason, times, "cannot ask for an approval; the call is refused");
+    }
+    match code {
+        // It was taken, and no other time would do better.
+        Code::InvalidArgument => (ApprovalOutcome::Unreadable, Unmade::Unreadable),
+        _ => (ApprovalOutcome::Unanswered, Unmade::Unasked),
+    }
 }
 
 #[cfg(test)]
@@ -175,6 +211,6 @@ mod tests {
         drop(others);
         assert_eq!(ask().await, Err(Unmade::Unasked));
         let counted = ApprovalOutcome::ALL.iter().map(|outcome| metrics.approvals(*outcome).get());
-        assert_eq!(counted.collect::<Vec<_>>(), [0, 0, 0, 0, 2, 3]);
+        assert_eq!(counted.collect::<Vec<_>>(), [0, 0, 0, 0, 2, 3, 0]);
     }
 }

@@ -39,10 +39,13 @@ impl ApprovalQuestion {
     /// Asks about `call`.
     ///
     /// # Errors
-    /// If its arguments could be taken for different ones, or are too large to be shown.
+    /// If its arguments are no object, could be taken for different ones, or are too large to be shown.
     pub fn of(call: CallToApprove<'_>) -> Result<Self, Unevaluable> {
         let CallToApprove { principal, server, entry, rule: (rule, reason), .. } = call;
         let arguments = call.arguments.map(canonical).transpose().map_err(|why| Unevaluable(why.0))?;
+        if arguments.as_ref().is_some_and(|text| !text.starts_with('{')) {
+            return Err(Unevaluable("the arguments are no object"));
+        }
         let request = UseApprovalRequest {
             principal: principal.name.to_string(),
             principal_uid: principal.uid.to_string(),

@@ -13,6 +13,7 @@ use super::permits::StreamPermit;
 use super::worker::WorkerState;
 use crate::error::{ErrorContext, Failure};
 use crate::policy::{ActivePermit, Caller, Permit, SharedPermit};
+use crate::session::BegunCall;
 use crate::upstream::AnswerStream;
 
 /// The interval of checks for expired rights.
@@ -54,6 +55,11 @@ impl ActiveCall {
     /// Returns its permit, for what goes on after the request.
     pub(crate) fn share_permit(&self) -> SharedPermit {
         self.permit.share()
+    }
+
+    /// Notes that the call was approved, and what its client goes on with.
+    pub(crate) fn begin_approved(&self, call: BegunCall) {
+        self.permit.begin(call);
     }
 
     /// Waits until the permit is withdrawn. Returns the failure that the same request would get now.

@@ -8,6 +8,7 @@ use mcp::error as codes;
 use mcp::json;
 
 use super::Failure;
+use super::words::refused_by_rule;
 
 /// Why a call that a rule holds back is not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Unmade {
     Denied(PendingApproval, Box<str>),
     /// No control plane took the request for it.
     Unasked,
+    /// The control plane cannot read the call as this edge does.
+    Unreadable,
     /// Too many wait already.
     TooMany,
     /// This edge asks for too many at a time.
@@ -66,6 +69,7 @@ impl Unapproved {
             Unmade::Pending(_) | Unmade::Unasked => "approval_needed",
             Unmade::Denied(..) => "approval_denied",
             Unmade::TooMany | Unmade::Busy => "too_many_approvals",
+            Unmade::Unreadable => "policy_error",
         }
     }
 
@@ -96,7 +100,7 @@ impl Unapproved {
         match &self.why {
             Unmade::Pending(approval) => add("url", &approval.url),
             Unmade::Denied(_, comment) => add("comment", comment),
-            Unmade::Unasked | Unmade::TooMany | Unmade::Busy => {}
+            Unmade::Unasked | Unmade::Unreadable | Unmade::TooMany | Unmade::Busy => {}
         }
         if let (true, Unmade::Pending(approval)) = (self.by_url, &self.why) {
             let [id, url, message] = [approval.id(), &approval.url, &self.to_string()].map(json::quote);
@@ -116,6 +120,9 @@ impl fmt::Display for Unapproved {
             let (by, colon) = ("somebody who may approve this call has denied it", colon(comment));
             return write!(f, "{by}{colon}{comment}; it may be asked for again after {expires}");
         }
+        if self.why == Unmade::Unreadable {
+            return f.write_str(&refused_by_rule(&self.told, true));
+        }
         let held = "a rule of this server holds this call back until somebody approves it";
         write!(f, "{held}{}{}; ", colon(&self.told), self.told)?;
         match &self.why {
@@ -130,7 +137,7 @@ impl fmt::Display for Unapproved {
                 "too many calls wait for that already; have those decided first, or wait until they have expired",
             ),
             Unmade::Busy => f.write_str("this edge asks for too many approvals at a time; try again later"),
-            Unmade::Unasked | Unmade::Denied(..) => {
+            Unmade::Unasked | Unmade::Unreadable | Unmade::Denied(..) => {
                 f.write_str("no control plane took the request for it; try again later")
             }
         }
@@ -181,6 +188,11 @@ mod tests {
                 format!("{HELD}; no control plane took the request for it; try again later"),
             ),
             (
+                Unmade::Unreadable,
+                "it deletes",
+                "a rule of this server cannot decide about this, and so does not allow it: it deletes".to_owned(),
+            ),
+            (
                 Unmade::Busy,
                 "",
                 format!("{HELD}; this edge asks for too many approvals at a time; try again later"),
@@ -211,6 +223,7 @@ mod tests {
                 format!(r#"{{"reason":"approval_denied",{approved},"comment":"no\n"}}"#),
             ),
             (Unmade::Unasked, r#"{"reason":"approval_needed"}"#.to_owned()),
+            (Unmade::Unreadable, r#"{"reason":"policy_error"}"#.to_owned()),
             (Unmade::TooMany, r#"{"reason":"too_many_approvals"}"#.to_owned()),
             (Unmade::Busy, r#"{"reason":"too_many_approvals"}"#.to_owned()),
         ] {

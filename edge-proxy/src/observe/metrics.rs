@@ -162,6 +162,8 @@ labels! {
         Busy = "busy",
         /// No control plane answered.
         Unanswered = "unanswered",
+        /// The control plane cannot read what is called.
+        Unreadable = "unreadable",
     }
 }
 

@@ -15,7 +15,7 @@ use std::task::{Poll, Waker};
 use super::{Caller, Denied, Facts, Masks, Permit, ReadableUris};
 use crate::error::Failure;
 use crate::identity::Principal;
-use crate::session::CallDigest;
+use crate::session::BegunCall;
 use crate::snapshot::{Snapshot, View};
 
 /// The permits that one worker uses.
@@ -47,6 +47,8 @@ struct State {
     waker: RefCell<Option<Waker>>,
     /// Whether the caller wants no more of what the permit is for.
     given_up: Cell<bool>,
+    /// What its client goes on with. `None`: nothing held the call back.
+    begun: RefCell<Option<BegunCall>>,
 }
 
 impl ActivePermits {
@@ -61,6 +63,7 @@ impl ActivePermits {
             withdrawn: RefCell::default(),
             waker: RefCell::default(),
             given_up: Cell::default(),
+            begun: RefCell::default(),
         })
     }
 
@@ -90,6 +93,11 @@ impl ActivePermit {
     /// Returns the permit for what goes on after the request.
     pub fn share(&self) -> SharedPermit {
         SharedPermit(Rc::clone(&self.state))
+    }
+
+    /// Notes that the call was approved, and what its client goes on with.
+    pub fn begin(&self, call: BegunCall) {
+        self.state.begun.replace(Some(call));
     }
 
     /// Whether it is withdrawn.
@@ -133,9 +141,20 @@ impl SharedPermit {
         self.0.permit.masks().map(AsRef::as_ref)
     }
 
-    /// What the call was approved as. `None`: nothing held it back.
-    pub fn approval_digest(&self) -> Option<CallDigest> {
-        self.0.permit.approval_digest()
+    /// Whether the call was held back, and approved.
+    pub fn is_approved(&self) -> bool {
+        self.0.begun.borrow().is_some()
+    }
+
+    /// What the client goes on with of a call that was approved. `None`: nothing held it back.
+    pub fn begun(&self) -> Option<BegunCall> {
+        self.0.begun.borrow().clone()
+    }
+
+    /// Notes that the client has gone on with it in another request.
+    pub fn go_on(&self) {
+        let begun = self.0.begun.take();
+        self.0.begun.replace(begun.map(BegunCall::gone_on));
     }
 
     /// The principal that it was given to.
@@ -145,7 +164,8 @@ impl SharedPermit {
 
     /// Holds the permit from now on. One that was withdrawn already stays so.
     pub fn hold(&self) -> ActivePermit {
-        let State { permits, principal, address, view, permit, withdrawn, waker: _, given_up } = &*self.0;
+        let State { permits, principal, address, view, permit, withdrawn, waker: _, given_up, begun } =
+            &*self.0;
         ActivePermit::register(State {
             permits: Rc::clone(permits),
             principal: Arc::clone(principal),
@@ -155,6 +175,7 @@ impl SharedPermit {
             withdrawn: withdrawn.clone(),
             waker: RefCell::default(),
             given_up: given_up.clone(),
+            begun: begun.clone(),
         })
     }
 

@@ -8,7 +8,6 @@ use mcp::uri::CanonicalUri;
 use super::rules::{Arguments, Judgement, KeptArguments};
 use super::{ApprovalRule, Masks};
 use crate::route::{Destination, Target, TargetKind};
-use crate::session::CallDigest;
 use crate::snapshot::{Entry, List};
 
 /// The right to call one entry. Only `policy` makes one, and every way to an upstream takes one.
@@ -23,8 +22,6 @@ pub struct Permit {
     kept: Option<Arc<KeptArguments>>,
     masks: Option<Arc<Masks>>,
     approval: Option<Arc<ApprovalRule>>,
-    /// What it has to be approved as.
-    approved_as: Option<CallDigest>,
 }
 
 impl Permit {
@@ -32,7 +29,7 @@ impl Permit {
     pub(super) fn to(destination: Destination, method: Method, judgement: Judgement) -> Self {
         let Destination { list, position: _, entry, original, produced } = destination;
         let Judgement { arguments: kept, masks, approval } = judgement;
-        Self { method, entry, list, original, produced, kept, masks, approval, approved_as: None }
+        Self { method, entry, list, original, produced, kept, masks, approval }
     }
 
     /// What is taken away from the result. `None`: nothing.
@@ -43,16 +40,6 @@ impl Permit {
     /// The rule that holds the call back until somebody approves it, where it is new. `None`: none.
     pub fn approval(&self) -> Option<&Arc<ApprovalRule>> {
         self.approval.as_ref()
-    }
-
-    /// Notes what the call has to be approved as before it is made.
-    pub fn must_be_approved_as(&mut self, digest: CallDigest) {
-        self.approved_as = Some(digest);
-    }
-
-    /// What the call was approved as. `None`: nothing held it back.
-    pub fn approval_digest(&self) -> Option<CallDigest> {
-        self.approved_as
     }
 
     /// The arguments that it was given for, to be judged again.

@@ -10,6 +10,7 @@ use mcp::message::{Envelope, span};
 use mcp::method::Method;
 use mcp::splice::Splice;
 
+use super::shown::as_shown;
 use crate::approvals::{ApprovalQuestion, CallToApprove, UsedApproval};
 use crate::context::{ActiveCall, RequestContext};
 use crate::error::{ErrorContext, Failure, PendingApproval, Unapproved, Unmade};
@@ -17,7 +18,7 @@ use crate::policy::{Denied, Permit, RuleDenial};
 use crate::respond::Reply;
 use crate::route;
 use crate::session::capabilities::{Capabilities, ClientFeature};
-use crate::session::{BegunCall, HeldState, Session, event};
+use crate::session::{BegunCall, HeldState, Session};
 use crate::transport::{Message, unreadable};
 
 /// The key of the input that a modern client is asked for while its call waits.
@@ -27,6 +28,8 @@ const KEY: &str = "trunkline-approval";
 pub(super) struct HeldBack {
     question: ApprovalQuestion,
     before: Before,
+    /// The message as it is approved.
+    shown: Bytes,
 }
 
 /// What came of the same call before.
@@ -101,7 +104,7 @@ pub(super) fn hold(
     context: &RequestContext<'_>,
     session: &Session,
     message: &Message<'_>,
-    permit: &mut Permit,
+    permit: &Permit,
     resent: Option<&Resent>,
 ) -> Result<Option<HeldBack>, Failure> {
     let Some(rule) = permit.approval().cloned() else {
@@ -129,19 +132,20 @@ pub(super) fn hold(
         denied.of_server()
     })?;
     let digest = question.digest();
-    permit.must_be_approved_as(digest);
     let before = match resent.map(|resent| (&resent.held, resent.gives_up)) {
         Some((HeldState::Begun(call), _)) if call.digest == digest => Before::Begun(call.clone()),
         Some((HeldState::Waits(approval), true)) => Before::GivenUp(approval.clone()),
         _ => Before::Unknown,
     };
-    Ok(Some(HeldBack { question, before }))
+    Ok(Some(HeldBack { question, before, shown: as_shown(message)? }))
 }
 
 /// A call that a rule holds back, and that nothing is wrong with.
 pub(super) enum Approval {
-    /// It may be made: by what was used up for it just now, or because it has begun before.
-    Given(Option<UsedApproval>),
+    /// It may be made as it was shown, by what was used up for it just now.
+    Used(UsedApproval),
+    /// It may go on, because it has begun before.
+    Begun,
     /// It may not, and this is its answer.
     Asked(Reply),
 }
@@ -157,23 +161,15 @@ pub(super) async fn approve(
     message: &Message<'_>,
     held: &HeldBack,
 ) -> Result<Approval, Failure> {
-    let HeldBack { question, before } = held;
-    let (holder, approvals) = (context.principal().holder, &context.worker.shared.approvals);
-    if let Before::Begun(call) = before
-        && goes_on(context, call).await
-    {
-        return Ok(Approval::Given(None));
-    }
-    let unmade = match before {
-        Before::GivenUp(approval) => Unmade::Pending(approval.clone()),
-        Before::Begun(_) | Before::Unknown => tokio::select! {
-            biased;
-            failure = active.withdrawn() => return Err(failure),
-            asked = approvals.use_up(holder, question) => match asked {
-                Ok(used) => return Ok(Approval::Given(Some(used))),
-                Err(unmade) => unmade,
-            },
-        },
+    let HeldBack { question, before, .. } = held;
+    let ruled = tokio::select! {
+        biased;
+        failure = active.withdrawn() => return Err(failure),
+        ruled = rule(context, active, held) => ruled,
+    };
+    let unmade = match ruled {
+        Ok(approval) => return Ok(approval),
+        Err(unmade) => unmade,
     };
     let unapproved = Unapproved { told: question.reason().into(), why: unmade, by_url: false };
     context.unapproved(question.tool(), question.rule(), unapproved.reason());
@@ -189,15 +185,33 @@ pub(super) async fn approve(
     Err(unapproved.into())
 }
 
-/// Whether a call that has begun goes on now, which it does once: on every edge that can be reached it is used up.
-async fn goes_on(context: &RequestContext<'_>, call: &BegunCall) -> bool {
-    let (shared, principal) = (&context.worker.shared, &context.principal().uid);
-    // Where there is no room, nobody could tell that it was.
-    if !shared.used_tickets.spend_call(call, principal, context.now()).unwrap_or(false) {
-        return false;
+/// Has a control plane say whether a call goes on, or is made. One that has gone on with the same round before is another call.
+async fn rule(
+    context: &RequestContext<'_>,
+    active: &ActiveCall,
+    held: &HeldBack,
+) -> Result<Approval, Unmade> {
+    let HeldBack { question, before, .. } = held;
+    let (holder, approvals) = (context.principal().holder, &context.worker.shared.approvals);
+    match before {
+        Before::GivenUp(approval) => return Err(Unmade::Pending(approval.clone())),
+        Before::Begun(call) if approvals.go_on(holder, call).await? => {
+            active.begin_approved(call.clone().gone_on());
+            return Ok(Approval::Begun);
+        }
+        Before::Begun(_) | Before::Unknown => {}
     }
-    shared.environment.fleet.broadcast(event::begun_call_used(call, principal)).await;
-    true
+    let used = approvals.use_up(holder, question).await?;
+    active.begin_approved(BegunCall::new(question.digest(), &used.name));
+    Ok(Approval::Used(used))
+}
+
+impl HeldBack {
+    /// The message that is sent once it is approved.
+    pub(super) fn shown(&self) -> Result<Message<'_>, Failure> {
+        let envelope = Envelope::parse(&self.shown).map_err(unreadable)?;
+        Message::new(&self.shown, envelope, &mut ErrorContext::default())
+    }
 }
 
 /// Tells a legacy client that takes URLs by the page that says what is waited for, where there is one.
@@ -222,7 +236,7 @@ fn ask_client(
         return Err(unapproved.into());
     };
     let state = HeldState::Waits(approval.clone());
-    let sealed = state.seal(&context.snapshot.trust, context.owner(), tool, "");
+    let sealed = state.seal(&context.snapshot.trust, context.owner(), tool, "", context.now());
     let state = json::quote(&sealed.map_err(|error| Failure::Internal(error.to_string()))?);
     let id = message.envelope.id.unwrap_or("null");
     let request = format!(r#""{KEY}":{{"method":"elicitation/create","params":{params}}}"#);

@@ -8,6 +8,7 @@ mod approval;
 mod batch;
 mod refusal;
 mod send;
+mod shown;
 mod stream;
 
 use std::cell::{OnceCell, RefCell};
@@ -408,14 +409,14 @@ async fn begin(
     account.outcome = Outcome::ClientError;
     let named = route::named(method, message)?;
     let arguments = Arguments::Of(message.params.arguments);
-    let mut permit = policy::check(&context.caller, method, &named, arguments)
+    let permit = policy::check(&context.caller, method, &named, arguments)
         .map_err(|denied| context.refused(method.as_str(), &named, denied).of_target(&named))?;
     if let (Era::Modern, Some(headers)) = (session.era(), context.headers()) {
         session::modern::check_arguments(headers, message, &permit.entry().tool)?;
     }
     let held = match (permit.approval(), resent) {
         (None, None) => None,
-        _ => approval::hold(context, session, message, &mut permit, resent)?,
+        _ => approval::hold(context, session, message, &permit, resent)?,
     };
     let route_to = Route { named: &named, task: None, permit, held };
     send(context, session, message, method, route_to, account).await

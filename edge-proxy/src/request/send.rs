@@ -44,17 +44,23 @@ pub(super) async fn send(
     let error_context =
         ErrorContext { id: message.envelope.id.map(|id| message.slice(id)), era: session.era() };
     let active = ActiveCall::begin(context.worker, context.caller, &route_to.permit, error_context);
-    let mut approval = None;
+    let (mut approval, mut shown) = (None, None);
     if let Some(held) = &route_to.held {
         let approved = Box::pin(approval::approve(context, &active, session, message, held)).await;
-        if !matches!(approved, Ok(Approval::Given(_))) {
+        if !matches!(approved, Ok(Approval::Used(_) | Approval::Begun)) {
             account.outcome = Outcome::ClientError;
         }
         match approved? {
-            Approval::Given(used) => approval = used,
+            Approval::Used(used) => (approval, shown) = (Some(used), Some(held.shown()?)),
+            Approval::Begun => {}
             Approval::Asked(reply) => return Ok(reply),
         }
     }
+    // What was approved is what was shown, and goes without the rest.
+    let shown = shown.as_ref().map(|shown| route::named(method, shown).map(|named| (shown, named)));
+    let shown = shown.transpose()?;
+    let (message, named) =
+        shown.as_ref().map_or((message, route_to.named), |(message, named)| (*message, named));
     if is_audited {
         let approval = approval.as_ref().map_or("", |used| &*used.name);
         context.record_call(method.as_str(), &route_to.permit, message.params.arguments, approval);
@@ -68,7 +74,7 @@ pub(super) async fn send(
         headers: context.headers(),
         message,
         method,
-        named: route_to.named,
+        named,
         task: route_to.task,
         permit: route_to.permit,
         active: active.share_permit(),

@@ -10,8 +10,7 @@ use trunkline::edge::v1::{
 
 use super::ticket::Ticket;
 use super::{
-    BegunCall, Conversation, EndedCall, EndedSession, SessionId, SessionOwner, SubscribingSession,
-    SubscriptionChange,
+    Conversation, EndedCall, EndedSession, SessionId, SessionOwner, SubscribingSession, SubscriptionChange,
 };
 
 /// A session has ended.
@@ -57,15 +56,6 @@ pub fn ticket_used(ticket: &Ticket, principal: &str) -> SessionEvent {
     event(Event::TicketUsed(TicketUsed {
         ticket: ticket.number.to_vec(),
         expire_unix: unix(ticket.expires),
-        principal: principal.to_owned(),
-    }))
-}
-
-/// The state of an approved call of the principal with this uid was used.
-pub fn begun_call_used(call: &BegunCall, principal: &str) -> SessionEvent {
-    event(Event::TicketUsed(TicketUsed {
-        ticket: call.number.to_vec(),
-        expire_unix: unix(call.expires),
         principal: principal.to_owned(),
     }))
 }

@@ -27,21 +27,27 @@ pub enum HeldState {
     Begun(BegunCall),
 }
 
-/// A call that was approved and has begun. Its client goes on with it once: what is sent twice would be made twice.
+/// A call that was approved and has begun. Its client goes on with each round once: what is sent twice would be made twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BegunCall {
     /// What it was approved as.
     pub digest: CallDigest,
-    /// When it is over for its client, in seconds since the Unix epoch.
-    pub(super) expires: u64,
-    /// Unique among all.
-    pub(super) number: [u8; 16],
+    /// The approval that was used up for it: `approvals/{id}`.
+    pub approval: Box<str>,
+    /// The round of input that it goes on with next, beginning with 1.
+    pub round: i64,
 }
 
 impl BegunCall {
-    /// One that was approved as this.
-    pub fn new(digest: CallDigest, now: u64) -> Self {
-        Self { digest, expires: now.saturating_add(LIFETIME), number: *uuid::Uuid::new_v4().as_bytes() }
+    /// One that was approved as this, and begins.
+    pub fn new(digest: CallDigest, approval: &str) -> Self {
+        Self { digest, approval: approval.into(), round: 1 }
+    }
+
+    /// The same once its client has gone on with it.
+    #[must_use]
+    pub fn gone_on(self) -> Self {
+        Self { round: self.round.saturating_add(1), ..self }
     }
 }
 
@@ -51,17 +57,19 @@ impl HeldState {
         raw.contains(SEPARATOR)
     }
 
-    /// Seals it before `state`, which it is bound to, as it is to the owner and the exposed name of the tool.
+    /// Seals it at `now` before `state`, which it is bound to, as it is to the owner and the exposed name of the tool.
     pub fn seal(
         &self,
         trust: &Trust,
         owner: HandleOwner<'_>,
         exposed: &str,
         state: &str,
+        now: u64,
     ) -> Result<String, SealError> {
         let content = match self {
-            Self::Begun(BegunCall { digest, expires, number }) => {
-                seal::join([BEGUN, digest, &expires.to_be_bytes(), number])
+            Self::Begun(BegunCall { digest, approval, round }) => {
+                let expires = now.saturating_add(LIFETIME).to_be_bytes();
+                seal::join([BEGUN, digest, approval.as_bytes(), &round.to_be_bytes(), &expires])
             }
             Self::Waits(PendingApproval { name, expires, url }) => {
                 seal::join([WAITS, name.as_bytes(), expires.as_bytes(), url.as_bytes()])
@@ -81,15 +89,21 @@ impl HeldState {
     ) -> Option<(Self, &'t str)> {
         let (sealed, state) = text.split_once(SEPARATOR)?;
         let content = seal::open(trust, binding(owner, &[exposed, state]), sealed)?;
-        let [kind, first, second, third] = seal::split(&content)?;
-        if kind == WAITS {
-            let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::<str>::from);
-            let approval = PendingApproval { name: text(first)?, expires: text(second)?, url: text(third)? };
-            return Some((Self::Waits(approval), state));
-        }
-        let (digest, number) = (first.try_into().ok()?, third.try_into().ok()?);
-        let begun = BegunCall { digest, expires: u64::from_be_bytes(second.try_into().ok()?), number };
-        (kind == BEGUN && now < begun.expires).then_some((Self::Begun(begun), state))
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::<str>::from);
+        let held = match *seal::split_all(&content)? {
+            [kind, name, expires, url] if kind == WAITS => {
+                let (name, expires, url) = (text(name)?, text(expires)?, text(url)?);
+                Self::Waits(PendingApproval { name, expires, url })
+            }
+            [kind, digest, approval, round, expires] if kind == BEGUN => {
+                let (digest, approval) = (digest.try_into().ok()?, text(approval)?);
+                let round = i64::from_be_bytes(round.try_into().ok()?);
+                let expires = u64::from_be_bytes(expires.try_into().ok()?);
+                (now < expires).then_some(Self::Begun(BegunCall { digest, approval, round }))?
+            }
+            _ => return None,
+        };
+        Some((held, state))
     }
 }
 
@@ -106,14 +120,14 @@ mod tests {
 
     fn states() -> [HeldState; 2] {
         let approval = PendingApproval { name: "approvals/a".into(), expires: "2026".into(), url: "".into() };
-        [HeldState::Waits(approval), HeldState::Begun(BegunCall::new([7; 32], 100))]
+        [HeldState::Waits(approval), HeldState::Begun(BegunCall::new([7; 32], "approvals/a").gone_on())]
     }
 
     #[test]
     fn it_opens_for_its_owner_its_tool_and_the_state_that_it_stands_before() {
         let trust = trust(&[1]);
         for (held, state) in states().into_iter().zip(["", "upstream-state"]) {
-            let text = held.seal(&trust, OWNER, "x", state).unwrap();
+            let text = held.seal(&trust, OWNER, "x", state, 100).unwrap();
             assert!(HeldState::may_be(&text) && !HeldState::may_be(state));
             assert_eq!(HeldState::open(&trust, OWNER, "x", &text, 100), Some((held, state)));
             assert_eq!(HeldState::open(&trust, OWNER, "y", &text, 100), None);
@@ -128,7 +142,7 @@ mod tests {
     #[test]
     fn a_call_that_has_begun_is_gone_on_with_in_time() {
         let trust = trust(&[1]);
-        let [waits, begun] = states().map(|held| held.seal(&trust, OWNER, "x", "s").unwrap());
+        let [waits, begun] = states().map(|held| held.seal(&trust, OWNER, "x", "s", 100).unwrap());
         let opens = |text: &str, now| HeldState::open(&trust, OWNER, "x", text, now).is_some();
         assert!(opens(&begun, 99 + LIFETIME) && !opens(&begun, 100 + LIFETIME));
         assert!(opens(&waits, 100 + 2 * LIFETIME), "it says nothing but what is waited for");

@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 
 use inbound::Holder;
 
-use super::BegunCall;
 use super::seal::{self, HandleBinding, Purpose, SealError};
 use crate::collections::{NoRoom, SharedMap};
 use crate::snapshot::Trust;
@@ -62,7 +61,7 @@ fn binding<'a>(uid: &'a str, about: &'a [&'a str]) -> HandleBinding<'a> {
     HandleBinding { purpose: Purpose::Ticket, server: uid, principal: "", about }
 }
 
-/// Tickets, and states of approved calls, that were used at any edge and have not expired yet.
+/// Tickets that were used at any edge and have not expired yet.
 #[derive(Debug)]
 pub struct UsedTickets(Mutex<SharedMap<[u8; 16], u64>>);
 
@@ -79,14 +78,6 @@ impl UsedTickets {
     /// If there is no room to note that it is.
     pub fn spend(&self, ticket: &Ticket, principal: &str, now: u64) -> Result<bool, NoRoom> {
         self.used(ticket.number, principal, ticket.expires, now)
-    }
-
-    /// Uses the state of an approved call, as `spend` does a ticket.
-    ///
-    /// # Errors
-    /// If there is no room to note that it is.
-    pub fn spend_call(&self, call: &BegunCall, principal: &str, now: u64) -> Result<bool, NoRoom> {
-        self.used(call.number, principal, call.expires, now)
     }
 
     /// Notes that the ticket of this number was used at some edge. Returns as `spend` does.

@@ -200,6 +200,13 @@ async fn without_an_answer_no_call_is_made() {
     );
     let full = json!({"code": -31012, "message": message, "data": {"reason": "too_many_approvals"}});
     assert_eq!((reply.status, error(&reply)), (429, full));
+    // It was taken, so nobody is told that it was not.
+    control_plane.fail(Some(Status::invalid_argument("arguments_json: cannot be read")));
+    let reply = post(&edge, PARAMS).await;
+    let message = "a rule of this server cannot decide about this, and so does not allow it: it deletes";
+    let unreadable = json!({"code": -31012, "message": message, "data": {"reason": "policy_error"}});
+    assert_eq!((reply.status, error(&reply)), (403, unreadable));
+    assert_eq!(edge.metrics.approvals(ApprovalOutcome::Unreadable).get(), 1);
     control_plane.fail(None);
     assert_eq!(error(&post(&edge, PARAMS).await), pending(1));
     for state in [ApprovalState::Unspecified, ApprovalState::Expired] {
@@ -272,8 +279,11 @@ async fn arguments_that_can_be_read_in_two_ways_are_approved_by_nobody() {
     let expected = json!({"code": -31012, "message": message, "data": {"reason": "policy_error"}});
     let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(64 << 10));
     let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(64), "]".repeat(64));
-    for arguments in [r#"{"a":1,"a":2}"#, r#"{"x":[{"a":1,"\u0061":2}]}"#, r#"{"a":"\ud800"}"#, &long, &deep]
-    {
+    let twice = [r#"{"a":1,"a":2}"#, r#"{"x":[{"a":1,"\u0061":2}]}"#];
+    let in_other_letters = [r#"{"Path":"/etc","path":"/tmp"}"#, r#"{"x":[{"iſ":1,"IS":2}]}"#];
+    let no_object = ["5", r#""x""#, "[1]", "null"];
+    let others = [r#"{"a":"\ud800"}"#, &long, &deep];
+    for arguments in twice.into_iter().chain(in_other_letters).chain(no_object).chain(others) {
         let reply = post(&edge, &format!(r#""name":"u_echo","arguments":{arguments},"#)).await;
         assert_eq!((reply.status, error(&reply)), (403, expected.clone()), "{arguments:.40}");
     }
@@ -347,7 +357,7 @@ async fn what_is_not_made_is_recorded_with_its_rule_and_what_is_made_as_a_call()
     control_plane.fail(Some(Status::resource_exhausted("no")));
     assert_eq!(recorded().await, [refusal("too_many_approvals")]);
     let counted = ApprovalOutcome::ALL.iter().map(|outcome| edge.metrics.approvals(*outcome).get());
-    assert_eq!(counted.collect::<Vec<_>>(), [1, 1, 1, 1, 0, 1]);
+    assert_eq!(counted.collect::<Vec<_>>(), [1, 1, 1, 1, 0, 1, 0]);
 }
 
 /// What never left the edge was not used, and the audit log says by which approval a call was made.
@@ -377,6 +387,36 @@ async fn what_was_approved_is_good_still_where_the_upstream_could_not_be_reached
     assert_eq!(told, [(AuditKind::Call, "approvals/a-1")]);
     // What was sent is used up, whatever came of it.
     assert_eq!(error(&post(&edge, PARAMS).await), pending(2));
+}
+
+/// Clients put keys of their own into `_meta`; what no approver sees does not go with the call.
+#[tokio::test]
+async fn what_was_not_shown_is_not_sent() {
+    let upstream = upstream().await;
+    let control_plane = ControlPlane::start().await;
+    let edge = holding(&upstream, &control_plane);
+    let session = edge.session("2025-11-25", "{}").await;
+    let more = r#""inputResponses":{"q":{"action":"accept"}},"requestState":"s","x":{"force":true},"#;
+    assert_eq!(error(&post(&edge, PARAMS).await), pending(1));
+    control_plane.approve(1);
+    let reply = post(&edge, &format!("{more}{PARAMS}")).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let plain = ask("1", "tools/call", PARAMS, "{}", "").replace("u_echo", "echo");
+    let sent = upstream.calls("tools/call").pop().unwrap();
+    assert_eq!(sent.json(), value(&plain));
+
+    let meta = r#""_meta":{"com.x/force":true,"progressToken":"t","traceparent":"00-1"}"#;
+    let call =
+        format!(r#"{{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{{{more}{PARAMS}{meta}}}}}"#);
+    let headers = [("mcp-session-id", session.as_str())];
+    assert_eq!(error(&edge.post(&headers, &call).await), pending(2));
+    control_plane.approve(2);
+    assert_eq!(edge.post(&headers, &call).await.status, 200);
+    let params = upstream.calls("tools/call").pop().unwrap().json()["params"].clone();
+    let mut names: Vec<_> = params.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["_meta", "arguments", "name"], "{params}");
+    assert_eq!((&params["_meta"]["traceparent"], params["_meta"].get("com.x/force")), (&json!("00-1"), None));
 }
 
 /// Who waits for a control plane may lose the right to call meanwhile.

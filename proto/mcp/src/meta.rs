@@ -4,6 +4,8 @@
 
 /// The member of params and results that holds them.
 pub const META: &str = "_meta";
+/// Where the keys of the protocol itself begin.
+pub const RESERVED: &str = "io.modelcontextprotocol/";
 /// In requests: the revision; required since 2026-07-28.
 pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// In requests: what the client can do; required since 2026-07-28, may be empty.

@@ -1,12 +1,12 @@
-//! Edges use approvals up, give back what they did not use, or ask for them. What an edge says of who calls what is held against the registry.
+//! Edges use approvals up, go on with what they used, give back what they did not use, or ask for them. What an edge says of who calls what is held against the registry.
 
 use std::net::IpAddr;
 
 use tonic::Code;
 use trunkline::identity::v1::{Team, UserState};
 use trunkline::policy::v1::{
-    Approval, ApprovalState, ReturnApprovalRequest, ReturnApprovalResponse, Rule, RuleEffect,
-    UseApprovalRequest, UseApprovalResponse,
+    Approval, ApprovalState, ContinueApprovalRequest, ContinueApprovalResponse, ReturnApprovalRequest,
+    ReturnApprovalResponse, Rule, RuleEffect, UseApprovalRequest, UseApprovalResponse,
 };
 use trunkline::registry::v1::Server;
 
@@ -93,6 +93,22 @@ impl Rpc for ReturnApprovalRequest {
             call.registry.approvals.counters.add(ApprovalEvent::Returned, 1);
         }
         Ok(ReturnApprovalResponse { approval: Some(without_arguments(row.message(now_us))) })
+    }
+}
+
+impl Rpc for ContinueApprovalRequest {
+    type Response = ContinueApprovalResponse;
+
+    async fn run(self, call: &Call<'_>) -> Result<Self::Response, Error> {
+        if self.round < 1 {
+            return Err(Error::field("round", "must be at least 1"));
+        }
+        let id = id(&self.name)?;
+        let mut tx = call.registry.store().write().await?;
+        tx.approval(id).await?.ok_or_else(|| not_found(&self.name))?;
+        let first = tx.continue_approval(id, self.round).await?;
+        tx.commit().await?;
+        Ok(ContinueApprovalResponse { first })
     }
 }
 

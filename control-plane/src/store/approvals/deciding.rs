@@ -101,6 +101,14 @@ impl Tx {
         Ok(true)
     }
 
+    /// Uses up a round of input with which a call goes on. Returns whether nobody has gone on with it before, nor with a later one.
+    pub async fn continue_approval(&mut self, id: &str, round: i64) -> Result<bool, StoreError> {
+        self.aside = true;
+        let sql = "UPDATE approvals SET rounds = $2 WHERE id = $1 AND state = 4 AND rounds < $2";
+        let done = sqlx::query(sql).bind(id).bind(round).execute(self.connection()).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
     async fn ask(&mut self, new: ApprovalRow, is_told: bool, now_us: i64) -> Result<Use, StoreError> {
         if let Some(bound) = self.approval_bound(&new.parties.principal, now_us).await? {
             return Ok(Use::Full(bound));

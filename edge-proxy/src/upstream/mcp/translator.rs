@@ -25,7 +25,7 @@ use crate::identity::Principal;
 use crate::os::clock;
 use crate::policy::SharedPermit;
 use crate::session::seal::SealError;
-use crate::session::{BegunCall, HandleOwner, HeldState};
+use crate::session::{HandleOwner, HeldState};
 use crate::snapshot::{Server, Trust, Upstream};
 use crate::upstream::{Call, Context};
 use crate::usage::Outcome;
@@ -269,12 +269,9 @@ impl CallContext {
     /// The `requestState` by which a modern client goes on with the call, of which `state` is what is sealed already; empty: nothing is.
     /// One that was approved is not to be approved again.
     pub(super) fn request_state(&self, exposed: &str, state: String) -> Result<String, SealError> {
-        match self.active.approval_digest() {
+        match self.active.begun().map(HeldState::Begun) {
             None => Ok(state),
-            Some(digest) => {
-                let begun = HeldState::Begun(BegunCall::new(digest, clock::now()));
-                begun.seal(&self.trust, self.owner(), exposed, &state)
-            }
+            Some(begun) => begun.seal(&self.trust, self.owner(), exposed, &state, clock::now()),
         }
     }
 

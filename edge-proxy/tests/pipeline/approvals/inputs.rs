@@ -7,8 +7,7 @@ use super::{HELD, holding, pending, told};
 use crate::conditions::{upstream, value};
 use crate::eras::{ask, legacy_only, modern_only};
 use crate::support::{
-    ControlPlane, Edge, Reply, Socket, Sse, TestFleet, Upstream, approve, events, json as answer, modern,
-    status,
+    ControlPlane, Edge, Reply, Socket, Sse, Upstream, approve, events, json as answer, modern, status,
 };
 
 const PARAMS: &str = r#""name":"u_echo","arguments":{"a":1},"#;
@@ -336,24 +335,86 @@ async fn the_answer_to_a_question_of_a_legacy_upstream_is_not_held_back() {
     assert_eq!(control_plane.asked().len(), 2);
 }
 
-/// Whoever goes on with a call at one edge does not go on with it at another.
+/// Whoever goes on with a call at one edge does not go on with it at another, though they do not know of each other.
 #[tokio::test]
 async fn an_approved_call_goes_on_at_one_edge_of_all() {
     let upstream = asking("").await;
     let control_plane = ControlPlane::start().await;
-    let fleet = TestFleet::changed(&upstream.url, 2, |snapshot| {
-        crate::support::speaks(snapshot, "modern");
-        snapshot.rule(vec![approve(&["u_echo"], "")]);
+    let one = modern_holding(&upstream, &control_plane);
+    let mut other = modern_holding(&upstream, &control_plane);
+    (other.keys, other.bearer, other.snapshot) = (one.keys.clone(), one.bearer.clone(), one.snapshot.clone());
+    other.publish();
+    asked(&post(&one, PARAMS, FORM).await.body, "form");
+    control_plane.approve(1);
+    let begun = value(&post(&one, PARAMS, FORM).await.body);
+    let going_on = with_input(&begun["result"]["requestState"], r#"{"a":1}"#);
+    let (first, second) = tokio::join!(post(&one, &going_on, "{}"), post(&other, &going_on, "{}"));
+    let mut told = [first, second].map(|reply| value(&reply.body));
+    told.sort_by_key(|answer| answer.get("error").is_some());
+    assert_eq!(told[0]["result"]["content"], json!([]), "{told:?}");
+    assert_eq!(told[1]["error"], pending(2));
+    for edge in [&one, &other] {
+        assert_eq!(value(&post(edge, &going_on, "{}").await.body)["error"], pending(2));
+    }
+    assert_eq!(upstream.calls("tools/call").len(), 2);
+    // An answer to the second time is no answer to the new question.
+    control_plane.approve(2);
+    let begun = value(&post(&other, &going_on, FORM).await.body);
+    assert_eq!(begun["result"]["resultType"], "input_required", "{begun}");
+    assert_eq!(upstream.calls("tools/call").pop().unwrap().json()["params"].get("inputResponses"), None);
+}
+
+fn modern_holding(upstream: &Upstream, control_plane: &ControlPlane) -> Edge {
+    let mut edge = modern_only(upstream);
+    edge.snapshot.rule(vec![approve(&["u_echo"], "")]);
+    edge.publish();
+    control_plane.join(&edge);
+    edge
+}
+
+/// Nobody could say that it has not gone on already.
+#[tokio::test]
+async fn without_a_control_plane_an_approved_call_does_not_go_on() {
+    let upstream = asking("").await;
+    let control_plane = ControlPlane::start().await;
+    let edge = modern_holding(&upstream, &control_plane);
+    asked(&post(&edge, PARAMS, FORM).await.body, "form");
+    control_plane.approve(1);
+    let begun = value(&post(&edge, PARAMS, FORM).await.body);
+    let going_on = with_input(&begun["result"]["requestState"], r#"{"a":1}"#);
+    edge.control_plane.send_replace(None);
+    let message = format!("{HELD}no control plane took the request for it; try again later");
+    let unasked = json!({"code": -31012, "message": message, "data": {"reason": "approval_needed"}});
+    assert_eq!(value(&post(&edge, &going_on, FORM).await.body)["error"], unasked);
+    assert_eq!((upstream.calls("tools/call").len(), control_plane.rounds()), (1, vec![]));
+    control_plane.join(&edge);
+    assert_eq!(value(&post(&edge, &going_on, FORM).await.body)["result"]["content"], json!([]));
+}
+
+/// Each round goes on once, and the next one after it.
+#[tokio::test]
+async fn rounds_of_input_follow_each_other() {
+    let upstream = Upstream::raw(|request| {
+        let result = r#"{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"message":"?"}}}}"#;
+        answer(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, request.id()))
     })
     .await;
-    fleet.edges.iter().for_each(|edge| control_plane.join(edge));
-    asked(&post(&fleet.edges[0], PARAMS, FORM).await.body, "form");
+    let control_plane = ControlPlane::start().await;
+    let edge = modern_holding(&upstream, &control_plane);
+    asked(&post(&edge, PARAMS, FORM).await.body, "form");
     control_plane.approve(1);
-    let begun = value(&post(&fleet.edges[0], PARAMS, FORM).await.body);
-    let going_on = with_input(&begun["result"]["requestState"], r#"{"a":1}"#);
-    let reply = post(&fleet.edges[1], &going_on, FORM).await;
-    assert_eq!(value(&reply.body)["result"]["content"], json!([]), "{reply:?}");
-    let reply = post(&fleet.edges[0], &going_on, "{}").await;
-    assert_eq!(value(&reply.body)["error"], pending(2));
-    assert_eq!(upstream.calls("tools/call").len(), 2);
+    let mut answer = value(&post(&edge, PARAMS, FORM).await.body);
+    let mut states = Vec::new();
+    for _ in 0..3 {
+        states.push(answer["result"]["requestState"].clone());
+        answer = value(&post(&edge, &with_input(&states[states.len() - 1], r#"{"a":1}"#), FORM).await.body);
+        assert_eq!(answer["result"]["resultType"], "input_required", "{answer}");
+    }
+    let rounds = [1, 2, 3].map(|round| ("approvals/a-1".to_owned(), round));
+    assert_eq!(control_plane.rounds(), rounds);
+    for state in &states {
+        let reply = post(&edge, &with_input(state, r#"{"a":1}"#), "{}").await;
+        assert_eq!(value(&reply.body)["error"], pending(2));
+    }
+    assert_eq!(upstream.calls("tools/call").len(), 4);
 }

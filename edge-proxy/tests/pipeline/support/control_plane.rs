@@ -9,9 +9,10 @@ use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 use trunkline::policy::v1::approval_service_server::{ApprovalService, ApprovalServiceServer};
 use trunkline::policy::v1::{
-    Approval, ApprovalState, DecideApprovalRequest, DecideApprovalResponse, GetApprovalRequest,
-    GetApprovalResponse, ListApprovalsRequest, ListApprovalsResponse, ReturnApprovalRequest,
-    ReturnApprovalResponse, UseApprovalRequest, UseApprovalResponse,
+    Approval, ApprovalState, ContinueApprovalRequest, ContinueApprovalResponse, DecideApprovalRequest,
+    DecideApprovalResponse, GetApprovalRequest, GetApprovalResponse, ListApprovalsRequest,
+    ListApprovalsResponse, ReturnApprovalRequest, ReturnApprovalResponse, UseApprovalRequest,
+    UseApprovalResponse,
 };
 use trunkline_edge_proxy::enrollment::Enrollment;
 use trunkline_edge_proxy::snapshot::client::Link;
@@ -34,6 +35,8 @@ pub(crate) struct ControlPlane {
 struct Known {
     asked: Vec<UseApprovalRequest>,
     approvals: Vec<(UseApprovalRequest, Approval)>,
+    /// The rounds that were gone on with.
+    rounds: Vec<(String, i64)>,
     /// The page that it names.
     url: String,
     /// What it answers instead.
@@ -60,6 +63,11 @@ impl ControlPlane {
     /// Has an edge ask it.
     pub(crate) fn join(&self, edge: &Edge) {
         edge.control_plane.send_replace(self.link.clone());
+    }
+
+    /// The rounds that were gone on with so far, of which approval each.
+    pub(crate) fn rounds(&self) -> Vec<(String, i64)> {
+        self.known.lock().unwrap().rounds.clone()
     }
 
     /// What it was asked so far.
@@ -161,6 +169,21 @@ impl ApprovalService for ControlPlane {
         approval.set_state(ApprovalState::Approved);
         let approval = Some(approval.clone());
         Ok(Response::new(ReturnApprovalResponse { approval }))
+    }
+
+    async fn continue_approval(
+        &self,
+        request: Request<ContinueApprovalRequest>,
+    ) -> Result<Response<ContinueApprovalResponse>, Status> {
+        let ContinueApprovalRequest { name, round } = request.into_inner();
+        let mut known = self.known.lock().unwrap();
+        if let Some(status) = &known.fails {
+            return Err(status.clone());
+        }
+        let is_over = |(of, last): &(String, i64)| *of == name && *last >= round;
+        let first = !known.rounds.iter().any(is_over);
+        known.rounds.push((name, round));
+        Ok(Response::new(ContinueApprovalResponse { first }))
     }
 
     async fn list_approvals(

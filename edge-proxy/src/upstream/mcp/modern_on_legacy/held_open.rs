@@ -128,6 +128,7 @@ impl<'a> ResumedCall<'a> {
         };
         let ModernOnLegacy { call, in_session, client: modern_client, .. } = &mut stream.translator;
         call.id = input.id;
+        call.active.go_on();
         in_session.progress_token = input.progress_token;
         modern_client.level = input.level;
         let mut resumed = Self { stream, permit, held_at: waiter.address(), client };

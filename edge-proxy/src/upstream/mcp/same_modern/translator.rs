@@ -112,7 +112,7 @@ impl SameModern {
         message: &Bytes,
         result: &str,
     ) -> Result<Splice<'a>, Fault> {
-        if self.call.active.approval_digest().is_some() {
+        if self.call.active.is_approved() {
             return self.add_request_state(edits, message, result);
         }
         if memmem::find(result.as_bytes(), b"requestState").is_none() {

@@ -1,6 +1,14 @@
 //! Clients that are asked for the word that their call is approved, and calls that go on with input once they are.
 
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::response::Response;
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use trunkline::policy::v1::ApprovalState;
 
 use super::{HELD, holding, pending, told};
@@ -417,4 +425,60 @@ async fn rounds_of_input_follow_each_other() {
         assert_eq!(value(&reply.body)["error"], pending(2));
     }
     assert_eq!(upstream.calls("tools/call").len(), 4);
+}
+
+/// The id of a call, and its stream.
+type Waiting = (String, mpsc::UnboundedSender<String>);
+
+/// A legacy upstream that asks twice on one stream, which cannot be resumed, before it responds.
+async fn asking_twice() -> Upstream {
+    let open: Arc<Mutex<Option<Waiting>>> = Arc::default();
+    let question = |id: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"elicitation/create","params":{{"message":"?"}}}}"#)
+    };
+    Upstream::start(move |request| {
+        if request.method() == "tools/call" {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            sender.send(question("first")).unwrap();
+            *open.lock().unwrap() = Some((request.id(), sender));
+            let events = UnboundedReceiverStream::new(receiver)
+                .map(|message| Ok::<_, Infallible>(format!("data: {message}\n\n")));
+            let response = Response::builder().header("content-type", "text/event-stream");
+            return response.body(Body::from_stream(events)).unwrap();
+        }
+        if let Some((id, stream)) = &*open.lock().unwrap() {
+            let end = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#);
+            for (answered, next) in [("first", question("second")), ("second", end)] {
+                if request.body.contains(&format!(r#""id":"{answered}""#)) {
+                    stream.send(next).unwrap();
+                }
+            }
+        }
+        status(202, "")
+    })
+    .await
+}
+
+/// Who holds a call open counts its rounds, too.
+#[tokio::test]
+async fn rounds_of_a_call_that_is_held_open_follow_each_other() {
+    let upstream = asking_twice().await;
+    let control_plane = ControlPlane::start().await;
+    let mut edge = legacy_only(&upstream);
+    edge.snapshot.rule(vec![approve(&["u_echo"], "")]);
+    edge.publish();
+    control_plane.join(&edge);
+    asked(&post(&edge, PARAMS, FORM).await.body, "form");
+    control_plane.approve(1);
+    let mut answer = value(&post(&edge, PARAMS, FORM).await.messages()[0]);
+    for round in 1..=2 {
+        let (state, key) = (&answer["result"]["requestState"], format!("question-{round}"));
+        assert_eq!(answer["result"]["inputRequests"][&key]["params"], json!({"message": "?"}), "{answer}");
+        let answers = json!({key: {"action": "accept"}});
+        let params = format!(r#"{PARAMS}"inputResponses":{answers},"requestState":{state},"#);
+        answer = value(&post(&edge, &params, FORM).await.messages()[0]);
+    }
+    assert_eq!(answer["result"]["content"], json!([]), "{answer}");
+    assert_eq!(control_plane.rounds(), [1, 2].map(|round| ("approvals/a-1".to_owned(), round)));
+    assert_eq!((control_plane.asked().len(), upstream.calls("tools/call").len()), (2, 1));
 }

@@ -21,7 +21,7 @@ use trunkline_control_plane::auth::keys::{KeyError, Signer};
 use trunkline_control_plane::auth::master::MasterKey;
 use trunkline_control_plane::auth::vault::Vault;
 use trunkline_control_plane::clock;
-use trunkline_control_plane::store::audit::{AuditQuery, Author, StoredSeal};
+use trunkline_control_plane::store::audit::{AuditHead, AuditQuery, Author, Cut};
 use trunkline_control_plane::store::keys::Keys;
 use trunkline_control_plane::store::{Store, StoreError};
 
@@ -32,12 +32,15 @@ suite!(
     all_writers_write_one_chain,
     what_is_past_its_time_goes_without_a_break,
     a_beginning_that_no_control_plane_signed_is_found,
+    seals_that_are_missing_are_found,
+    seals_of_before_they_were_numbered_come_first,
 );
 
 /// A chain, and what looks through it.
 struct Chain {
     store: Store,
     seals: AuditSeals,
+    signer: Arc<Signer>,
 }
 
 #[derive(Debug)]
@@ -65,7 +68,7 @@ impl Chain {
         let master = MasterKey::parse(&STANDARD.encode([7; 32]), "test").unwrap();
         let vault = Arc::new(Vault::open_keys(keys.clone(), master, None).await.unwrap());
         let signer = Arc::new(Signer::open(keys, vault, "test".to_owned()).await.unwrap());
-        Self { store, seals: AuditSeals::new(signer) }
+        Self { store, seals: AuditSeals::new(signer.clone()), signer }
     }
 
     /// One of so many records.
@@ -78,10 +81,15 @@ impl Chain {
     }
 
     async fn seal(&self) {
-        let head = self.store.audit_head().await.unwrap().unwrap();
-        let seal = self.seals.seal(SealedPlace::End, head.sequence, &head.hash).unwrap();
-        let seal = StoredSeal { sequence: head.sequence, time_us: clock::now_us(), seal };
-        self.store.add_audit_seal(&seal).await.unwrap();
+        let sign = |head: &AuditHead| Ok::<_, TestError>(self.seals.seal_end(head)?);
+        self.store.seal_audit(clock::now_us(), sign).await.unwrap();
+    }
+
+    /// Appends records up to this one, and seals them.
+    async fn seal_up_to(&self, last: i64) {
+        let next = self.store.audit_head().await.unwrap().unwrap().sequence + 1;
+        self.store.append_audit((next..=last).map(record).collect()).await.unwrap();
+        self.seal().await;
     }
 
     async fn verify(&self) -> VerifyAuditResponse {
@@ -98,8 +106,7 @@ impl Chain {
     }
 
     async fn shorten(&self, before_us: i64, most: i64) -> i64 {
-        let sign =
-            |first: i64, hash: &str| Ok::<_, TestError>(self.seals.seal(SealedPlace::Start, first, hash)?);
+        let sign = |cut: &Cut| Ok::<_, TestError>(self.seals.seal_start(cut)?);
         self.store.shorten_audit(before_us, most, sign).await.unwrap()
     }
 }
@@ -276,10 +283,84 @@ async fn a_beginning_that_no_control_plane_signed_is_found(database: Database) {
     // Nor is that of an end.
     let mut connection = sqlx::AnyConnection::connect(database.url()).await.unwrap();
     let head = chain.store.audit_head().await.unwrap().unwrap();
-    let seal = chain.seals.seal(SealedPlace::End, head.first, &head.first_hash).unwrap();
+    let seal = chain.seals.seal(SealedPlace::End, head.first, &head.first_hash, 0).unwrap();
     sqlx::query("update audit_head set first_seal = $1").bind(seal).execute(&mut connection).await.unwrap();
     assert_eq!(chain.breaks_at().await, 7);
-    let seal = chain.seals.seal(SealedPlace::Start, head.first, &head.first_hash).unwrap();
+    let seal = chain.seals.seal(SealedPlace::Start, head.first, &head.first_hash, 0).unwrap();
     sqlx::query("update audit_head set first_seal = $1").bind(seal).execute(&mut connection).await.unwrap();
     assert_eq!(chain.breaks_at().await, 0);
+}
+
+async fn seals_that_are_missing_are_found(database: Database) {
+    let chain = Chain::open(&database).await;
+    for last in [2, 4, 6, 8] {
+        chain.seal_up_to(last).await;
+    }
+    // What was sealed already is sealed under the same number.
+    chain.seal().await;
+    let found = chain.verify().await;
+    assert_eq!((found.first_break, found.seals), (None, 4));
+    database.run("create table kept as select * from audit_seals").await;
+    let without = async |lost: &str| {
+        database.run("delete from audit_seals; insert into audit_seals select * from kept").await;
+        database.run(&format!("delete from audit_seals where {lost}")).await;
+        let found = chain.verify().await.first_break.unwrap_or_else(|| panic!("not found: {lost}"));
+        let (head, time) = found.reason.split_once(", of ").unwrap_or((&found.reason, ""));
+        let tail = time.split_once(", stands").map(|(_, tail)| tail.to_owned()).unwrap_or_default();
+        (found.sequence, format!("{head}{tail}"))
+    };
+    let before = |lost: &str, seal: i64, records: &str| {
+        format!(
+            "{lost} missing that control planes made before the one here: only seal {seal} for the records {records}"
+        )
+    };
+    assert_eq!(without("sequence = 2").await, (4, before("seal 1 is", 2, "1 to 4")));
+    assert_eq!(without("sequence in (4, 6)").await, (8, before("seals 2 to 3 are", 4, "3 to 8")));
+    let end = "missing that control planes made: nothing stands for the records from";
+    assert_eq!(without("sequence = 8").await, (8, format!("seal 4 is {end} 7 on")));
+    assert_eq!(without("sequence > 0").await, (8, format!("seals 1 to 4 are {end} 1 on")));
+    // Nor does a new seal hide that, or the retention.
+    chain.seal_up_to(9).await;
+    let found = chain.verify().await.first_break.unwrap();
+    assert_eq!(found.sequence, 9);
+    assert!(found.reason.starts_with("seals 1 to 4 are missing"), "{}", found.reason);
+    assert_eq!(chain.shorten(0, 4).await, 5);
+    let found = chain.verify().await.first_break.unwrap();
+    assert_eq!(found.sequence, 9);
+    database
+        .run("delete from audit_seals; insert into audit_seals select * from kept where sequence > 4")
+        .await;
+    chain.seal_up_to(10).await;
+    assert!(chain.verify().await.first_break.is_some(), "seal 5 is missing");
+}
+
+async fn seals_of_before_they_were_numbered_come_first(database: Database) {
+    let chain = Chain::of(&database, 4).await;
+    let mut connection = sqlx::AnyConnection::connect(database.url()).await.unwrap();
+    let mut seal_without_number = async |sequence: i64| {
+        let records = chain.store.audit_page(sequence, 1).await.unwrap();
+        let claims = serde_json::json!({"iss": chain.signer.issuer(), "aud": "trunkline-audit", "sub": "end", "iat": 1, "exp": 1,
+            "seq": sequence, "hash": records[0].hash});
+        let seal = chain.signer.sign(&claims).unwrap().0;
+        let sql = "insert into audit_seals (sequence, time_us, seal) values ($1, 1, $2) \
+                   on conflict (sequence) do update set seal = $2";
+        sqlx::query(sql).bind(sequence).bind(seal).execute(&mut connection).await.unwrap();
+    };
+    for sequence in [2, 4] {
+        seal_without_number(sequence).await;
+    }
+    assert_eq!(chain.verify().await.first_break, None);
+    chain.seal_up_to(6).await;
+    chain.seal_up_to(8).await;
+    let found = chain.verify().await;
+    assert_eq!((found.first_break, found.seals), (None, 4));
+    // The records of an old seal go, then those of a new one.
+    assert_eq!(chain.shorten(0, 6).await, 2);
+    assert_eq!(chain.breaks_at().await, 0);
+    assert_eq!(chain.shorten(0, 2).await, 4);
+    let found = chain.verify().await;
+    assert_eq!((found.first_break, found.first_sequence, found.seals), (None, 7, 1));
+    // None of before comes after one with a number.
+    seal_without_number(8).await;
+    assert_eq!(chain.breaks_at().await, 8);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::auth::audit_seal::{AuditSeals, SealProof, SealedPlace};
 use crate::auth::keys::KeyError;
 use crate::clock;
-use crate::store::audit::{AuditHead, StoredSeal};
+use crate::store::audit::{AuditHead, Cut};
 use crate::store::leases::Leases;
 use crate::store::{Store, StoreError};
 
@@ -71,9 +71,7 @@ impl AuditKeeper {
             return Ok(());
         }
         let before_us = clock::now_us().saturating_sub(clock::duration_us(self.retention.age));
-        let sign = |first: i64, hash: &str| -> Result<String, KeepError> {
-            Ok(self.seals.seal(SealedPlace::Start, first, hash)?)
-        };
+        let sign = |cut: &Cut| Ok::<_, KeepError>(self.seals.seal_start(cut)?);
         let removed = self.store.shorten_audit(before_us, self.retention.records, sign).await?;
         if removed > 0 {
             tracing::info!(removed, "removed audit records that are past their time");
@@ -92,7 +90,8 @@ impl AuditKeeper {
         if self.seals.check(first_seal, SealedPlace::Start, *first, first_hash) != SealProof::Holds {
             return Ok(());
         }
-        let seal = self.seals.seal(SealedPlace::Start, *first, first_hash)?;
+        let number = self.seals.number(first_seal).unwrap_or_default();
+        let seal = self.seals.seal(SealedPlace::Start, *first, first_hash, number)?;
         Ok(self.store.reseal_audit_start(*first, &seal).await?)
     }
 
@@ -109,11 +108,10 @@ impl AuditKeeper {
                 return Ok(());
             }
         }
-        let seal = self.seals.seal(SealedPlace::End, head.sequence, &head.hash)?;
-        let stored = StoredSeal { sequence: head.sequence, time_us: now_us, seal };
-        self.store.add_audit_seal(&stored).await?;
+        let sign = |head: &AuditHead| Ok::<_, KeepError>(self.seals.seal_end(head)?);
+        let AuditHead { sequence, hash, seals, .. } = self.store.seal_audit(now_us, sign).await?;
         // Where logs go elsewhere, this is a copy that whoever has the database cannot change.
-        tracing::info!(sequence = head.sequence, hash = head.hash, "sealed the audit log");
+        tracing::info!(sequence, hash, seal = seals, "sealed the audit log");
         Ok(())
     }
 }

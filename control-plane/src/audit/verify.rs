@@ -22,6 +22,12 @@ struct Walk<'a> {
     head: AuditHead,
     /// The hash of the last record that holds.
     hash: String,
+    /// The number of the last seal that was come to, or removed with the records before the first.
+    number: i64,
+    /// The last record under a seal that was come to.
+    sealed: i64,
+    /// The seals that were made until the walk began.
+    made: i64,
     progress: VerifyAuditResponse,
 }
 
@@ -31,12 +37,14 @@ pub async fn verify(
     seals: &AuditSeals,
     out: &mpsc::Sender<VerifyAuditResponse>,
 ) -> Result<VerifyAuditResponse, StoreError> {
+    // Before the seals, so that none is missed that was made meanwhile.
+    let head = store.audit_head().await?;
     let stored = store.audit_seals().await?;
     let mut last = VerifyAuditResponse {
         seal_time: stored.last().map(|seal| clock::timestamp(seal.time_us)),
         ..VerifyAuditResponse::default()
     };
-    let Some(head) = store.audit_head().await? else {
+    let Some(head) = head else {
         last.first_break = found(0, "the row is missing that says where the chain begins and ends");
         return Ok(VerifyAuditResponse { done: true, ..last });
     };
@@ -47,6 +55,9 @@ pub async fn verify(
         seals,
         left: stored.into_iter().map(|seal| (seal.sequence, seal)).collect(),
         hash: head.first_hash.clone(),
+        number: seals.number(&head.first_seal).unwrap_or_default(),
+        sealed: head.first - 1,
+        made: head.seals,
         head,
         progress: last,
     };
@@ -104,6 +115,7 @@ impl Walk<'_> {
         self.progress.first_sequence = now.first;
         self.progress.last_sequence = now.sequence;
         self.left = self.left.split_off(&now.first);
+        (self.number, self.sealed) = (self.seals.number(&now.first_seal).unwrap_or_default(), now.first - 1);
         self.head = now;
         // What signs the new beginning is looked at as it was of the old one.
         Ok(self.start().is_none())
@@ -126,10 +138,51 @@ impl Walk<'_> {
                     return found(expected, "a control plane has sealed something else here");
                 }
             }
+            if let Some(wrong) = self.follow(&seal) {
+                return found(expected, wrong);
+            }
         }
         self.hash.clone_from(&record.hash);
         self.progress.verified_sequence = expected;
         None
+    }
+
+    /// Finds what is wrong with the number of a seal, which comes after all of before. Those of before seals were numbered have none, and
+    /// come first.
+    fn follow(&mut self, seal: &StoredSeal) -> Option<String> {
+        let (next, from) = (self.number + 1, self.sealed + 1);
+        self.sealed = seal.sequence;
+        match self.seals.number(&seal.seal) {
+            None if self.number == 0 => None,
+            Some(number) if number == next => {
+                self.number = number;
+                None
+            }
+            Some(number) if number > next => {
+                let (last, time) =
+                    (number - 1, clock::timestamp(seal.time_us - seal.time_us.rem_euclid(1_000_000)));
+                Some(format!(
+                    "{} missing that control planes made before the one here: only seal {number}, of {time}, stands for the records \
+                     {from} to {}",
+                    seals(next, last),
+                    seal.sequence
+                ))
+            }
+            _ => Some("the seal here is not the one that was made next".to_owned()),
+        }
+    }
+
+    /// Finds seals that were made and that are not there, after all that are.
+    fn missing(&self) -> Option<String> {
+        let later = self.left.range(self.head.sequence + 1..).count();
+        let last = self.number + i64::try_from(later).unwrap_or(i64::MAX);
+        (last < self.made).then(|| {
+            let from = self.sealed + 1;
+            format!(
+                "{} missing that control planes made: nothing stands for the records from {from} on",
+                seals(last + 1, self.made)
+            )
+        })
     }
 
     /// Checks where the chain ends.
@@ -147,6 +200,9 @@ impl Walk<'_> {
         if self.head.hash != self.hash {
             return Ok(found(last, "its hash is not the one with which the chain is said to end"));
         }
+        if let Some(wrong) = self.missing() {
+            return Ok(found(last, wrong));
+        }
         let beyond = self.left.keys().find(|sequence| **sequence > last);
         let Some(sequence) = beyond else { return Ok(None) };
         let now = self.store.audit_head().await?;
@@ -157,6 +213,11 @@ impl Walk<'_> {
     }
 }
 
-fn found(sequence: i64, reason: &str) -> Option<AuditBreak> {
-    Some(AuditBreak { sequence, reason: reason.to_owned() })
+fn found(sequence: i64, reason: impl Into<String>) -> Option<AuditBreak> {
+    Some(AuditBreak { sequence, reason: reason.into() })
+}
+
+/// Seals by their numbers, with the verb of what they are.
+fn seals(from: i64, to: i64) -> String {
+    if from == to { format!("seal {from} is") } else { format!("seals {from} to {to} are") }
 }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{KeyError, Signer};
 use crate::clock;
+use crate::store::audit::{AuditHead, Cut};
 
 /// `aud` of seals, so that nothing else that is signed can be taken for one.
 const AUDIENCE: &str = "trunkline-audit";
@@ -29,6 +32,15 @@ struct SealClaims {
     exp: i64,
     seq: i64,
     hash: String,
+    /// Of an end, its number; of a start, that of the last seal before it. Seals of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nr: Option<i64>,
+}
+
+/// What is read of a seal that is not to be believed.
+#[derive(Deserialize)]
+struct SaidClaims {
+    nr: Option<i64>,
 }
 
 /// What a seal proves.
@@ -54,8 +66,14 @@ impl AuditSeals {
         Self { signer }
     }
 
-    /// Signs.
-    pub fn seal(&self, place: SealedPlace, sequence: i64, hash: &str) -> Result<String, KeyError> {
+    /// Signs. `number`: of an end, that of the seal; of a start, that of the last seal before it.
+    pub fn seal(
+        &self,
+        place: SealedPlace,
+        sequence: i64,
+        hash: &str,
+        number: i64,
+    ) -> Result<String, KeyError> {
         let now = clock::now_us() / 1_000_000;
         let claims = SealClaims {
             iss: self.signer.issuer().to_owned(),
@@ -66,14 +84,29 @@ impl AuditSeals {
             exp: now,
             seq: sequence,
             hash: hash.to_owned(),
+            nr: Some(number),
         };
         Ok(self.signer.sign(&claims)?.0)
     }
 
+    /// Signs where the chain ends, with the number of the seal.
+    pub fn seal_end(&self, head: &AuditHead) -> Result<String, KeyError> {
+        self.seal(SealedPlace::End, head.sequence, &head.hash, head.seals)
+    }
+
+    /// Signs where the chain begins once records are gone, with the number of the last seal that was before. Before seals were numbered it was
+    /// none.
+    pub fn seal_start(&self, cut: &Cut) -> Result<String, KeyError> {
+        let number = self.number(cut.last_seal.as_ref().unwrap_or(&cut.before)).unwrap_or_default();
+        self.seal(SealedPlace::Start, cut.first, &cut.hash, number)
+    }
+
     /// Checks a seal.
     pub fn check(&self, seal: &str, place: SealedPlace, sequence: i64, hash: &str) -> SealProof {
-        let Ok(head) = jsonwebtoken::decode_header(seal) else { return SealProof::Fails };
-        if !self.signer.ring().signing.iter().any(|key| Some(&key.key_id) == head.kid.as_ref()) {
+        if jsonwebtoken::decode_header(seal).is_err() {
+            return SealProof::Fails;
+        }
+        if !self.is_of_known_key(seal) {
             return SealProof::Unknown;
         }
         match self.signer.verify_ended::<SealClaims>(seal, AUDIENCE) {
@@ -82,6 +115,23 @@ impl AuditSeals {
             }
             _ => SealProof::Fails,
         }
+    }
+
+    /// The number that a seal signs; of a key that is gone, the one that it says. `None`: it has none.
+    pub fn number(&self, seal: &str) -> Option<i64> {
+        match self.signer.verify_ended::<SealClaims>(seal, AUDIENCE) {
+            Ok(claims) => claims.nr,
+            Err(_) if self.is_of_known_key(seal) => None,
+            Err(_) => {
+                let said = URL_SAFE_NO_PAD.decode(seal.split('.').nth(1)?).ok()?;
+                serde_json::from_slice::<SaidClaims>(&said).ok()?.nr
+            }
+        }
+    }
+
+    fn is_of_known_key(&self, seal: &str) -> bool {
+        let kid = jsonwebtoken::decode_header(seal).ok().and_then(|head| head.kid);
+        self.signer.ring().signing.iter().any(|key| Some(&key.key_id) == kid.as_ref())
     }
 
     /// Tells whether a seal is of the key that signs now.

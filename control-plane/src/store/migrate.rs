@@ -26,6 +26,8 @@ const MIGRATIONS: &[(i64, Migration)] = &[
     (13, Migration::Sql(include_str!("../../migrations/0013_audit.sql"))),
     (14, Migration::Sql(include_str!("../../migrations/0014_approvals.sql"))),
     (15, Migration::Sql(include_str!("../../migrations/0015_approval_rounds.sql"))),
+    (16, Migration::Sql(include_str!("../../migrations/0016_token_makers.sql"))),
+    (17, Migration::Sql(include_str!("../../migrations/0017_audit_seals.sql"))),
 ];
 
 enum Migration {

@@ -37,6 +37,8 @@ pub struct AuditHead {
     pub first_hash: String,
     /// The signature over both. Empty: nothing was removed yet.
     pub first_seal: String,
+    /// How many seals were made.
+    pub seals: i64,
 }
 
 /// A record as it is stored.
@@ -259,6 +261,7 @@ pub(super) fn head(row: &AnyRow) -> sqlx::Result<AuditHead> {
         first: row.try_get("first")?,
         first_hash: row.try_get("first_hash")?,
         first_seal: row.try_get("first_seal")?,
+        seals: row.try_get("seals")?,
     })
 }
 

@@ -8,6 +8,7 @@ mod chain;
 mod changes;
 mod people;
 mod retention;
+mod sealing;
 mod table;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(super) use chain::append_to;
 pub use chain::{AuditHead, FIRST_HASH, StoredRecord, TableEnd};
 pub(super) use changes::Changes;
 pub use changes::Deed;
+pub use retention::Cut;
 pub use table::{AuditQuery, StoredSeal};
 
 /// Whoever writes while the log cannot be written must not fill the other log.

@@ -131,21 +131,6 @@ impl Store {
         let row = sqlx::query(sql).fetch_optional(self.pool()).await?;
         Ok(row.as_ref().map(seal).transpose()?)
     }
-
-    /// Stores a seal, in the place of one over the same.
-    pub async fn add_audit_seal(&self, seal: &StoredSeal) -> Result<(), StoreError> {
-        let _turn = self.turn().await;
-        sqlx::query(
-            "INSERT INTO audit_seals (sequence, time_us, seal) VALUES ($1, $2, $3) \
-             ON CONFLICT (sequence) DO UPDATE SET time_us = $2, seal = $3",
-        )
-        .bind(seal.sequence)
-        .bind(seal.time_us)
-        .bind(seal.seal.as_str())
-        .execute(self.pool())
-        .await?;
-        Ok(())
-    }
 }
 
 fn seal(row: &AnyRow) -> sqlx::Result<StoredSeal> {

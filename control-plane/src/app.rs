@@ -2,6 +2,7 @@
 
 mod http;
 mod services;
+mod warnings;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -145,6 +146,7 @@ fn lock(config: &Config) -> anyhow::Result<Option<DirectoryLock>> {
 /// Starts a control plane on a listener that is bound already. Who calls it sees to it that the database is used by no other.
 pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<Running> {
     let addr = listener.local_addr()?;
+    warnings::warn(&config);
     let certificate = match (&config.tls.tls_cert, &config.tls.tls_key) {
         (Some(cert), Some(key)) => Some(Certificate::load(cert, key, None)?),
         _ => None,

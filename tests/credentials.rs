@@ -44,6 +44,25 @@ async fn a_service_account_may_be_nobodys_and_its_keys_give_no_more_than_it_has(
     let (_, talk, code) = run(&ann, "create api-key bot --role administrator", "").await;
     let told = "which gives more than serviceAccounts/bot may: it has roles/viewer, and not ";
     assert!(talk.contains(told) && code == 2, "{talk}");
+    // Whoever may not make one of nobody's has made none.
+    let eve = Person::new(&gateway, "eve").await;
+    gateway.ctl("create team core").await;
+    let key = ann.ok("create service-account lead --role viewer", "").await;
+    assert!(key.contains("serviceAccounts/lead"), "{key}");
+    ann.ok("add member core serviceAccounts/lead --owner", "").await;
+    let key = ann.ok("create api-key lead", "").await;
+    let line = "create service-account hers --team core --role developer --owner=";
+    let refused = eve.run_with(&line.split(' ').collect::<Vec<_>>(), "", Some(key.trim())).await;
+    let (_, talk, code) = told(&refused);
+    assert_eq!(
+        (talk.as_str(), code),
+        (
+            "error: --owner '' takes the permission people.write everywhere, which the caller does not have; without --owner you answer for it yourself\n",
+            4
+        )
+    );
+    let (_, _, code) = run(&ann, "get service-account hers", "").await;
+    assert_eq!(code, 3, "nothing was made");
     ann.ok("create api-key bot --role viewer", "").await;
     let (_, talk, _) = run(&ann, "get api-keys", "").await;
     assert_eq!(talk, "you have no API keys; `mcpctl get api-keys SERVICE-ACCOUNT` lists those of one\n");

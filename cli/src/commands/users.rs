@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::commands::each::each;
 use crate::commands::{Invocation, people};
 use crate::control_client::ControlClient;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
 use crate::output;
 use crate::parse::to_the_second;
@@ -144,6 +144,9 @@ pub async fn create_service_account(invocation: &Invocation, new: NewServiceAcco
     let id = new.name.strip_prefix("serviceAccounts/").unwrap_or(&new.name);
     let request = json!({ "serviceAccountId": id, "serviceAccount": account });
     let client = invocation.client().await?;
+    if new.owner.as_deref() == Some("") {
+        check_may_disown(&client).await?;
+    }
     let mut answer = client.call(&kind.method("Create"), request).await.map_err(Error::in_options)?;
     // Whoever creates it answers for it, unless they say otherwise then.
     if new.owner.as_deref() == Some("") {
@@ -151,6 +154,20 @@ pub async fn create_service_account(invocation: &Invocation, new: NewServiceAcco
         answer = send(&client, kind, json!({ "name": name, "owner": "" }), "owner").await?;
     }
     show(invocation, kind, &answer, "created")
+}
+
+/// Refuses before anything is made what would be refused once it is: that nobody answers for a service account.
+async fn check_may_disown(client: &ControlClient) -> Result {
+    const NEEDED: &str = "people.write";
+    let caller = client.call("trunkline.identity.v1.SessionService/GetCaller", json!({})).await?;
+    let held = &reflection::to_json(&caller)["permissions"];
+    if held.as_array().is_some_and(|held| held.iter().any(|held| held == NEEDED)) {
+        return Ok(());
+    }
+    let text = format!(
+        "--owner '' takes the permission {NEEDED} everywhere, which the caller does not have; without --owner you answer for it yourself"
+    );
+    Err(Error::new(Exit::Refused, text))
 }
 
 /// Changes fields of a user.

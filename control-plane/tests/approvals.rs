@@ -19,7 +19,11 @@ use serde_json::{Value, json};
 suite! {
     a_call_waits_until_somebody_else_approves_it_and_is_made_once,
     who_may_decide_sees_and_so_does_who_called,
-    nobody_decides_about_their_own,
+    nobody_approves_their_own_and_may_deny_it,
+    whoever_made_a_token_or_gave_it_away_approves_none_of_its_calls,
+    who_may_decide_nothing_takes_back_their_own,
+    calls_of_who_is_gone_end_at_once,
+    too_many_of_one_person_are_refused,
     whoever_had_the_token_when_it_was_asked_does_not_decide_either,
     what_an_edge_says_is_held_against_the_registry,
     what_is_no_call_is_refused,
@@ -105,9 +109,8 @@ async fn who_may_decide_sees_and_so_does_who_called(database: Database) {
         }
         let decided = office.decide(who, &name, "DENIED", "").await;
         let expected = match who {
-            // Each may, and none is the first twice.
-            "admin" | "max" | "owner" => None,
-            "ann" | "ann-key" | "bot" => Some("OWN_CALL"),
+            // Each may, and none is the first twice; ann and who she answers for take back what is theirs.
+            "admin" | "max" | "owner" | "ann" | "ann-key" | "bot" => None,
             "eve" => Some("RESOURCE_NOT_FOUND"),
             _ => Some("PERMISSION_DENIED"),
         };
@@ -124,7 +127,7 @@ async fn who_may_decide_sees_and_so_does_who_called(database: Database) {
     }
 }
 
-async fn nobody_decides_about_their_own(database: Database) {
+async fn nobody_approves_their_own_and_may_deny_it(database: Database) {
     let office = Office::open(&database).await;
     let own = ["ann", "ann-key", "bot", "bot2"];
     for (principal, refused) in [
@@ -141,10 +144,8 @@ async fn nobody_decides_about_their_own(database: Database) {
         let name =
             asked["approval"]["name"].as_str().unwrap_or_else(|| panic!("{principal}: {asked}")).to_owned();
         for who in refused {
-            for decision in ["APPROVED", "DENIED"] {
-                let refused = office.decide(who, &name, decision, "").await;
-                assert_eq!(refused, Err("OWN_CALL".to_owned()), "{who} about {principal}");
-            }
+            let refused = office.decide(who, &name, "APPROVED", "").await;
+            assert_eq!(refused, Err("OWN_CALL".to_owned()), "{who} about {principal}");
         }
         let (_, found) = office.ask("admin", "GetApproval", json!({"name": name})).await;
         assert_eq!(found["approval"]["state"], "APPROVAL_STATE_PENDING");
@@ -170,6 +171,150 @@ async fn whoever_had_the_token_when_it_was_asked_does_not_decide_either(database
         assert_eq!(office.decide(who, &name, "APPROVED", "").await, Err("OWN_CALL".to_owned()), "{who}");
     }
     office.decide("owner", &name, "APPROVED", "").await.unwrap();
+}
+
+/// Waits again, whatever was decided.
+async fn reopen(database: &Database, name: &str) {
+    let again = format!("update approvals set state = 1, decided_by = '' where id = '{}'", &name[10..]);
+    database.run(&again).await;
+}
+
+async fn whoever_made_a_token_or_gave_it_away_approves_none_of_its_calls(database: Database) {
+    const TOKENS: &str = "identity.v1.TokenService";
+    let office = Office::open(&database).await;
+    let of_team = json!({"team": "teams/core", "visibility": "VISIBILITY_TEAM"});
+    let scope = json!({"servers": ["servers/dev"]});
+    let create = |id: &str| json!({"tokenId": id, "token": {"scope": scope, "meta": of_team}});
+    for (who, id) in [("ann", "by-ann"), ("bot", "by-bot"), ("max", "by-max"), ("admin", "by-admin")] {
+        let (status, made) = office.call(who, &format!("{TOKENS}/CreateToken"), create(id)).await;
+        assert_eq!(status, StatusCode::OK, "{who}: {made}");
+    }
+    // Her own, which she hands to the team before it calls.
+    let to_team = json!({"token": {"name": "tokens/ci", "meta": {"owner": "", "team": "teams/core", "visibility": "VISIBILITY_TEAM"}},
+        "updateMask": "meta.owner,meta.team,meta.visibility"});
+    let (status, given) = office.call("ann", &format!("{TOKENS}/UpdateToken"), to_team).await;
+    assert_eq!(status, StatusCode::OK, "{given}");
+    // What the administrator's bearer takes from max is a token that max had.
+    let own = json!({"tokenId": "had", "token": {"scope": scope, "meta": {"owner": "serviceAccounts/max"}}});
+    office.api.ok(&format!("{TOKENS}/CreateToken"), own).await;
+    let to_owner = json!({"token": {"name": "tokens/had", "meta": {"owner": "serviceAccounts/owner"}}, "updateMask": "meta.owner"});
+    office.api.ok(&format!("{TOKENS}/UpdateToken"), to_owner).await;
+
+    let hers = ["ann", "ann-key", "bot", "bot2"].as_slice();
+    for (token, refused) in [
+        ("tokens/by-ann", hers),
+        ("tokens/by-bot", hers),
+        ("tokens/ci", hers),
+        ("tokens/by-max", &["max"]),
+        ("tokens/had", &["max", "owner"]),
+        ("tokens/by-admin", &[]),
+    ] {
+        let asked = office.used(&office.call_of(token).await).await;
+        let name =
+            asked["approval"]["name"].as_str().unwrap_or_else(|| panic!("{token}: {asked}")).to_owned();
+        for who in ["ann", "ann-key", "bot", "bot2", "max", "owner", "admin"] {
+            let decided = office.decide(who, &name, "APPROVED", "").await;
+            let reason = decided.as_ref().err().cloned();
+            let expected = refused.contains(&who).then(|| "OWN_CALL".to_owned());
+            assert_eq!(reason, expected, "{who} about {token}: {decided:?}");
+            reopen(&database, &name).await;
+        }
+        for who in refused {
+            let denied = office.decide(who, &name, "DENIED", "").await;
+            assert!(denied.is_ok(), "{who} about {token}: {denied:?}");
+            reopen(&database, &name).await;
+        }
+    }
+}
+
+async fn who_may_decide_nothing_takes_back_their_own(database: Database) {
+    let office = Office::open(&database).await;
+    // A plain developer, who decides nothing.
+    let call = office.call_of("serviceAccounts/dev").await;
+    let name = office.used(&call).await["approval"]["name"].as_str().unwrap().to_owned();
+    let other = office.used(&office.call_of("serviceAccounts/max").await).await;
+    let other = other["approval"]["name"].as_str().unwrap().to_owned();
+    assert_eq!(office.decide("dev", &name, "APPROVED", "").await, Err("OWN_CALL".to_owned()));
+    let denied = office.decide("dev", &name, "DENIED", "A mistake.").await.unwrap();
+    assert_eq!(
+        (&denied["approval"]["state"], &denied["approval"]["decidedBy"]),
+        (&json!("APPROVAL_STATE_DENIED"), &json!("serviceAccounts/dev"))
+    );
+    // What is not theirs is refused as what is nowhere.
+    let never = format!("approvals/{}", "0".repeat(32));
+    for name in [&other, &never] {
+        assert_eq!(office.decide("dev", name, "DENIED", "").await, Err("PERMISSION_DENIED".to_owned()));
+    }
+}
+
+async fn calls_of_who_is_gone_end_at_once(database: Database) {
+    let office = Office::open(&database).await;
+    for (principal, rpc, request) in [
+        ("tokens/ci", "identity.v1.TokenService/RevokeToken", json!({"name": "tokens/ci"})),
+        ("tokens/of-nobody", "identity.v1.TokenService/DeleteToken", json!({"name": "tokens/of-nobody"})),
+        (
+            "serviceAccounts/dev",
+            "identity.v1.ServiceAccountService/DeleteServiceAccount",
+            json!({"name": "serviceAccounts/dev"}),
+        ),
+    ] {
+        let mut call = office.call_of(principal).await;
+        let waiting = office.used(&call).await["approval"]["name"].as_str().unwrap().to_owned();
+        call["argumentsJson"] = "{}".into();
+        let approved = office.used(&call).await["approval"]["name"].as_str().unwrap().to_owned();
+        office.decide("max", &approved, "APPROVED", "").await.unwrap();
+        office.api.ok(rpc, request).await;
+        for name in [&waiting, &approved] {
+            let (_, found) = office.ask("admin", "GetApproval", json!({"name": name})).await;
+            assert_eq!(found["approval"]["state"], "APPROVAL_STATE_EXPIRED", "{principal}");
+            let decide = json!({"name": name, "decision": "APPROVAL_STATE_APPROVED"});
+            let (status, refused) = office.ask("max", "DecideApproval", decide).await;
+            let text = format!(
+                "{name} is of {principal}, which is gone or may call nothing any more; nothing is left to decide"
+            );
+            assert_eq!((status, &refused["message"]), (StatusCode::BAD_REQUEST, &json!(text)));
+            assert_eq!(refused["details"][0]["reason"], "APPROVAL_OVER");
+        }
+        assert_eq!(office.refused(&call).await, "CALL_NOT_KNOWN");
+    }
+    // Who is disabled may come back; until then nobody decides.
+    let asked = office.used(&office.call_of("serviceAccounts/max").await).await;
+    let name = asked["approval"]["name"].as_str().unwrap();
+    let disable = json!({"serviceAccount": {"name": "serviceAccounts/max", "disabled": true}, "updateMask": "disabled"});
+    office.api.ok("identity.v1.ServiceAccountService/UpdateServiceAccount", disable).await;
+    assert_eq!(office.decide("owner", name, "APPROVED", "").await, Err("APPROVAL_OVER".to_owned()));
+}
+
+async fn too_many_of_one_person_are_refused(database: Database) {
+    let office = Office::open(&database).await;
+    // Of all of these ann is the maker, owner or who answers.
+    let call = office.call_of("tokens/ci").await;
+    office.used(&call).await;
+    let copies: Vec<String> = (1..200).map(|number| format!("({number})")).collect();
+    let many = format!(
+        "insert into approvals select a.id || n.n, a.digest || n.n, a.state, 'other' || n.n, a.owner_uid, a.answerable_uid, a.server, \
+         a.server_uid, a.body, a.created, a.expires, a.decided, a.decided_by, a.comment, a.used, a.told, a.tell_after, a.tries \
+         from approvals a cross join (select column1 as n from (values {}) v) n",
+        copies.join(", ")
+    );
+    database.run(&many).await;
+    for principal in ["tokens/ci", "tokens/of-bot"] {
+        let mut call = office.call_of(principal).await;
+        call["argumentsJson"] = "{}".into();
+        let (status, refused) = office.edge_asks(&call).await;
+        assert_eq!(
+            (status, &refused["details"][0]["reason"], &refused["message"]),
+            (
+                StatusCode::TOO_MANY_REQUESTS,
+                &json!("TOO_MANY_APPROVALS"),
+                &json!(
+                    "200 calls wait for approval already of what one of those owns, answers for or made whose call it is; no more can"
+                )
+            ),
+            "{principal}"
+        );
+    }
+    office.used(&office.call_of("serviceAccounts/max").await).await;
 }
 
 async fn what_an_edge_says_is_held_against_the_registry(database: Database) {
@@ -375,13 +520,28 @@ async fn decisions_are_checked(database: Database) {
             "{decision}"
         );
     }
+    for (word, status) in [("approve", "MALFORMED_JSON"), ("pending", "INVALID_FIELD")] {
+        let (_, refused) = office.ask("max", "DecideApproval", json!({"name": name, "decision": word})).await;
+        assert_eq!(refused["details"][0]["reason"], status);
+        let text = refused.to_string();
+        assert!(text.contains("APPROVAL_STATE_APPROVED") && text.contains("APPROVAL_STATE_DENIED"), "{text}");
+        assert!(!text.contains("expired"), "{text}");
+    }
     let approved = office.decide("max", &name, "APPROVED", "Good.").await.unwrap();
-    assert_eq!(
-        office.decide("max", &name, "APPROVED", "Good.").await.unwrap(),
-        approved,
-        "said twice, it is done once"
+    for comment in ["Good.", "", "Other."] {
+        let again = office.decide("max", &name, "APPROVED", comment).await.unwrap();
+        assert_eq!(again, approved, "said twice, it is done once");
+    }
+    let by_other = json!({"name": name, "decision": "APPROVAL_STATE_APPROVED"});
+    let (_, refused) = office.ask("owner", "DecideApproval", by_other).await;
+    assert_eq!(refused["details"][0]["reason"], "APPROVAL_OVER");
+    let text = refused["message"].as_str().unwrap();
+    let until = approved["approval"]["expireTime"].as_str().unwrap();
+    let told = format!(
+        "{name} is approved already, by serviceAccounts/max; it can be denied until {}",
+        &until[..19]
     );
-    assert_eq!(office.decide("owner", &name, "APPROVED", "").await, Err("APPROVAL_OVER".to_owned()));
+    assert_eq!(text, format!("{told}Z"));
     let (_, found) = office.ask("max", "GetApproval", json!({"name": name})).await;
     assert_eq!(found["approval"]["decidedBy"], "serviceAccounts/max");
     assert_eq!(APPROVALS, "policy.v1.ApprovalService");

@@ -23,7 +23,7 @@ const EDGE: [&str; 8] = [
     "telemetry.v1.UsageService/ReportUsage",
 ];
 const ANYONE: [&str; 2] = ["identity.v1.SessionService/SignIn", "identity.v1.SessionService/RedeemLink"];
-const SELF: [&str; 9] = [
+const SELF: [&str; 10] = [
     "identity.v1.SessionService/SignOut",
     "identity.v1.SessionService/GetCaller",
     "identity.v1.SessionService/ChangePassword",
@@ -31,6 +31,7 @@ const SELF: [&str; 9] = [
     "identity.v1.SessionService/RevokeSession",
     "identity.v1.SessionService/CreateAccessBearer",
     "identity.v1.SessionService/CreateSignInLink",
+    "policy.v1.ApprovalService/DecideApproval",
     "policy.v1.ApprovalService/GetApproval",
     "policy.v1.ApprovalService/ListApprovals",
 ];

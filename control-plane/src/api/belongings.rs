@@ -95,12 +95,16 @@ pub(super) async fn hand_over(
     for (kind, name) in owned {
         let Some(row) = tx.get(kind, &name).await? else { continue };
         match kind {
-            Kind::Token => kept.extend(take_over_token(tx, &row, &heir.name, keep).await?.then_some(name)),
+            Kind::Token => {
+                let hands = [of.uid.as_str(), call.caller.uid.as_str()];
+                kept.extend(take_over_token(tx, &row, &heir.name, hands, keep).await?.then_some(name));
+            }
             _ => hand_over_one(tx, &row, &heir.name).await?,
         }
     }
     for account in accounts {
-        kept.extend(take_over_account(tx, account, &heir.name, keep).await?);
+        let hands = [of.uid.as_str(), call.caller.uid.as_str()];
+        kept.extend(take_over_account(tx, account, &heir.name, hands, keep).await?);
     }
     // What was stopped with its owner works with the new one.
     start(tx, &heir).await?;
@@ -112,6 +116,7 @@ async fn take_over_account(
     tx: &mut Tx,
     account: Principal,
     owner: &str,
+    hands: [&str; 2],
     keep: bool,
 ) -> Result<Vec<String>, Error> {
     let before = tx.standing_of(&account.uid).await?;
@@ -126,7 +131,7 @@ async fn take_over_account(
     }
     for (_, name) in tx.owned_by(&account.name).await?.into_iter().filter(|(kind, _)| *kind == Kind::Token) {
         let Some(row) = tx.get(Kind::Token, &name).await? else { continue };
-        kept.extend(take_over_token(tx, &row, &account.name, keep).await?.then_some(name));
+        kept.extend(take_over_token(tx, &row, &account.name, hands, keep).await?.then_some(name));
     }
     if let Some(before) = before {
         tx.note_rights(&before.rights).await?;
@@ -144,14 +149,27 @@ fn refuse_owner(of: &Principal, owned: &[String]) -> Result<(), Error> {
     Err(Error::new(Code::FailedPrecondition, "STILL_AN_OWNER", text).with("name", of.name.clone()))
 }
 
-/// Gives a token to somebody, revoked unless `keep`. Answers whether it goes on.
-async fn take_over_token(tx: &mut Tx, row: &Row, owner: &str, keep: bool) -> Result<bool, Error> {
+/// Gives a token to somebody, revoked unless `keep`. Answers whether it goes on. `hands`: the uids of who had it and of who gives it, which
+/// are remembered.
+async fn take_over_token(
+    tx: &mut Tx,
+    row: &Row,
+    owner: &str,
+    hands: [&str; 2],
+    keep: bool,
+) -> Result<bool, Error> {
     let mut token: Token = row.message()?;
     owner.clone_into(&mut token.meta.get_or_insert_default().owner);
     if !keep {
         token.revoke_time.get_or_insert(clock::timestamp(tx.now_us()));
     }
     tx.put(&token, Some(row), None).await?;
+    for uid in hands {
+        tx.note_token_maker(&row.uid, uid).await?;
+    }
+    if !keep {
+        tx.end_approvals_of(&row.uid).await?;
+    }
     Ok(!is_over(&token, tx.now_us()))
 }
 

@@ -20,10 +20,11 @@ use prost::Message as _;
 use prost_reflect::{
     DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions,
 };
-use schema::words;
+use schema::words::{self, UnknownWord};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+use trunkline::policy::v1::ApprovalState;
 
 use super::{MAX_REQUEST_BYTES, bodies};
 use crate::domain::reflect;
@@ -124,9 +125,18 @@ fn read_names(descriptor: MessageDescriptor, body: &[u8]) -> serde_json::Result<
 /// Reads a message whose enum values are short words. It costs a tree of the whole body, and so is done only where one is met.
 fn read_words(descriptor: MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, String> {
     let mut json: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    words::to_names(&descriptor, &mut json).map_err(|error| error.to_string())?;
+    words::to_names(&descriptor, &mut json).map_err(|error| taken_words(&descriptor, error).to_string())?;
     let options = DeserializeOptions::new().deny_unknown_fields(true);
     DynamicMessage::deserialize_with_options(descriptor, json, &options).map_err(|error| error.to_string())
+}
+
+/// The error with what the field takes, where that is not all that its enum has.
+fn taken_words(of: &MessageDescriptor, error: UnknownWord) -> UnknownWord {
+    if of.full_name() != "trunkline.policy.v1.DecideApprovalRequest" {
+        return error;
+    }
+    let taken = [ApprovalState::Approved, ApprovalState::Denied].map(|state| state.as_str_name().to_owned());
+    UnknownWord { choices: taken.to_vec(), ..error }
 }
 
 fn frame(message: &DynamicMessage) -> Bytes {

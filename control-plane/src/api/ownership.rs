@@ -16,6 +16,7 @@ use crate::domain::{Catalogue, Kind, KindRules, Reference, Violations, names};
 use crate::error::Error;
 use crate::rights::transfer::{NotTheirsToGive, check_transfer};
 use crate::rights::{ADMINISTRATOR, Ownership, permission_set};
+use crate::store::Row;
 
 const CALL: Permission = Permission::ServersCall;
 
@@ -39,6 +40,22 @@ impl Write<'_> {
         if meta.owner.is_empty() && meta.team.is_empty() {
             meta.owner.clone_from(&caller.name);
         }
+    }
+
+    /// Remembers who makes a token, and who had it and gives it away: they may have kept its bearer.
+    pub(super) async fn note_makers(&mut self, row: &Row, old: Option<&Row>) -> Result<(), Error> {
+        let whose = |row: &Row| (row.ownership.owner.clone(), row.ownership.team.clone());
+        if row.kind != Kind::Token || old.is_some_and(|old| whose(old) == whose(row)) {
+            return Ok(());
+        }
+        let caller = self.call.caller.uid.clone();
+        self.tx.note_token_maker(&row.uid, &caller).await?;
+        if let Some(old) = old
+            && let Some(before) = self.tx.principal(&old.ownership.owner).await?
+        {
+            self.tx.note_token_maker(&row.uid, &before.uid).await?;
+        }
+        Ok(())
     }
 
     /// Checks that the caller may make a resource belong as it says.

@@ -48,7 +48,7 @@ pub enum Undeclared {
     #[error("{0} declares ACCESS_CALLER and no permission; add `option ({PERMISSION})`")]
     Permission(String),
     /// It declares a permission that is looked at by nobody.
-    #[error("{0} declares a permission without ACCESS_CALLER; remove `option ({PERMISSION})`")]
+    #[error("{0} declares a permission without ACCESS_CALLER or ACCESS_SELF; remove `option ({PERMISSION})`")]
     Unused(String),
 }
 
@@ -71,12 +71,13 @@ impl Permissions {
                 (Access::Unspecified, _) => return Err(Undeclared::Access(path)),
                 (Access::Caller, Permission::Unspecified) => return Err(Undeclared::Permission(path)),
                 (Access::Caller, permission) => Needs::Permission(permission),
+                // The rpc itself looks at the permission: something of it everybody may, about themselves.
+                (Access::Self_, _) => Needs::Principal,
                 (_, permission) if permission != Permission::Unspecified => {
                     return Err(Undeclared::Unused(path));
                 }
                 // Edges serve it to each other, the control plane does not.
                 (Access::Sibling, _) => continue,
-                (Access::Self_, _) => Needs::Principal,
                 (Access::Edge, _) => Needs::Edge,
                 (Access::Join | Access::Anyone, _) => Needs::Nothing,
             };
@@ -134,7 +135,7 @@ mod tests {
         let count = |wanted| permissions.needs.values().filter(|needs| **needs == wanted).count();
         assert_eq!(
             (count(Needs::Edge), count(Needs::Nothing), count(Needs::Principal)),
-            (6, OPEN.len() + 3, 9)
+            (6, OPEN.len() + 3, 10)
         );
     }
 

@@ -87,6 +87,7 @@ impl Rpc for RevokeTokenRequest {
         // Once is for ever: the time of the first revocation stays.
         token.revoke_time.get_or_insert(clock::timestamp(tx.now_us()));
         let row = tx.put_status(&row, &token).await?;
+        tx.end_approvals_of(&row.uid).await?;
         tx.commit().await?;
         // For who restores a copy of the database from before.
         tracing::info!(token = name, "revoked a token");

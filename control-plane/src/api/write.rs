@@ -123,6 +123,7 @@ impl<'a> Write<'a> {
         self.remember(&message, before, prefix);
         self.upstreams.remove(message.name());
         let row = self.tx.put(&message, old, set).await?;
+        self.note_makers(&row, old).await?;
         let version =
             message.secret().and_then(|slot| slot.as_ref()).map(|c| c.version.clone()).unwrap_or_default();
         self.registry.store_secret(&mut self.tx, &row.name, &row.uid, &version, change).await?;

@@ -16,7 +16,7 @@ use trunkline::policy::v1::ApprovalState;
 
 use super::counters::{ApprovalEvent, WebhookEvent};
 use super::signature::SecretFile;
-use super::{Approvals, WEBHOOK, check_comment, is_id};
+use super::{Approvals, WEBHOOK, check_comment, is_id, over};
 use crate::clock;
 use crate::store::approvals::{APPROVALS, Decision, word};
 use crate::store::audit::Author;
@@ -73,8 +73,8 @@ enum InboxError {
     Content(String),
     #[error("there is no approval {0}")]
     Unknown(String),
-    #[error("{name} is {state} already; nothing is left to decide")]
-    Over { name: String, state: String },
+    #[error("{0}")]
+    Over(String),
     #[error("the control plane cannot do that now; see its log")]
     Unable,
 }
@@ -151,10 +151,9 @@ impl Inbox {
             comment: comment(&sent),
             on_behalf_of: sent.by.clone(),
         };
-        let state = found.state_at(now_us);
-        let name = found.name();
+        let over = over(&found, found.state_at(now_us));
         let Some(decided) = tx.decide_approval(found, &decision, now_us).await? else {
-            return Err(InboxError::Over { name, state: word(state) });
+            return Err(InboxError::Over(over));
         };
         tx.commit().await?;
         let event = match decided.state {
@@ -201,7 +200,7 @@ impl IntoResponse for InboxError {
             Self::Signature(_) => StatusCode::UNAUTHORIZED,
             Self::Content(_) => StatusCode::BAD_REQUEST,
             Self::Unknown(_) => StatusCode::NOT_FOUND,
-            Self::Over { .. } => StatusCode::CONFLICT,
+            Self::Over(_) => StatusCode::CONFLICT,
             Self::Unable => StatusCode::SERVICE_UNAVAILABLE,
         };
         (status, Json(json!({"message": self.to_string()}))).into_response()

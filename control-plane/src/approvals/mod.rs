@@ -15,9 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
+use trunkline::policy::v1::ApprovalState;
 use url::Url;
 
 use counters::ApprovalCounters;
+
+use crate::clock;
+use crate::store::approvals::{ApprovalRow, word};
 
 /// The principal that decides by webhook.
 pub const WEBHOOK: &str = "system/webhook";
@@ -70,6 +74,16 @@ pub fn is_id(text: &str) -> bool {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// Why nothing more is decided about one in a state.
+pub fn over(row: &ApprovalRow, state: ApprovalState) -> String {
+    let name = row.name();
+    if state != ApprovalState::Approved {
+        return format!("{name} is {} already; nothing is left to decide", word(state));
+    }
+    let until = clock::timestamp(row.expire_us - row.expire_us.rem_euclid(1_000_000));
+    format!("{name} is approved already, by {}; it can be denied until {until}", row.decided_by)
 }
 
 /// What is wrong with a comment, if anything.

@@ -29,6 +29,7 @@ pub mod rights;
 mod row;
 mod secrets;
 pub mod sessions;
+mod token_makers;
 mod tx;
 pub mod usage;
 mod values;

@@ -243,6 +243,7 @@ impl Tx {
             "bindings",
         ];
         self.note_person(uid).await?;
+        self.end_approvals_of(uid).await?;
         for table in TABLES {
             let sql = format!("DELETE FROM {table} WHERE uid = $1");
             sqlx::query(AssertSqlSafe(sql)).bind(uid).execute(self.connection()).await?;

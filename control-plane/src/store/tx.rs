@@ -239,6 +239,10 @@ impl Tx {
             self.delete_children(&row.name).await?;
         }
         self.delete_secret(&row.name).await?;
+        if row.kind == Kind::Token {
+            self.end_approvals_of(&row.uid).await?;
+            self.forget_token_makers(&row.uid).await?;
+        }
         self.changes.note_row(Some(row), None);
         self.mark_deleted(row).await
     }

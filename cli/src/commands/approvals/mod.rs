@@ -45,7 +45,7 @@ enum Verb {
     Show(ShowArgs),
     /// Approve calls as they are: each may be made once
     Approve(DecideArgs),
-    /// Deny calls; one that is approved and not made yet, too
+    /// Deny calls, your own too; one that is approved and not made yet, too
     Deny(DecideArgs),
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use tonic::Code;
-use trunkline::identity::v1::{Team, UserState};
+use trunkline::identity::v1::{Team, Token, UserState};
 use trunkline::policy::v1::{
     Approval, ApprovalState, ContinueApprovalRequest, ContinueApprovalResponse, ReturnApprovalRequest,
     ReturnApprovalResponse, Rule, RuleEffect, UseApprovalRequest, UseApprovalResponse,
@@ -16,9 +16,12 @@ use crate::approvals::call::{DEFINITION, check_arguments, digest};
 use crate::approvals::counters::ApprovalEvent;
 use crate::approvals::new_id;
 use crate::clock;
+use crate::domain::token::is_over;
 use crate::domain::{Kind, Violations, names};
 use crate::error::Error;
-use crate::store::approvals::{ApprovalBound, ApprovalRow, MAX_PENDING, MAX_PENDING_OF_ONE, Parties, Use};
+use crate::store::approvals::{
+    ApprovalBound, ApprovalRow, MAX_PENDING, MAX_PENDING_OF_ONE, MAX_PENDING_OF_PERSON, Parties, Use,
+};
 use crate::store::{Row, Tx};
 
 /// The longest name of anything.
@@ -192,8 +195,12 @@ async fn rule(tx: &mut Tx, server: &Row, name: &str) -> Result<Option<Rule>, Err
 pub(super) async fn parties(tx: &mut Tx, name: &str, uid: &str) -> Result<Option<Parties>, Error> {
     let (principal, owner) = if name.starts_with("tokens/") {
         let token = tx.get(Kind::Token, name).await?.filter(|row| row.uid == uid);
-        let Some(token) = token else { return Ok(None) };
-        (token.uid, token.ownership.owner)
+        let Some(row) = token else { return Ok(None) };
+        let token: Token = row.message()?;
+        if is_over(&token, tx.now_us()) || token.suspend_time.is_some() {
+            return Ok(None);
+        }
+        (row.uid, row.ownership.owner)
     } else {
         let found = tx.principal(name).await?;
         let found = found.filter(|found| found.uid == uid && found.state != UserState::Disabled);
@@ -220,6 +227,9 @@ fn full(bound: ApprovalBound) -> Error {
         ApprovalBound::Principal => {
             format!("{MAX_PENDING_OF_ONE} calls of this principal wait for approval already; no more can")
         }
+        ApprovalBound::Person => format!(
+            "{MAX_PENDING_OF_PERSON} calls wait for approval already of what one of those owns, answers for or made whose call it is; no more can"
+        ),
         ApprovalBound::All => format!("{MAX_PENDING} calls wait for approval already; no more can"),
     };
     Error::new(Code::ResourceExhausted, "TOO_MANY_APPROVALS", text)

@@ -7,10 +7,12 @@ use trunkline::policy::v1::ApprovalState;
 
 use super::super::audit::Deed;
 use super::super::{StoreError, Tx};
-use super::{ApprovalRow, number, of_digest, word};
+use super::{ApprovalRow, Parties, number, of_digest, word};
 
 /// So many calls of one principal wait at most.
 pub const MAX_PENDING_OF_ONE: i64 = 20;
+/// So many calls wait at most of all that one person, or service account, owns, answers for or made.
+pub const MAX_PENDING_OF_PERSON: i64 = 200;
 /// So many calls wait at most.
 pub const MAX_PENDING: i64 = 10_000;
 
@@ -30,6 +32,8 @@ pub enum Use {
 pub enum ApprovalBound {
     /// As many calls of the principal wait as may.
     Principal,
+    /// As many calls wait of what somebody owns, answers for or made as may.
+    Person,
     /// As many calls wait as may.
     All,
 }
@@ -110,7 +114,7 @@ impl Tx {
     }
 
     async fn ask(&mut self, new: ApprovalRow, is_told: bool, now_us: i64) -> Result<Use, StoreError> {
-        if let Some(bound) = self.approval_bound(&new.parties.principal, now_us).await? {
+        if let Some(bound) = self.approval_bound(&new.parties, now_us).await? {
             return Ok(Use::Full(bound));
         }
         // What is over makes room, also where nobody has swept it yet.
@@ -144,17 +148,37 @@ impl Tx {
 
     async fn approval_bound(
         &mut self,
-        principal: &str,
+        parties: &Parties,
         now_us: i64,
     ) -> Result<Option<ApprovalBound>, StoreError> {
         let sql = "SELECT count(*) AS waiting FROM approvals WHERE principal_uid = $2 AND state = 1 AND expires > $1";
-        let own = sqlx::query(sql).bind(now_us).bind(principal).fetch_one(self.connection()).await?;
+        let own = sqlx::query(sql)
+            .bind(now_us)
+            .bind(parties.principal.as_str())
+            .fetch_one(self.connection())
+            .await?;
         if own.try_get::<i64, _>("waiting")? >= MAX_PENDING_OF_ONE {
             return Ok(Some(ApprovalBound::Principal));
+        }
+        let mut people = self.token_makers(&parties.principal).await?;
+        people.extend([parties.owner.clone(), parties.answerable.clone()]);
+        for person in people.iter().filter(|person| !person.is_empty()) {
+            if self.pending_of(person, now_us).await? >= MAX_PENDING_OF_PERSON {
+                return Ok(Some(ApprovalBound::Person));
+            }
         }
         let sql = "SELECT count(*) AS waiting FROM approvals WHERE state = 1 AND expires > $1";
         let all = sqlx::query(sql).bind(now_us).fetch_one(self.connection()).await?;
         Ok((all.try_get::<i64, _>("waiting")? >= MAX_PENDING).then_some(ApprovalBound::All))
+    }
+
+    /// How many calls wait of what somebody owns, answers for or made, and of their own.
+    async fn pending_of(&mut self, person: &str, now_us: i64) -> Result<i64, StoreError> {
+        let sql = "SELECT count(*) AS waiting FROM approvals a WHERE a.state = 1 AND a.expires > $1 \
+                   AND (a.principal_uid = $2 OR a.owner_uid = $2 OR a.answerable_uid = $2 \
+                   OR a.principal_uid IN (SELECT token FROM token_makers WHERE maker = $2 OR answerable = $2))";
+        let row = sqlx::query(sql).bind(now_us).bind(person).fetch_one(self.connection()).await?;
+        Ok(row.try_get("waiting")?)
     }
 
     /// Decides about one that waits; one that is approved and not used yet can still be denied. `None`: it is over.

@@ -4,11 +4,28 @@ use prost::Message as _;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use trunkline::policy::v1::{Approval, ApprovalState};
 
-use super::super::{Store, StoreError};
+use super::super::{Store, StoreError, Tx};
 use super::{ApprovalRow, COLUMNS, number};
 
 /// Rows that are written at once.
 const AT_ONCE: i64 = 200;
+
+impl Tx {
+    /// Ends at once what waits or is approved for a principal that is gone: nobody makes these calls any more. Arguments go, and who is told of
+    /// approvals is told of it, with the next round.
+    pub async fn end_approvals_of(&mut self, principal: &str) -> Result<(), StoreError> {
+        self.aside = true;
+        let now_us = self.now_us();
+        sqlx::query(
+            "UPDATE approvals SET expires = $2 WHERE principal_uid = $1 AND state <= 2 AND expires > $2",
+        )
+        .bind(principal)
+        .bind(now_us)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+}
 
 impl Store {
     /// Tells whether there is anything to be ended or forgotten.

@@ -15,7 +15,7 @@ use trunkline::policy::v1::{Approval, ApprovalState};
 use super::{Store, StoreError, Tx};
 use crate::clock;
 
-pub use deciding::{ApprovalBound, Decision, MAX_PENDING, MAX_PENDING_OF_ONE, Use};
+pub use deciding::{ApprovalBound, Decision, MAX_PENDING, MAX_PENDING_OF_ONE, MAX_PENDING_OF_PERSON, Use};
 pub use listing::{ApprovalPage, ApprovalReader};
 pub use telling::Untold;
 

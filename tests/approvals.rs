@@ -91,6 +91,8 @@ async fn a_call_waits_for_somebody_else(store: Store) {
         approved.starts_with(&format!("{name} approved: tokens/ci may call files_drop at servers/dev once")),
         "{approved}"
     );
+    let again = gateway.ctl_args(&["approvals", "approve", &name, "--comment", "again"]).await;
+    assert_eq!(again, approved, "who says it again has said it");
 
     let (one, other) = tokio::join!(call(&first, "/srv/a"), call(&second, "/srv/a"));
     let made_now = [&one, &other].into_iter().filter(|answer| is_made(answer)).count();

@@ -42,8 +42,8 @@ async fn a_service_account_may_be_nobodys_and_its_keys_give_no_more_than_it_has(
     };
     assert_eq!([owner("bot").await, owner("theirs").await], [json!(null), json!("users/ann@example.org")]);
     let (_, talk, code) = run(&ann, "create api-key bot --role administrator", "").await;
-    let told = "which gives more than serviceAccounts/bot may: it has roles/viewer, and not ";
-    assert!(talk.contains(told) && code == 2, "{talk}");
+    let more = "which gives more than serviceAccounts/bot may: it has roles/viewer, and not ";
+    assert!(talk.contains(more) && code == 2, "{talk}");
     // Whoever may not make one of nobody's has made none.
     let eve = Person::new(&gateway, "eve").await;
     gateway.ctl("create team core").await;

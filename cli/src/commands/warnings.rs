@@ -54,7 +54,23 @@ fn idle_rules(server: &DynamicMessage) -> Vec<String> {
     let name = reflection::text(server, "name");
     let status = reflection::submessage(server, "status");
     let idle = status.map(|status| reflection::texts(&status, "idle_rules")).unwrap_or_default();
-    idle.into_iter().map(|rule| format!("{name}: the rule {rule} covers nothing that it exposes")).collect()
+    let rules = reflection::submessages(server, "rules");
+    let line = |rule: String| {
+        let written = rules.iter().find(|written| reflection::text(written, "id") == rule);
+        let hint = written.and_then(own_name_hint).unwrap_or_default();
+        format!("{name}: the rule {rule} covers nothing that it exposes{hint}")
+    };
+    idle.into_iter().map(line).collect()
+}
+
+/// What to write where a rule of a server names a tool as rules of teams and members do.
+fn own_name_hint(rule: &DynamicMessage) -> Option<String> {
+    let tools = reflection::texts(rule, "tools");
+    let (upstream, tool) =
+        tools.iter().filter(|tool| !tool.contains("://")).find_map(|tool| tool.split_once('/'))?;
+    Some(format!(
+        "; a rule of a server names what clients see: write {upstream}_{tool}, or what it is exposed as"
+    ))
 }
 
 /// What is odd about the rules of a server.
@@ -284,6 +300,21 @@ mod tests {
         assert_eq!(check("EMPTY", &["*/*"], &[], &[]), "");
         assert_eq!(check("READY", &["a/x*", "a/y"], &[], &["a"]), "");
         assert_eq!(check("EMPTY", &[], &[], &["a"]), "");
+    }
+
+    #[test]
+    fn a_rule_that_names_a_tool_as_its_upstream_does_is_told_of_exposed_names() {
+        let json = json!({"name": "servers/desk", "status": {"idleRules": ["a", "b"]}, "rules": [
+            {"id": "a", "tools": ["crm/delete_customer"]}, {"id": "b", "tools": ["docs://a/b"]}]});
+        let server =
+            reflection::from_json(reflection::message(Kind::from_word("server").message), json).unwrap();
+        assert_eq!(
+            idle_rules(&server),
+            [
+                "servers/desk: the rule a covers nothing that it exposes; a rule of a server names what clients see: write crm_delete_customer, or what it is exposed as",
+                "servers/desk: the rule b covers nothing that it exposes",
+            ]
+        );
     }
 
     #[test]

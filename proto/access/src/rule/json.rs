@@ -33,8 +33,6 @@ const NO_UNICODE: Doubt = "a string of the arguments is no Unicode";
 const MAX_DEPTH: u32 = 128;
 /// 2 to the 53, the first whole number that some readers also make of another one. Below it all keep them.
 const LIMIT: f64 = 9_007_199_254_740_992.0;
-/// Digits that every reader keeps.
-const MAX_DIGITS: usize = 17;
 
 /// Reads a value, with nothing after it.
 pub(super) fn value(bytes: &[u8]) -> Read<Json<'_>> {
@@ -235,12 +233,45 @@ fn number(bytes: &[u8]) -> Read<Json<'_>> {
         return Err(MALFORMED);
     }
     let found: f64 = text.parse().map_err(|_| MALFORMED)?;
-    let has_value = mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
-    let is_kept = found.abs() < LIMIT && (found != 0.0) == has_value && mantissa.len() <= MAX_DIGITS + 1;
-    match (is_kept, fraction.is_none() && exponent.is_none()) {
-        (false, _) => Err(LARGE),
-        (true, true) => text.parse().map(Json::Int).map_err(|_| LARGE),
-        (true, false) => Ok(Json::Double(found)),
+    if found.abs() >= LIMIT {
+        return Err(LARGE);
+    }
+    if fraction.is_none() && exponent.is_none() {
+        return text.parse().map(Json::Int).map_err(|_| LARGE);
+    }
+    let is_kept = Decimal::read(unsigned).is_some_and(|decimal| Some(decimal) == Decimal::of(found.abs()));
+    if is_kept { Ok(Json::Double(found)) } else { Err(LARGE) }
+}
+
+/// A number as it is spelled, with no zeros around its digits: two are the same number where both parts are.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal {
+    digits: String,
+    /// The power of ten of the last digit.
+    exponent: i64,
+}
+
+impl Decimal {
+    /// Of the shortest spelling that a double has, which is the one that readers write.
+    fn of(number: f64) -> Option<Self> {
+        Self::read(&format!("{number:e}"))
+    }
+
+    /// Of a number without its sign. `None`: its exponent is beyond all.
+    fn read(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = whole.bytes().chain(fraction.bytes());
+        let mut digits: String = all.skip_while(|digit| *digit == b'0').map(char::from).collect();
+        let length = digits.len();
+        digits.truncate(digits.trim_end_matches('0').len());
+        if digits.is_empty() {
+            return Some(Self { digits, exponent: 0 });
+        }
+        let zeros = i64::try_from(length - digits.len()).ok()?;
+        let behind_point = i64::try_from(fraction.len()).ok()?;
+        let exponent = exponent.parse::<i64>().ok()?.checked_sub(behind_point)?.checked_add(zeros)?;
+        Some(Self { digits, exponent })
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn parse(text: &str) -> Parsed {
     let found = parser.expression()?;
     match parser.peek() {
         Word::End => Ok(found),
-        _ => parser.refuse(format!("{} is not expected here", parser.shown())),
+        _ => parser.refuse(format!("{} is not expected here{}", parser.shown(), parser.meant())),
     }
 }
 
@@ -84,7 +84,18 @@ impl Parser<'_> {
     pub(super) fn expect(&mut self, sign: &str) -> Parsed<()> {
         match self.takes(sign) {
             true => Ok(()),
-            false => self.refuse(format!("{sign} is expected here, and not {}", self.shown())),
+            false => {
+                self.refuse(format!("{sign} is expected here, and not {}{}", self.shown(), self.meant()))
+            }
+        }
+    }
+
+    /// What to write instead of the next word, where that is an operator elsewhere.
+    fn meant(&self) -> String {
+        let Word::Name(name) = self.peek() else { return String::new() };
+        match operator_of(name) {
+            Some(sign) => format!("; write {sign}"),
+            None => String::new(),
         }
     }
 
@@ -370,7 +381,20 @@ pub(super) fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
 }
 
+/// The sign of what other languages write as a word.
+fn operator_of(name: &str) -> Option<&'static str> {
+    match name.to_ascii_lowercase().as_str() {
+        "and" => Some("&&"),
+        "or" => Some("||"),
+        "not" => Some("!"),
+        _ => None,
+    }
+}
+
 fn unknown(name: &str) -> String {
+    if let Some(sign) = operator_of(name) {
+        return format!("there is no {}; write {sign}", quoted(name));
+    }
     if is_reserved(name) {
         return format!("{name} is a word that CEL keeps to itself");
     }

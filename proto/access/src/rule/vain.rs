@@ -24,7 +24,7 @@ pub struct Known<'a> {
 enum Domain<'a> {
     /// One of these.
     Words(Vec<&'a str>),
-    /// The id of this, in which there is no `/`.
+    /// The id of this, in which there is no `/` and no capital letter.
     Id(&'static str),
     /// A whole number from 0 to this.
     UpTo(i64),
@@ -58,10 +58,10 @@ impl<'a> Search<'a> {
         let here = match &of.node {
             Node::Binary(Operator::In, value, list) => self.within(value, list),
             Node::Binary(operator, left, right) => self.comparison(of.at, *operator, left, right),
-            Node::TextTest(_, text, other) => self.text_test(of.at, text, other),
+            Node::TextTest(test, text, other) => self.text_test(of.at, *test, text, other),
             _ => None,
         };
-        here.or_else(|| self.parts(of))
+        here.or_else(|| self.parts(of)).or_else(|| self.contradiction(of))
     }
 
     fn parts(self, of: &Expr) -> Option<Issue> {
@@ -80,6 +80,10 @@ impl<'a> Search<'a> {
     }
 
     fn comparison(self, at: usize, operator: Operator, left: &Expr, right: &Expr) -> Option<Issue> {
+        let teams = [(left, right), (right, left)].into_iter().find(|(side, _)| is_teams(side));
+        if let Some((_, Expr { node: Node::List(items), .. })) = teams {
+            return TEAM.lacks_one_of(items);
+        }
         match (self.domain(left), self.domain(right)) {
             (Some(domain), None) => domain.against(at, operator, &literal(right)?),
             (None, Some(domain)) => domain.against(at, turned(operator), &literal(left)?),
@@ -98,17 +102,38 @@ impl<'a> Search<'a> {
         if matches!(value.node, Node::Variable(Variable::Server)) && items.iter().any(fits) {
             return None;
         }
-        let never_there = |item: &Expr| {
-            let value = literal(item).filter(|value| !domain.has(value))?;
-            Some(issue(item.at, format!("this is never so: {}", domain.shown(&value))))
-        };
-        items.iter().find_map(never_there)
+        domain.lacks_one_of(items)
     }
 
-    fn text_test(self, at: usize, text: &Expr, other: &Expr) -> Option<Issue> {
-        // What a whole text cannot have, no part of it has.
-        let domain = self.domain(text).filter(|domain| matches!(domain, Domain::Id(_) | Domain::Lower))?;
-        domain.against(at, Operator::Equal, &literal(other)?)
+    fn text_test(self, at: usize, test: TextTest, text: &Expr, other: &Expr) -> Option<Issue> {
+        let (domain, value) = (self.domain(text)?, literal(other)?);
+        match (&domain, &value) {
+            (Domain::Words(words), Constant::Text(part)) => {
+                let may_hold = words.iter().any(|word| test.holds(word, part));
+                (!may_hold).then(|| issue(at, format!("this is always false: {}", domain.shown(&value))))
+            }
+            // What a whole text cannot have, no part of it has.
+            (Domain::Id(_) | Domain::Lower, _) => domain.against(at, Operator::Equal, &value),
+            _ => None,
+        }
+    }
+
+    /// Comparisons of the same, one beside the other, of which no value meets all.
+    fn contradiction(self, of: &Expr) -> Option<Issue> {
+        let Node::Logic(true, parts) = &of.node else { return None };
+        let compared: Vec<_> = parts.iter().filter_map(compared).collect();
+        compared.iter().enumerate().find_map(|(index, (part, of, ..))| {
+            let same: Vec<_> =
+                compared[..=index].iter().filter(|(_, other, ..)| other.node == of.node).collect();
+            let values = match self.domain(of) {
+                Some(Domain::UpTo(last)) => (0..=last).map(Constant::Int).collect(),
+                _ => vec![same.iter().find(|(_, _, operator, _)| *operator == Operator::Equal)?.3.clone()],
+            };
+            let meets_all =
+                |value: &Constant| same.iter().all(|(_, _, operator, other)| holds(*operator, value, other));
+            let text = "this is never so beside what stands before it";
+            (!values.iter().any(meets_all)).then(|| issue(part.at, text.to_owned()))
+        })
     }
 
     /// What an expression can be, where that is little.
@@ -127,7 +152,11 @@ impl<'a> Search<'a> {
             Node::Variable(Variable::Server) => Domain::Id("the id of a server"),
             Node::Variable(Variable::ToolUpstream) => Domain::Id("the id of an upstream"),
             Node::Size(_) => Domain::UpTo(i64::MAX),
-            Node::Lower(_) => Domain::Lower,
+            Node::Lower(of) => match self.domain(of) {
+                Some(Domain::Words(words)) if words.iter().all(|word| is_lower(word)) => Domain::Words(words),
+                Some(Domain::Id(of)) => Domain::Id(of),
+                _ => Domain::Lower,
+            },
             Node::Item if self.of_teams => TEAM,
             Node::Index(of, _) if is_teams(of) => TEAM,
             _ => return None,
@@ -139,11 +168,19 @@ impl Domain<'_> {
     fn has(&self, value: &Constant) -> bool {
         match (self, value) {
             (Self::Words(words), Constant::Text(text)) => words.contains(&text.as_str()),
-            (Self::Id(_), Constant::Text(text)) => !text.contains('/'),
+            (Self::Id(_), Constant::Text(text)) => !text.contains('/') && is_lower(text),
             (Self::UpTo(last), Constant::Int(number)) => (0..=*last).contains(number),
-            (Self::Lower, Constant::Text(text)) => !text.contains(|c: char| c.is_ascii_uppercase()),
+            (Self::Lower, Constant::Text(text)) => is_lower(text),
             _ => false,
         }
+    }
+
+    /// The first of a list that it never is.
+    fn lacks_one_of(&self, items: &[Expr]) -> Option<Issue> {
+        items.iter().find_map(|item| {
+            let value = literal(item).filter(|value| !self.has(value))?;
+            Some(issue(item.at, format!("this is never so: {}", self.shown(&value))))
+        })
     }
 
     /// A comparison that always comes to the same. What is always so because there is one server, or one method, is no mistake.
@@ -178,6 +215,9 @@ impl Domain<'_> {
                 let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
                 let of = if words.len() > 1 { "one of " } else { "" };
                 format!("it is {of}{shown}{hint}")
+            }
+            Self::Id(of) if !text.contains('/') => {
+                format!("{of} has no capital letters; write {}", quoted(&text.to_ascii_lowercase()))
             }
             Self::Id(of) => match text.rsplit('/').next() {
                 Some(id) if !id.is_empty() => format!("{of} has no /; write {}", quoted(id)),
@@ -219,6 +259,24 @@ fn looks_at_something(of: &Expr) -> bool {
 
 fn is_teams(of: &Expr) -> bool {
     matches!(of.node, Node::Variable(Variable::CallerTeams))
+}
+
+fn is_lower(text: &str) -> bool {
+    !text.contains(|c: char| c.is_ascii_uppercase())
+}
+
+/// A comparison, what is compared in it, how, and with what, where that says all of itself: a variable, or a part of the time.
+fn compared(of: &Expr) -> Option<(&Expr, &Expr, Operator, Constant)> {
+    let Node::Binary(operator, left, right) = &of.node else { return None };
+    let is_simple = |of: &Expr| match &of.node {
+        Node::Variable(variable) => !matches!(variable, Variable::Arguments | Variable::CallerTeams),
+        node => matches!(node, Node::Clock(..)),
+    };
+    match (literal(left), literal(right)) {
+        (None, Some(value)) if is_simple(left) => Some((of, left, *operator, value)),
+        (Some(value), None) if is_simple(right) => Some((of, right, turned(*operator), value)),
+        _ => None,
+    }
 }
 
 fn literal(of: &Expr) -> Option<Constant> {

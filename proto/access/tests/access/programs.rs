@@ -1,6 +1,7 @@
 //! Programs of rules: what they come to by the definition of CEL, and what is refused, where.
 
 use access::rule::{Caller, Fact, Facts, Program, Target};
+use proptest::prelude::*;
 
 /// Friday, 4 December 2026, 09:00 UTC.
 const FRIDAY: i64 = 1_796_374_800;
@@ -287,6 +288,9 @@ fn what_is_outside_is_refused_where_it_stands() {
         ("'x", "line 1, column 1: this string has no end"),
         ("'\\q' == 'q'", "line 1, column 2: this is no escape; write \\\\ for a backslash"),
         ("true true", "line 1, column 6: \"true\" is not expected here"),
+        ("tool.read_only and true", "line 1, column 16: \"and\" is not expected here; write &&"),
+        ("(tool.read_only OR true)", "line 1, column 17: ) is expected here, and not \"OR\"; write ||"),
+        ("not tool.read_only", "line 1, column 1: there is no \"not\"; write !"),
         ("(true", "line 1, column 6: ) is expected here, and not the end"),
         ("has(args)", "line 1, column 1: has asks for a member of args, as has(args.path)"),
         ("args.?x == 1", "line 1, column 6: optional members are not supported; write has(args.name)"),
@@ -369,4 +373,63 @@ fn a_program_says_what_it_needs() {
     assert_eq!(needs("caller.name == 'x' && tool.name == 'x'"), [true, true, false, false, false]);
     assert_eq!(needs("args.l.all(x, source.ip.inRange('::1'))"), [false, false, true, true, false]);
     assert_eq!(needs("now.getHours() in [1, 2]"), [false, false, false, false, true]);
+}
+
+/// Whether a number is decided about, spelled so.
+fn is_kept(number: &str) -> bool {
+    let arguments = format!("{{\"n\":{number}}}");
+    run("args.n == 0 || args.n != 0", Fact::Is(arguments.as_bytes()), true) == "true"
+}
+
+#[test]
+fn numbers_that_a_double_does_not_keep_are_not_decided_about() {
+    for kept in [
+        "5.0",
+        "0.1",
+        "1.10",
+        "-0.5e1",
+        "5E-324",
+        "0.30000000000000004",
+        "9007199254740991",
+        "0.0e999",
+        "1e0015",
+    ] {
+        assert!(is_kept(kept), "{kept}");
+    }
+    for other in [
+        "5.0000000000000001",
+        "0.1000000000000000055511151231257827",
+        "4.9406564584124654e-324",
+        "1e-999",
+        "9007199254740992",
+        "9007199254740992.0",
+        "9007199254740991.5000000001",
+        "1e99999999999999999999",
+    ] {
+        assert!(!is_kept(other), "{other}");
+    }
+}
+
+proptest! {
+    /// The spelling of a double is kept, however many zeros there are around it, and one with another digit far behind is another number.
+    #[test]
+    fn a_double_is_kept_as_it_is_spelled_and_nothing_beside_it(bits: u64, zeros in 0_usize..30) {
+        let number = f64::from_bits(bits);
+        prop_assume!(number.is_finite() && number.abs() < 9_007_199_254_740_992.0);
+        prop_assert!(is_kept(&format!("{number:?}")), "{number:?}");
+        let spelled = format!("{number:e}");
+        let (digits, exponent) = spelled.split_once('e').unwrap();
+        let point = if digits.contains('.') { "" } else { "." };
+        let padded = format!("{digits}{point}{}e{exponent}", "0".repeat(zeros + 1));
+        prop_assert!(is_kept(&padded), "{padded}");
+        let beside = format!("{digits}{point}{}1e{exponent}", "0".repeat(zeros + 17));
+        prop_assert!(!is_kept(&beside), "{beside}");
+    }
+
+    /// A spelling of up to 15 digits names one double and no other.
+    #[test]
+    fn fifteen_digits_are_always_kept(whole in 0_u64..1_000_000_000, fraction in 0_u32..1_000_000) {
+        let spelled = format!("{whole}.{fraction:06}");
+        prop_assert!(is_kept(&spelled), "{spelled}");
+    }
 }

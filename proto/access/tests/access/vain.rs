@@ -83,7 +83,44 @@ fn what_nobody_means_is_told_where_it_stands() {
             "column 19: this is always true, whatever is called; leave it out, or `when` empty for always",
         ),
         ("1 / 0 > 1", "column 7: this can never be decided: a number is too large, or is divided by zero"),
+        (
+            "caller.kind.startsWith('users')",
+            "column 13: this is always false: it is one of \"token\", \"user\", \"service_account\"; did you mean user?",
+        ),
+        (
+            "caller.kind.lowerAscii() == 'service-account'",
+            "column 26: this is always false: it is one of \"token\", \"user\", \"service_account\"; did you mean service_account?",
+        ),
+        (
+            "method.startsWith('tool/')",
+            "column 8: this is always false: it is one of \"tools/call\", \"prompts/get\"",
+        ),
+        ("server.contains('/dev')", "column 8: this is always false: it is \"files\""),
+        (
+            "caller.teams == ['core', 'teams/core']",
+            "column 26: this is never so: the id of a team has no /; write \"core\"",
+        ),
+        (
+            "'Core' in caller.teams",
+            "column 1: this is always false: the id of a team has no capital letters; write \"core\"",
+        ),
+        (
+            "tool.upstream == 'CRM'",
+            "column 15: this is always false: the id of an upstream has no capital letters; write \"crm\"",
+        ),
+        (
+            "caller.kind == 'user' && caller.kind == 'token'",
+            "column 38: this is never so beside what stands before it",
+        ),
+        (
+            "now.getHours() > 8 && tool.read_only && 8 > now.getHours()",
+            "column 43: this is never so beside what stands before it",
+        ),
         // What may come to either.
+        ("now.getHours('UTC') > 8 && now.getHours('Europe/Berlin') < 8 && now.getHours('UTC') < 10", ""),
+        ("caller.kind == 'user' || caller.kind == 'token' && caller.kind != 'user'", ""),
+        ("caller.kind.startsWith('service') && method.endsWith('/call') && caller.teams == ['core']", ""),
+        ("tool.name == 'A/b' && tool.name != 'x' && tool.name.startsWith('A')", ""),
         ("args.force == true && caller.name == 'ann' && 'core' in caller.teams", ""),
         ("caller.teams.all(t, t.startsWith('c')) && args.l.exists(x, x == 'a/b')", ""),
         ("server == 'files' && method == 'tools/call' && server in ['files', 'dev']", ""),

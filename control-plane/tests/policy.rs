@@ -19,6 +19,7 @@ suite! {
     a_person_is_decided_about_by_their_teams,
     about_others_ask_those_who_may,
     what_does_not_exist_for_who_asks_is_told_of_nobody,
+    a_rule_that_does_not_exist_for_who_asks_is_told_by_what_it_does,
     who_can_is_told_page_by_page,
 }
 
@@ -357,6 +358,40 @@ async fn what_does_not_exist_for_who_asks_is_told_of_nobody(database: Database) 
     let everything =
         office.decision(&office.admin(), call(&format!("tokens/{CANARY}-token"), "git_read")).await;
     assert_eq!(reason(&everything), "allowed", "and it is there");
+}
+
+async fn a_rule_that_does_not_exist_for_who_asks_is_told_by_what_it_does(database: Database) {
+    let office = Office::open(&database).await;
+    let guests = json!({"teamId": "guests", "team": {"scope": {"servers": ["servers/dev"], "tools": ["*"]}}});
+    office.api.ok(&format!("{TEAMS}/CreateTeam"), guests).await;
+    let guest = office.account("guest", None).await;
+    office.join("guests", "serviceAccounts/guest", "").await;
+    let lan = json!({"id": "lan", "effect": "deny", "when": "source.ip.inRange('10.0.0.0/8')"});
+    let emails = json!({"id": "emails", "effect": "mask", "fields": ["email"]});
+    let update =
+        |rules: Value| json!({"server": {"name": "servers/dev", "rules": rules}, "updateMask": "rules"});
+    office.api.ok("registry.v1.ServerService/UpdateServer", update(json!([lan, emails]))).await;
+    let told = async |from: &str| {
+        let mut request = call("", "git_read");
+        request["from"] = from.into();
+        let decision = office.decision(&guest, request).await;
+        let of_rules =
+            decision["grounds"].as_array().unwrap().iter().filter(|ground| ground["field"] == "rules");
+        let words = |ground: &Value| {
+            assert_eq!(ground["text"], "a rule that does not exist for you");
+            let note = ground["note"].as_str().unwrap_or_default();
+            format!("{} {note}", if ground["holds"] == true { "holds" } else { "refuses" })
+        };
+        assert!(
+            !decision.to_string().contains("lan") && !decision.to_string().contains("email"),
+            "{decision}"
+        );
+        (reason(&decision), of_rules.map(words).collect::<Vec<_>>())
+    };
+    let masks = "holds masks some of the result".to_owned();
+    let depends = "holds it depends on what the request brings".to_owned();
+    assert_eq!(told("").await, ("allowed".to_owned(), vec![depends, masks.clone()]));
+    assert_eq!(told("192.0.2.1").await, ("allowed".to_owned(), vec!["holds ".to_owned(), masks]));
 }
 
 async fn who_can_is_told_page_by_page(database: Database) {

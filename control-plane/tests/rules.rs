@@ -16,6 +16,7 @@ suite! {
     what_cannot_be_meant_is_refused_where_it_stands,
     a_schema_that_changes_degrades_the_server_and_edits_go_on,
     rules_of_a_server_and_its_team_decide,
+    what_is_not_given_is_left_open_and_what_is_given_is_used,
     a_schema_that_breaks_a_rule_of_a_team_degrades_its_servers,
     a_rule_of_a_team_holds_whatever_its_servers_name_and_say,
 }
@@ -203,7 +204,8 @@ async fn decided(api: &Api, arguments: Option<&str>, expected: &str) -> Value {
     for _ in 0..600 {
         let answer = api.ok("policy.v1.PolicyService/ExplainAccess", request.clone()).await;
         last = answer["decision"].clone();
-        let found = match (last["allowed"] == true, last["dependsOnArguments"] == true) {
+        let depends = ["dependsOnArguments", "dependsOnAddress"].iter().any(|field| last[*field] == true);
+        let found = match (last["allowed"] == true, depends) {
             (true, true) => "depends",
             (true, false) => "allowed",
             _ => last["reason"].as_str().unwrap_or_default(),
@@ -300,5 +302,69 @@ async fn a_rule_of_a_team_holds_whatever_its_servers_name_and_say(database: Data
         let team = json!({"team": {"name": "teams/core", "rules": [rule]}, "updateMask": "rules"});
         api.ok(&format!("{TEAMS}/UpdateTeam"), team).await;
         decided(&api, None, expected).await;
+    }
+}
+
+async fn what_is_not_given_is_left_open_and_what_is_given_is_used(database: Database) {
+    let api = open(&database).await;
+    let scope = json!({"servers": ["servers/dev"], "tools": ["*"]});
+    api.ok("identity.v1.TokenService/CreateToken", json!({"tokenId": "ci", "token": {"scope": scope}})).await;
+    decided(&api, None, "allowed").await;
+    let rules = json!([
+        {"id": "lan", "effect": "allow", "tools": ["git_write"], "when": "source.ip.inRange('10.0.0.0/8')"},
+        {"id": "night", "effect": "deny", "tools": ["git_write"], "when": "now.getHours('UTC') < 6"},
+        {"id": "etc", "effect": "deny", "tools": ["git_write"], "when": "args.path == '/etc'"},
+    ]);
+    api.ok(&format!("{SERVERS}/UpdateServer"), update(&rules)).await;
+    decided(&api, None, "depends").await;
+    let day = "2026-12-01T12:00:00Z";
+    let ask = |fields: &[(&str, Value)]| {
+        let mut request = json!({"server": "servers/dev", "target": "git_write"});
+        for (field, value) in fields {
+            request[*field] = value.clone();
+        }
+        request
+    };
+    let given = |from: &str| ("from", json!(from));
+    let at = |time: &str| ("time", json!(time));
+    let (arguments, has) = (("argumentsJson", json!(r#"{"path":"/srv"}"#)), ("hasArguments", json!(true)));
+    // A decision: whether, by which reason, and what of arguments and address it depends on.
+    for (fields, expected) in [
+        (vec![at(day)], (true, "", true, true)),
+        (vec![at(day), arguments.clone(), has.clone()], (true, "", false, true)),
+        (vec![at(day), given("10.1.2.3")], (true, "", true, false)),
+        (vec![at(day), given("10.1.2.3"), arguments.clone(), has.clone()], (true, "", false, false)),
+        (vec![at(day), given("192.0.2.1")], (false, "denied_by_rule", false, false)),
+        (vec![at("2026-12-01T03:00:00Z")], (false, "denied_by_rule", false, false)),
+    ] {
+        let mut request = ask(&fields);
+        request["principal"] = "tokens/ci".into();
+        let answer = api.ok("policy.v1.PolicyService/ExplainAccess", request).await;
+        let decision = &answer["decision"];
+        let found = (
+            decision["allowed"] == true,
+            decision["reason"].as_str().unwrap_or_default(),
+            decision["dependsOnArguments"] == true,
+            decision["dependsOnAddress"] == true,
+        );
+        assert_eq!(found, expected, "{fields:?} {answer}");
+    }
+    // Who can, and when.
+    let [lan, night, etc] = ["lan", "night", "etc"].map(|id| format!("rule {id} of servers/dev"));
+    for (fields, expected) in [
+        (vec![], Some(vec![&lan, &night, &etc])),
+        (vec![given("127.0.0.1")], None),
+        (vec![given("10.1.2.3")], Some(vec![&night, &etc])),
+        (vec![at(day)], Some(vec![&lan, &etc])),
+        (vec![at("2026-12-01T03:00:00Z")], None),
+        (vec![arguments.clone(), has.clone()], Some(vec![&lan, &night])),
+        (vec![at(day), given("10.1.2.3"), arguments, has], Some(vec![])),
+    ] {
+        let answer = api.ok("policy.v1.PolicyService/WhoCan", ask(&fields)).await;
+        let holders = answer["holders"].as_array().cloned().unwrap_or_default();
+        let token = holders.iter().find(|holder| holder["principal"] == "tokens/ci");
+        let conditions = token.map(|token| token["conditions"].as_array().cloned().unwrap_or_default());
+        let expected = expected.map(|rules| rules.into_iter().map(|rule| json!(rule)).collect::<Vec<_>>());
+        assert_eq!(conditions, expected, "{fields:?} {answer}");
     }
 }

@@ -74,6 +74,7 @@ impl<'a> Seat<'a> {
             now_s: now_s(),
             arguments: Fact::Absent,
             at_any_time: false,
+            from_anywhere: false,
         };
         decide(self.world, &request).refused.map_or(Ok(()), Err)
     }

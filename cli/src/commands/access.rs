@@ -24,8 +24,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// Decide about one request as an edge would, and say why; exits with 0 (allowed), 4 (denied), or 1 (it depends on the arguments,
-    /// and --args is not given)
+    /// Decide about one request as an edge would, and say why; exits with 0 (allowed), 4 (denied), or 1 (it depends on the arguments
+    /// or the address, and --args or --from is not given)
     Check(Box<CheckArgs>),
     /// List who may use something of a server
     WhoCan(WhoCanArgs),
@@ -62,7 +62,7 @@ struct CheckArgs {
     /// Arguments of the call, as JSON, or null for none; without this, rules that read arguments leave open what they say
     #[arg(long, value_name = "JSON", value_parser = json_text)]
     args: Option<String>,
-    /// Address of the client; without one, no range of addresses allows it
+    /// Address of the client; without one, no range of addresses of a token allows it, and rules that read it leave open what they say
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
     /// Time of the request: such as 2027-01-31T12:00:00Z, 2027-01-31, or 2h from now [default: now]
@@ -81,10 +81,11 @@ struct WhoCanArgs {
     /// Only who may do it with these arguments, as JSON, or null for none [default: who may with any]
     #[arg(long, value_name = "JSON", value_parser = json_text)]
     args: Option<String>,
-    /// Only who may do it from this address [default: wherever tokens may be used]
+    /// Only who may do it from this address [default: wherever tokens may be used; rules that read it are told as WHEN]
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
-    /// Only who may do it at this time: such as 2027-01-31T12:00:00Z, 2027-01-31, or 2h from now [default: whenever tokens may be used]
+    /// Only who may do it at this time: such as 2027-01-31T12:00:00Z, 2027-01-31, or 2h from now [default: whenever tokens may be used;
+    /// rules that read it are told as WHEN]
     #[arg(long, value_name = "WHEN", value_parser = parse::moment)]
     at: Option<Expiry>,
 }
@@ -134,12 +135,22 @@ async fn check(invocation: &Invocation, args: CheckArgs) -> Result<u8> {
     Ok(exit_code(&told))
 }
 
-/// What depends on arguments is no permission: a script must not take it for one.
+/// What depends on what is not given is no permission: a script must not take it for one.
 fn exit_code(decision: &Value) -> u8 {
-    match (decision["allowed"] == true, decision["dependsOnArguments"] == true) {
-        (true, false) => 0,
-        (true, true) => Exit::Failure as u8,
+    match (decision["allowed"] == true, unknown(decision)) {
+        (true, None) => 0,
+        (true, Some(_)) => Exit::Failure as u8,
         (false, _) => Exit::Refused as u8,
+    }
+}
+
+/// What is not given on which a decision depends, and the options that give it.
+fn unknown(decision: &Value) -> Option<(&'static str, &'static str)> {
+    match ["dependsOnArguments", "dependsOnAddress"].map(|field| decision[field] == true) {
+        [false, false] => None,
+        [true, false] => Some(("the arguments", "--args")),
+        [false, true] => Some(("the address", "--from")),
+        [true, true] => Some(("the arguments and the address", "--args and --from")),
     }
 }
 
@@ -201,13 +212,13 @@ fn in_words(decision: &Value) -> String {
     let list = |field: &str| decision[field].as_array().map(Vec::as_slice).unwrap_or_default();
     let revision = text(decision, "revision");
     let is_allowed = decision["allowed"] == true;
-    let head = match is_allowed {
-        true if decision["dependsOnArguments"] == true => {
-            let hint = "give --args to decide about a call";
-            format!("it depends on the arguments (revision {revision}): {}; {hint}\n", text(decision, "text"))
+    let head = match unknown(decision) {
+        Some((unknown, options)) if is_allowed => {
+            let hint = format!("give {options} to decide about a call");
+            format!("it depends on {unknown} (revision {revision}): {}; {hint}\n", text(decision, "text"))
         }
-        true => format!("allowed (revision {revision}): {}\n", text(decision, "text")),
-        false => format!(
+        _ if is_allowed => format!("allowed (revision {revision}): {}\n", text(decision, "text")),
+        _ => format!(
             "denied: {} (revision {revision}): {}\n",
             text(decision, "reason"),
             text(decision, "text")
@@ -237,7 +248,7 @@ fn in_words(decision: &Value) -> String {
 /// Whether what was looked at speaks for the request. Of a rule it is said what it does: its condition may be true, and refuse.
 fn holds(ground: &Value) -> String {
     let text = |field: &str| ground[field].as_str().unwrap_or_default();
-    let (is_rule, note) = (text("field").starts_with("rules["), text("note"));
+    let (is_rule, note) = (text("field").starts_with("rules"), text("note"));
     let goes_with_it = is_rule && (note.starts_with("masks ") || note.starts_with("needs an approval "));
     match (ground["holds"] == true, note.is_empty()) {
         _ if goes_with_it => note.to_owned(),
@@ -413,6 +424,22 @@ LOOKED AT    FIELD     SAYS                               HOLDS
 servers/dev  rules[0]  deny etc when args.path == '/etc'  depends
 ";
         assert_eq!(in_words(&open), told);
+        for (arguments, address, told) in [
+            (
+                false,
+                true,
+                "it depends on the address (revision 3): may; give --from to decide about a call\n",
+            ),
+            (
+                true,
+                true,
+                "it depends on the arguments and the address (revision 3): may; give --args and --from to decide about a call\n",
+            ),
+        ] {
+            let open = json!({"allowed": true, "dependsOnArguments": arguments, "dependsOnAddress": address, "revision": "3", "text": "may"});
+            assert!(in_words(&open).starts_with(told), "{}", in_words(&open));
+            assert_eq!(exit_code(&open), 1);
+        }
         let code = |allowed: bool, depends: bool| {
             exit_code(&json!({"allowed": allowed, "dependsOnArguments": depends}))
         };
@@ -429,6 +456,11 @@ servers/dev  rules[0]  deny etc when args.path == '/etc'  depends
             ("rules[1]", false, "ask who is on call", "refuses: ask who is on call"),
             ("rules[1]", true, "masks email", "masks email"),
             ("rules[1]", false, "needs an approval by the rule a: b", "needs an approval by the rule a: b"),
+            // Of one that does not exist for who asks.
+            ("rules", true, "it depends on what the request brings", "depends"),
+            ("rules", true, "masks some of the result", "masks some of the result"),
+            ("rules", false, "needs an approval by a rule", "needs an approval by a rule"),
+            ("rules", false, "", "refuses"),
             ("conditions.from[0]", true, "", "yes"),
             ("conditions.from[0]", false, "the client is 127.0.0.1", "no: the client is 127.0.0.1"),
         ] {

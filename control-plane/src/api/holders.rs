@@ -90,11 +90,19 @@ fn read(asked: &WhoCanRequest, call: &Call<'_>) -> Result<(Request, usize, Vec<u
         return Err(Error::invalid(violations));
     };
     let server = asked.server.clone();
-    let at_any_time = at.is_none();
-    let templates = Vec::new();
-    let principal = String::new();
-    let request =
-        Request { principal, server, method, target, templates, address, now_s, arguments, at_any_time };
+    // What is not said is not known: rules that look at it are told as conditions.
+    let (at_any_time, from_anywhere) = (at.is_none(), address.is_none());
+    let request = Request {
+        server,
+        method,
+        target,
+        address,
+        now_s,
+        arguments,
+        at_any_time,
+        from_anywhere,
+        ..Request::default()
+    };
     Ok((request, size, query_hash, after.map(|(_, name)| name).unwrap_or_default()))
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use access::decide::{Reason, Request};
+use access::decide::{Reason, Request, Unknown};
 use access::explain::{Explanation, explain};
 use access::method::Methods;
 use access::rule::Fact;
@@ -42,6 +42,10 @@ pub(super) const WITH_TARGET: [&str; 6] = [
 ];
 /// What is said in the place of what does not exist for the caller.
 pub(super) const HIDDEN: &str = "a grant that does not exist for you";
+/// The same of a rule. What it does is told: who is refused, or held back, would learn it anyway.
+const HIDDEN_RULE: &str = "a rule that does not exist for you";
+/// The field of one.
+const RULES: &str = "rules";
 
 impl Rpc for ExplainAccessRequest {
     type Response = ExplainAccessResponse;
@@ -74,13 +78,31 @@ impl Rpc for ExplainAccessRequest {
 }
 
 fn is_rule(ground: &access::decide::Ground) -> bool {
-    ground.field.starts_with("rules[")
+    ground.field.starts_with(RULES)
 }
 
 /// What a rule says is for those who see the server.
 fn hide(ground: &mut access::decide::Ground) {
-    let holds = ground.holds;
-    *ground = access::decide::Ground { text: HIDDEN.to_owned(), holds, ..Default::default() };
+    let (text, field, note) = match is_rule(ground) {
+        true => (HIDDEN_RULE, RULES, effect_of_hidden(ground)),
+        false => (HIDDEN, "", ""),
+    };
+    let (text, field, note) = (text.to_owned(), field.to_owned(), note.to_owned());
+    *ground = access::decide::Ground { text, field, note, holds: ground.holds, ..Default::default() };
+}
+
+/// What becomes of a request by a rule of which nothing else is told.
+fn effect_of_hidden(ground: &access::decide::Ground) -> &'static str {
+    let effect = ground.text.split(' ').next().unwrap_or_default();
+    match (ground.holds, ground.note.is_empty(), effect) {
+        (true, true, _) => "",
+        (true, false, "mask") if ground.note.starts_with("masks ") => "masks some of the result",
+        (true, false, _) => "it depends on what the request brings",
+        (false, _, "approve") if ground.note.starts_with("needs an approval ") => {
+            "needs an approval by a rule"
+        }
+        (false, ..) => "",
+    }
 }
 
 /// Reads a request, all of whose mistakes are told at once.
@@ -119,6 +141,7 @@ fn read(asked: &ExplainAccessRequest, caller: &Rights) -> Result<Request, Error>
             address,
             now_s,
             arguments,
+            from_anywhere: address.is_none(),
             ..Request::default()
         });
     }
@@ -314,6 +337,8 @@ pub(super) fn names(text: &str, hidden: &BTreeSet<String>) -> bool {
 /// The decision as the contract has it.
 fn told(found: Explanation, request: &Request, revision: i64) -> Decision {
     let Explanation { decision, remedies, limits } = found;
+    let is_open = decision.refused.is_none() && !decision.open.is_empty();
+    let depends_on = decision.depends_on;
     let text = sentence(&decision, request);
     let remedies = remedies.into_iter().map(|remedy| Remedy {
         resource: remedy.resource().to_owned(),
@@ -336,7 +361,17 @@ fn told(found: Explanation, request: &Request, revision: i64) -> Decision {
         remedies: remedies.collect(),
         revision,
         limits,
-        depends_on_arguments: decision.refused.is_none() && !decision.open.is_empty(),
+        depends_on_arguments: is_open && (depends_on.arguments || !depends_on.address),
+        depends_on_address: is_open && depends_on.address,
+    }
+}
+
+/// What it depends on, in words.
+fn unknown(of: Unknown) -> &'static str {
+    match (of.arguments, of.address) {
+        (true, true) => "the arguments and the address",
+        (false, true) => "the address",
+        _ => "the arguments",
     }
 }
 
@@ -345,7 +380,8 @@ fn sentence(decision: &access::decide::Decision, request: &Request) -> String {
     let what = target.as_deref().unwrap_or(method);
     match decision.refused {
         None if !decision.open.is_empty() => {
-            format!("{principal} may use {what} at {server}, depending on the arguments")
+            let unknown = unknown(decision.depends_on);
+            format!("{principal} may use {what} at {server}, depending on {unknown}")
         }
         None => format!("{principal} may use {what} at {server}"),
         Some(Reason::UnknownPrincipal) => format!("{principal} does not exist, or is disabled"),

@@ -580,6 +580,7 @@ fn plainly(world: &world::World, asked: &Asked) -> Result<(), Reason> {
         now_s: asked.now,
         arguments: asked.arguments().map_or(Fact::Absent, |text| Fact::Is(text.into())),
         at_any_time: false,
+        from_anywhere: false,
     };
     let mut world = world.clone();
     let templates = world.servers.values_mut().flat_map(|server| &mut server.templates);

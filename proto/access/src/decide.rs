@@ -34,8 +34,10 @@ pub struct Request {
     pub now_s: i64,
     /// The bytes of its arguments. `Later`: any.
     pub arguments: Fact<Vec<u8>>,
-    /// Whether rules may look at neither the address nor the time: it is about all of them.
+    /// Whether rules may not look at the time: it is about all of them.
     pub at_any_time: bool,
+    /// Whether rules may not look at the address: it is about all of them.
+    pub from_anywhere: bool,
 }
 
 /// Why a request is refused.
@@ -87,6 +89,22 @@ pub struct Decision {
     /// Rules that refuse it or not, depending on what is not known of it, and one that holds it back: `servers/{server}/rules/{rule}`.
     /// They have not refused it.
     pub open: Vec<String>,
+    /// What those look at that is not known.
+    pub depends_on: Unknown,
+    /// The rules of the server that bind what is asked for, or may, by where they stand among all: each that is true or may be and is no
+    /// `allow`, and each `allow` that may be true where no other is. Empty where it is refused.
+    pub binding: Vec<usize>,
+}
+
+/// What is not known of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// Its arguments.
+    pub arguments: bool,
+    /// The address that it comes from.
+    pub address: bool,
+    /// When it comes.
+    pub time: bool,
 }
 
 /// A grant or condition that was looked at.
@@ -209,6 +227,8 @@ impl<'a> Look<'a> {
         let found = ruled::ruled(server, self.request, &caller, family, exposed);
         self.decision.grounds.extend(found.grounds);
         self.decision.open = found.open;
+        self.decision.depends_on = found.depends_on;
+        self.decision.binding = found.binding;
         found.refused.map_or(Ok(()), Err)
     }
 

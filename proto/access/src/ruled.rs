@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::decide::{Ground, Reason, Request};
+use crate::decide::{Ground, Reason, Request, Unknown};
 use crate::rule::{Caller, Effect, Fact, Facts, Outcome, Refusal, Rule, Rules, Verdict};
 use crate::targets::Exposed;
 use crate::world::{Family, Held, Server, World};
@@ -12,6 +12,8 @@ use crate::world::{Family, Held, Server, World};
 pub(crate) struct Ruled {
     pub(crate) refused: Option<Reason>,
     pub(crate) open: Vec<String>,
+    pub(crate) depends_on: Unknown,
+    pub(crate) binding: Vec<usize>,
     pub(crate) grounds: Vec<Ground>,
 }
 
@@ -77,7 +79,7 @@ fn of_one(rules: &Rules, request: &Request, caller: &Caller, family: Family, exp
                 method: &request.method,
                 arguments,
                 source: match request.address {
-                    _ if request.at_any_time => Fact::Later,
+                    _ if request.from_anywhere => Fact::Later,
                     None => Fact::Absent,
                     Some(address) => Fact::Is(address),
                 },
@@ -95,7 +97,7 @@ fn of_one(rules: &Rules, request: &Request, caller: &Caller, family: Family, exp
 
 fn refused(rules: &Rules, facts: &Facts<'_>, refusal: Refusal<'_>) -> Ruled {
     let reason = if refusal.error.is_some() { Reason::UndecidableRule } else { Reason::DeniedByRule };
-    Ruled { refused: Some(reason), open: Vec::new(), grounds: grounds(rules, facts, Some(refusal.at)) }
+    Ruled { refused: Some(reason), grounds: grounds(rules, facts, Some(refusal.at)), ..Ruled::default() }
 }
 
 /// What no rule refuses, or none yet. One may hold it back all the same.
@@ -106,11 +108,38 @@ fn not_refused(rules: &Rules, facts: &Facts<'_>, depends: bool) -> Ruled {
         let matters = depends || matches!(rule.effect, Effect::Mask | Effect::Approve);
         Some(*at) == holding || (*outcome == Outcome::Open && matters)
     });
+    let open: Vec<_> = open.collect();
+    let depends_on = open.iter().fold(Unknown::default(), |all, (at, ..)| {
+        let needs = rules.needs_of(*at);
+        Unknown {
+            arguments: all.arguments || (needs.arguments && facts.arguments == Fact::Later),
+            address: all.address || (needs.source && facts.source == Fact::Later),
+            time: all.time || (needs.now && facts.now_s.is_none()),
+        }
+    });
     Ruled {
         refused: holding.map(|_| Reason::ApprovalNeeded),
-        open: open.map(|(_, rule, _)| rule.id.clone()).collect(),
+        open: open.into_iter().map(|(_, rule, _)| rule.id.clone()).collect(),
+        depends_on,
+        binding: binding(&found),
         grounds: grounds(rules, facts, holding),
     }
+}
+
+/// The rules that bind a request, or may.
+fn binding(found: &[(usize, &Rule, Outcome)]) -> Vec<usize> {
+    let allowed = is_allowed(found);
+    let binds = found.iter().filter(|(_, rule, outcome)| match outcome {
+        Outcome::Obliges => true,
+        Outcome::Open => rule.effect != Effect::Allow || !allowed,
+        _ => false,
+    });
+    binds.map(|(at, ..)| *at).collect()
+}
+
+/// Whether an `allow` is true.
+fn is_allowed(found: &[(usize, &Rule, Outcome)]) -> bool {
+    found.iter().any(|(_, rule, outcome)| rule.effect == Effect::Allow && *outcome == Outcome::Passes)
 }
 
 fn holds_back(rule: &Rule, outcome: Outcome) -> bool {
@@ -123,8 +152,7 @@ fn grounds(rules: &Rules, facts: &Facts<'_>, refusing: Option<usize>) -> Vec<Gro
     let is_last = |at: usize| Some(at) == refusing;
     let others = found.iter().filter(|(at, ..)| !is_last(*at));
     let last = found.iter().filter(|(at, ..)| is_last(*at));
-    let allowed =
-        found.iter().any(|(_, rule, outcome)| rule.effect == Effect::Allow && *outcome == Outcome::Passes);
+    let allowed = is_allowed(&found);
     let ordered = others.chain(last).filter(|(at, rule, outcome)| {
         // Where one allows, others need not; where one refuses, what else may come to something decides nothing.
         let is_needless = rule.effect == Effect::Allow && *outcome != Outcome::Passes && allowed;
@@ -184,13 +212,7 @@ pub(crate) fn field_of(rules: &Rules, id: &str) -> Option<String> {
 
 /// A rule in a line.
 fn text(rule: &Rule) -> String {
-    let effect = match rule.effect {
-        Effect::Allow => "allow",
-        Effect::Deny => "deny",
-        Effect::Mask => "mask",
-        Effect::Approve => "approve",
-        Effect::Unknown => "refuse",
-    };
+    let effect = rule.effect.as_str();
     let id = rule.id.rsplit('/').next().unwrap_or_default();
     let when = rule.when.split_whitespace().collect::<Vec<_>>().join(" ");
     match when.char_indices().nth(SHOWN) {

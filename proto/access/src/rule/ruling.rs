@@ -51,6 +51,20 @@ pub enum Effect {
     Approve,
 }
 
+impl Effect {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Mask => "mask",
+            Self::Approve => "approve",
+            Self::Unknown => "refuse",
+        }
+    }
+}
+
 /// What a rule takes away from results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mask {
@@ -177,6 +191,12 @@ impl Rules {
     pub fn needs(&self) -> Needs {
         let programs = self.0.iter().filter_map(|ready| ready.when.as_ref()?.as_ref().ok());
         programs.fold(Needs::default(), |all, program| all.or(program.needs()))
+    }
+
+    /// What the one at this place depends on.
+    pub(crate) fn needs_of(&self, at: usize) -> Needs {
+        let program = self.0.get(at).and_then(|ready| ready.when.as_ref()?.as_ref().ok());
+        program.map(Program::needs).unwrap_or_default()
     }
 
     /// What it takes to decide by them, in decisions without rules.

@@ -1,6 +1,6 @@
 //! Rules in decisions: what several of them come to, and what turns it.
 
-use access::decide::{Decision, Reason, Request, decide};
+use access::decide::{Decision, Reason, Request, Unknown, decide};
 use access::explain::explain;
 use access::rule::{Effect, Fact, Rule, Rules};
 use access::world::{Entry, OwnEntry, World};
@@ -242,8 +242,22 @@ fn rules_see_who_calls_and_when_and_from_where() {
     assert_eq!(found.refused, Some(Reason::DeniedByRule));
     let nowhere = Request { address: None, ..night.clone() };
     assert_eq!(decide(&world, &nowhere).refused, Some(Reason::UndecidableRule));
-    let any = Request { at_any_time: true, ..night };
+    // What is not known is left open, each by itself; what is known is looked at.
+    let open = |request: &Request| {
+        let found = decide(&world, request);
+        (found.refused, found.open.len(), found.depends_on)
+    };
+    let (address, time) =
+        (Unknown { address: true, ..Unknown::default() }, Unknown { time: true, ..Unknown::default() });
+    let anywhere = Request { from_anywhere: true, address: None, ..night.clone() };
+    assert_eq!(open(&anywhere), (None, 1, address));
+    let any = Request { at_any_time: true, ..night.clone() };
     assert_eq!(decide(&world, &any).open, ["teams/core/rules/night"]);
+    assert_eq!(open(&any), (None, 1, time));
+    let elsewhere = Request { at_any_time: true, address: "192.0.2.1".parse().ok(), ..night.clone() };
+    assert_eq!(open(&elsewhere), (None, 0, Unknown::default()));
+    let by_day = Request { now_s: super::decide::FRIDAY, ..anywhere };
+    assert_eq!(open(&by_day), (None, 0, Unknown::default()));
     world.servers.get_mut("servers/dev").unwrap().rules = Rules::default();
     assert_eq!(reason(&world, &nowhere), "");
 }

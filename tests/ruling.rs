@@ -108,6 +108,42 @@ async fn a_rule_lets_some_arguments_pass_and_refuses_others() {
     assert!(printed.contains("srv of files_read: args.path.startsWith(\"/srv/\")"), "{printed}");
 }
 
+/// The dangerous direction: each command that takes rules away says who is free of which.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_are_taken_away_are_told_as_gains_by_every_command() {
+    let (gateway, _upstream) = start().await;
+    eventually("the edge has the server", PATIENCE, || async {
+        let (printed, said, _) = call(&gateway, "files_read", "/etc/passwd").await;
+        if printed == "done\n" { Ok(()) } else { Err(said) }
+    })
+    .await;
+    let rules = "  - id: drops\n    effect: approve\n    tools: [files_drop]\n    when: args.path != \"/tmp\"\n  - id: no-etc\n    effect: deny\n    when: args.path == \"/etc\"\n";
+    assert_eq!(apply(&gateway, rules).await.2, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dev.yaml");
+    std::fs::write(&file, "kind: Server\nname: dev\ntools:\n  - match: files/*\n").unwrap();
+    let file = file.to_str().unwrap();
+    let gains = "access: tokens/ci may use on dev without the rule drops (approval): files_drop\n\
+                 access: tokens/ci may use on dev without the rule no-etc (deny): files_drop, files_read\n";
+    for (words, expected) in [
+        (&["diff", "--take-over", "-f", file][..], 1),
+        (&["apply", "--take-over", "--dry-run", "-f", file], 0),
+        (&["update", "server", "dev", "--clear", "rules", "--dry-run"], 0),
+    ] {
+        let (_, said, code) = ctl(&gateway, words).await;
+        assert!(said.contains(gains) && code == expected, "{words:?} {code} {said}");
+        let named = words[0] == "diff" || said.contains("rules: drops, no-etc (removed)\n");
+        assert!(named, "{words:?} {said}");
+    }
+    let without_rules = r"sed -i -e '/^rules:/,/^[^ r-]/{/^rules:/d;/^[ -]/d}'";
+    let editor = [("EDITOR", without_rules.to_owned())];
+    let (_, said, code) = told(&gateway.try_ctl_in(&["edit", "server", "dev"], &editor).await);
+    assert!(said.contains(gains) && code == 0, "{code} {said}");
+    assert_eq!(apply(&gateway, rules).await.2, 0);
+    let (_, said, code) = ctl(&gateway, &["apply", "--take-over", "-f", file]).await;
+    assert!(said.contains(gains) && code == 0, "{code} {said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_cannot_be_meant_is_refused_by_line_and_column() {
     let (gateway, _upstream) = start().await;

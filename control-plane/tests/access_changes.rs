@@ -17,6 +17,7 @@ suite! {
     what_is_stored_says_the_same_and_what_is_not_asked_for_is_not_said,
     what_is_left_out_stays_or_is_taken_away_as_it_is_asked_for,
     what_rules_decide_call_by_call_from_now_on_is_told_with_them,
+    a_rule_that_is_taken_away_is_told_as_a_gain,
     everybody_is_told_of_those_whom_they_see_and_how_many_others_there_are,
 }
 
@@ -249,6 +250,37 @@ async fn what_rules_decide_call_by_call_from_now_on_is_told_with_them(database: 
         (&answer["accessChanges"][0]["ruled"], &answer["accessChanges"][0]["ruledCount"]),
         (&ruled, &json!(1))
     );
+}
+
+async fn a_rule_that_is_taken_away_is_told_as_a_gain(database: Database) {
+    let office = Office::open(&database).await;
+    let ruled = |rules: Value| {
+        let mut server = dev(json!([{"match": "git/*"}]));
+        server["server"]["rules"] = rules;
+        server
+    };
+    let deletes = json!({"id": "deletes", "effect": "approve", "tools": ["git_write"]});
+    let emails = |fields: Value| json!({"id": "emails", "effect": "mask", "fields": fields});
+    office.apply(json!([ruled(json!([deletes, emails(json!(["email", "name"]))]))])).await;
+    let asked = async |rules: Value| {
+        let answer = office.asked(&format!("Bearer {}", office.api.admin), json!([ruled(rules)])).await;
+        let who: Vec<_> = answer["accessChanges"].as_array().into_iter().flatten().collect();
+        assert!(who.iter().all(|change| change["loosened"] == who[0]["loosened"]), "{answer}");
+        assert_eq!(who.len(), 3, "{answer}");
+        (who[0]["loosened"].clone(), who[0]["loosenedCount"].clone())
+    };
+    let tools =
+        |names: &[&str]| names.iter().map(|name| json!({"kind": "tool", "name": name})).collect::<Vec<_>>();
+    let gone = json!({"rule": "servers/dev/rules/deletes", "effect": "approve", "targets": tools(&["git_write"]), "targetCount": 1});
+    let mask = |changed: bool| {
+        let mut mask = json!({"rule": "servers/dev/rules/emails", "effect": "mask", "targets": tools(&["git_read", "git_write"]), "targetCount": 2});
+        if changed {
+            mask["changed"] = true.into();
+        }
+        mask
+    };
+    assert_eq!(asked(json!([])).await, (json!([gone, mask(false)]), json!(2)));
+    assert_eq!(asked(json!([deletes, emails(json!(["email"]))])).await, (json!([mask(true)]), json!(1)));
 }
 
 async fn everybody_is_told_of_those_whom_they_see_and_how_many_others_there_are(database: Database) {

@@ -35,8 +35,10 @@ pub fn first_changes(
         flatten(kind, &reflection::to_plain_json(message), "", &mut fields);
         fields
     });
+    let removed = removed_rules(&before, &after);
     let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+    let paths = paths.into_iter().filter(|path| !rule_id(path).is_some_and(|id| removed.contains(id)));
+    let changed = paths.filter(|path| before.get(*path) != after.get(*path));
     // A credential that is new or gone says so itself.
     let is_said = |path: &&String| before.contains_key(*path) && after.contains_key(*path);
     let changed = changed.filter(|path| path.as_str() != CREDENTIAL_VERSION || is_said(path));
@@ -45,7 +47,28 @@ pub fn first_changes(
         let rest = lines.split_off(max);
         lines.push(format!("and {} more", rest.len()));
     }
+    // What protected something and goes is named, however much else there is to tell.
+    if !removed.is_empty() {
+        let ids: Vec<_> = removed.iter().copied().collect();
+        lines.insert(0, printable::line(&format!("rules: {} (removed)", ids.join(", "))).into_owned());
+    }
     lines
+}
+
+/// The ids of the rules that are there no more.
+fn removed_rules<'a>(
+    before: &'a BTreeMap<String, String>,
+    after: &'a BTreeMap<String, String>,
+) -> BTreeSet<&'a str> {
+    let ids = |fields: &'a BTreeMap<String, String>| -> BTreeSet<&'a str> {
+        fields.keys().filter_map(|path| rule_id(path)).collect()
+    };
+    &ids(before) - &ids(after)
+}
+
+/// The id of the rule that a path is below.
+fn rule_id(path: &str) -> Option<&str> {
+    path.strip_prefix("rules[")?.split_once(']').map(|(id, _)| id)
 }
 
 fn line(path: &str, before: Option<&String>, after: Option<&String>) -> String {
@@ -82,7 +105,10 @@ fn flatten(kind: &Kind, value: &Value, path: &str, fields: &mut BTreeMap<String,
         }
         Value::Array(items) if !items.is_empty() => {
             for (index, value) in items.iter().enumerate() {
-                flatten(kind, value, &format!("{path}[{index}]"), fields);
+                // Rules have no order: one that goes makes no others of those after it.
+                let id = value["id"].as_str().filter(|_| path == "rules");
+                let place = id.map_or_else(|| index.to_string(), str::to_owned);
+                flatten(kind, value, &format!("{path}[{place}]"), fields);
             }
         }
         Value::String(text) => drop(fields.insert(path.to_owned(), text.clone())),
@@ -142,6 +168,26 @@ mod tests {
                 "credential: another secret",
             ]
         );
+    }
+
+    /// The ids of rules that go are told before all else, and never counted with what is left out.
+    #[test]
+    fn rules_are_compared_by_their_ids_and_those_that_go_are_named() {
+        let rule = |id: &str, when: &str| json!({"id": id, "effect": "RULE_EFFECT_DENY", "when": when});
+        let server =
+            |title: &str, rules: Vec<Value>| json!({"name": "servers/a", "title": title, "rules": rules});
+        let rules = || vec![rule("no-etc", "a"), rule("masks", "b"), rule("deletes", "c")];
+        let [before, after] =
+            [server("Old", rules()), server("New", vec![rule("masks", "d"), rule("new", "e")])];
+        let told = check("server", before.clone(), after.clone());
+        assert_eq!(told[0], "rules: deletes, no-etc (removed)");
+        assert!(told.contains(&"rules[masks].when: b -> d".to_owned()), "{told:?}");
+        assert!(told.contains(&"rules[new].when: e (new)".to_owned()), "{told:?}");
+        assert!(told.iter().skip(1).all(|line| !line.contains("no-etc")), "{told:?}");
+        let kind = Kind::from_word("server");
+        let read = |json| reflection::from_json(reflection::message(kind.message), json).unwrap();
+        let first = first_changes(kind, &read(before), &read(after), 1);
+        assert_eq!((first.len(), first[0].as_str()), (3, "rules: deletes, no-etc (removed)"));
     }
 
     #[test]

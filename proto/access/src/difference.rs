@@ -2,8 +2,11 @@
 //!
 //! When and from where a token may be used is nothing that it gains or loses. It must not know what made the worlds differ.
 
+mod loosened;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::loosened::{Binding, loosened};
 use crate::decide::{Reason, Request, decide};
 use crate::world::{Entry, Family, Held, Server, Token, World};
 
@@ -20,6 +23,21 @@ pub struct AccessMove {
     pub lost: Vec<Thing>,
     /// What they may use as far as rules decide which did not before, sorted.
     pub ruled: Vec<RuledThing>,
+    /// The rules that bound them and do so no more, or otherwise, sorted.
+    pub loosened: Vec<LoosenedRule>,
+}
+
+/// A rule that somebody was bound by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LoosenedRule {
+    /// The rule: `servers/{server}/rules/{rule}`.
+    pub rule: String,
+    /// What it did: `deny`, `approve`, `mask` or `allow`.
+    pub effect: &'static str,
+    /// Whether it still does, by another condition or of other members: that may be less.
+    pub is_changed: bool,
+    /// What it was about, sorted.
+    pub things: Vec<Thing>,
 }
 
 /// Something of which rules decide call by call.
@@ -158,6 +176,7 @@ fn moved(
     let mut found =
         AccessMove { principals: peers.names.clone(), server: server.to_owned(), ..AccessMove::default() };
     let [before, after] = sides;
+    let mut less = BTreeMap::<(String, &'static str, bool), Vec<Thing>>::new();
     for listed in things {
         if !budget.spend(of_both) {
             break;
@@ -170,14 +189,26 @@ fn moved(
             (Some(_), None) => found.lost.push(thing.clone()),
             _ => {}
         }
-        let known = could.unwrap_or_default();
+        if let (Some(could), Some(can)) = (&could, &can) {
+            for rule in loosened(&could.binding, &can.binding) {
+                less.entry(rule).or_default().push(thing.clone());
+            }
+        }
+        let known = could.unwrap_or_default().open;
         let rules: BTreeSet<String> =
-            can.unwrap_or_default().into_iter().filter(|rule| !known.contains(rule)).collect();
+            can.unwrap_or_default().open.into_iter().filter(|rule| !known.contains(rule)).collect();
         if !rules.is_empty() {
             found.ruled.push(RuledThing { thing: thing.clone(), rules: rules.into_iter().collect() });
         }
     }
-    let is_any = !found.gained.is_empty() || !found.lost.is_empty() || !found.ruled.is_empty();
+    let less = less.into_iter();
+    found.loosened = less
+        .map(|((rule, effect, is_changed), things)| LoosenedRule { rule, effect, is_changed, things })
+        .collect();
+    let is_any = !found.gained.is_empty()
+        || !found.lost.is_empty()
+        || !found.ruled.is_empty()
+        || !found.loosened.is_empty();
     is_any.then_some(found)
 }
 
@@ -261,6 +292,15 @@ fn lists(server: &Server) -> [(Family, &[Entry]); 4] {
     ]
 }
 
+/// What rules say of a thing that somebody may use.
+#[derive(Debug, Default)]
+struct Allowed {
+    /// The rules that decide call by call.
+    open: Vec<String>,
+    /// What binds them, or may.
+    binding: Vec<Binding>,
+}
+
 /// One of both worlds. Of the server that is looked at it shows one thing at a time, so that a decision costs the same however many
 /// there are.
 struct Side {
@@ -308,19 +348,21 @@ impl Side {
         self.world.servers.remove(name);
     }
 
-    /// The rules that decide call by call whether somebody may use a thing of the server that is open. `None`: they may not.
+    /// What rules say of the use of a thing of the server that is open. `None`: somebody may not use it.
     fn allows(
         &mut self,
         principal: &str,
         server: &str,
         thing: &Thing,
         entry: Option<&Entry>,
-    ) -> Option<Vec<String>> {
+    ) -> Option<Allowed> {
         self.show(server, thing.family, vec![entry?.clone()]);
         let request = self.request(principal, server, thing.family, Some(thing.name.clone()));
         let decision = decide(&self.world, &request);
         self.show(server, thing.family, Vec::new());
-        decision.granted().then_some(decision.open)
+        let rules = self.frame(server).map(|frame| &frame.rules);
+        let binding = rules.map(|rules| Binding::at(rules, &decision.binding)).unwrap_or_default();
+        decision.granted().then_some(Allowed { open: decision.open, binding })
     }
 
     fn show(&mut self, server: &str, family: Family, entries: Vec<Entry>) {
@@ -348,6 +390,7 @@ impl Side {
             target,
             now_s: self.now_s,
             at_any_time: true,
+            from_anywhere: true,
             ..Request::default()
         }
     }
@@ -543,6 +586,62 @@ mod tests {
         assert!(found.moves.iter().all(|moved| moved.ruled == ruled && moved.lost.is_empty()), "{found:?}");
         let same = difference(with_rule("args.path == 'z'"), with_rule("args.path == 'z'"), 1_000, 1_000_000);
         assert!(same.moves.is_empty(), "{same:?}");
+    }
+
+    /// The dangerous direction: what a rule bound is free, or bound by less.
+    #[test]
+    fn a_rule_that_is_taken_away_or_loosened_is_told_with_what_it_was_about() {
+        let with = |rules: &[(&str, Effect, &str, &[&str])]| {
+            let mut world = world();
+            let rules = rules.iter().map(|(id, effect, when, fields)| Rule {
+                id: format!("servers/dev/rules/{id}"),
+                effect: *effect,
+                tools: texts(&["dev_write"]),
+                when: (*when).to_owned(),
+                fields: texts(fields),
+                ..Rule::default()
+            });
+            let rules: Vec<_> = rules.collect();
+            world.servers.get_mut("servers/dev").unwrap().rules = Rules::compile(&rules);
+            world
+        };
+        let before = with(&[
+            ("no-etc", Effect::Deny, "args.path == '/etc'", &[]),
+            ("deletes", Effect::Approve, "", &[]),
+            ("emails", Effect::Mask, "", &["email", "name"]),
+        ]);
+        let told = |after: World| {
+            let found = difference(before.clone(), after, 1_000, 1_000_000);
+            let laptop = found.moves.into_iter().find(|moved| moved.principals == ["tokens/all"]);
+            let line = |rule: LoosenedRule| {
+                let names: Vec<_> = rule.things.iter().map(|thing| thing.name.as_str()).collect();
+                format!("{} {} {} {}", rule.rule, rule.effect, rule.is_changed, names.join(" "))
+            };
+            let moved = laptop.unwrap_or_default();
+            assert!(moved.gained.is_empty() && moved.lost.is_empty(), "{moved:?}");
+            moved.loosened.into_iter().map(line).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(world()),
+            [
+                "servers/dev/rules/deletes approve false dev_write",
+                "servers/dev/rules/emails mask false dev_write",
+                "servers/dev/rules/no-etc deny false dev_write",
+            ]
+        );
+        let less = with(&[
+            ("no-etc", Effect::Deny, "args.path == '/etc'", &[]),
+            ("deletes", Effect::Approve, "args.path == '/etc'", &[]),
+            ("emails", Effect::Mask, "", &["email"]),
+        ]);
+        assert_eq!(
+            told(less),
+            [
+                "servers/dev/rules/deletes approve true dev_write",
+                "servers/dev/rules/emails mask true dev_write",
+            ]
+        );
+        assert_eq!(told(before.clone()), Vec::<String>::new());
     }
 
     #[test]

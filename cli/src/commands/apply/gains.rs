@@ -26,12 +26,12 @@ pub(super) fn lines(answer: &DynamicMessage) -> Vec<String> {
     lines.iter().map(|line| format!("access: {}", printable::line(line))).collect()
 }
 
-/// Whether apply says it unasked: where anybody loses anything or depends on rules, where that is not known, and where something that was
+/// Whether apply says it unasked: where anybody loses anything, depends on rules or is free of some, where that is not known, and where something that was
 /// there already is another. Who makes something new knows that it is for somebody.
 pub(super) fn is_worth_saying(answer: &DynamicMessage) -> bool {
     let number = |change: &DynamicMessage, field: &str| reflection::number(change, field);
-    let takes =
-        |change: &DynamicMessage| number(change, "lost_count") > 0 || number(change, "ruled_count") > 0;
+    let counts = ["lost_count", "ruled_count", "loosened_count"];
+    let takes = |change: &DynamicMessage| counts.iter().any(|count| number(change, count) > 0);
     let is_of_old = |change: &DynamicMessage| {
         ["updated", "deleted"].contains(&reflection::enum_word(change, "action").as_str())
     };
@@ -76,7 +76,25 @@ fn sentences(change: &DynamicMessage) -> Vec<String> {
     let moved = (!parts.is_empty()).then(|| format!("{who} {} on {at}", parts.join(", ")));
     let ruled = named(change, "ruled", |thing| ruled_name(thing, &server));
     let ruled = ruled.map(|things| format!("{who} may use on {at} as rules decide: {things}"));
-    moved.into_iter().chain(ruled).collect()
+    let loosened = reflection::submessages(change, "loosened");
+    let loosened = loosened.iter().map(|rule| format!("{who} may use on {at} {}", free_of(rule, &server)));
+    moved.into_iter().chain(ruled).chain(loosened).collect()
+}
+
+/// The rule that binds no more, or by something else, and what it was about.
+fn free_of(rule: &DynamicMessage, server: &str) -> String {
+    let effect = match reflection::text(rule, "effect").as_str() {
+        "approve" => "approval".to_owned(),
+        effect => effect.to_owned(),
+    };
+    let named = format!("the rule {} ({effect})", own_name(&reflection::text(rule, "rule"), server));
+    let how = match reflection::flag(rule, "changed") {
+        true => format!("as {named} says from now on"),
+        false => format!("without {named}"),
+    };
+    let (things, count) =
+        (reflection::submessages(rule, "targets"), reflection::number(rule, "target_count"));
+    format!("{how}: {}", first(&things, count, name))
 }
 
 fn who(change: &DynamicMessage) -> String {
@@ -90,11 +108,16 @@ fn who(change: &DynamicMessage) -> String {
 /// The first things of a list. `None`: there are none.
 fn named(change: &DynamicMessage, list: &str, name: impl Fn(&DynamicMessage) -> String) -> Option<String> {
     let things = reflection::submessages(change, list);
-    let count = usize::try_from(reflection::number(change, &format!("{list}_count"))).unwrap_or_default();
+    let count = reflection::number(change, &format!("{list}_count"));
+    (count > 0).then(|| first(&things, count, name))
+}
+
+/// The first of so many things.
+fn first(things: &[DynamicMessage], count: i64, name: impl Fn(&DynamicMessage) -> String) -> String {
     let first: Vec<_> = things.iter().take(MAX_NAMED).map(name).collect();
-    let more = count.saturating_sub(first.len());
+    let more = usize::try_from(count).unwrap_or_default().saturating_sub(first.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (count > 0).then(|| first.join(", ") + &more)
+    first.join(", ") + &more
 }
 
 /// What is no tool is named with what it is.
@@ -107,10 +130,15 @@ fn name(thing: &DynamicMessage) -> String {
 
 /// A thing with the rules that decide of it: those of its server by their ids.
 fn ruled_name(thing: &DynamicMessage, server: &str) -> String {
-    let own = format!("{server}/rules/");
     let rules = reflection::texts(thing, "rules");
-    let rules: Vec<_> = rules.iter().map(|rule| rule.strip_prefix(&own).unwrap_or(rule)).collect();
+    let rules: Vec<_> = rules.iter().map(|rule| own_name(rule, server)).collect();
     format!("{} ({})", name(thing), rules.join(", "))
+}
+
+/// A rule of the server by its id, and others by their names.
+fn own_name<'a>(rule: &'a str, server: &str) -> &'a str {
+    let own = rule.strip_prefix(server).and_then(|rest| rest.strip_prefix("/rules/"));
+    own.unwrap_or(rule)
 }
 
 #[cfg(test)]
@@ -148,6 +176,32 @@ mod tests {
                 "access: users/ann loses a\\u{1b}[2J, gains prompt review, resource docs://x and 7 more on lab",
                 "access: 4 whom you may not see: 1 loses, 3 gain",
                 "access: there may be more: it is too much to work out or to tell",
+            ]
+        );
+    }
+
+    #[test]
+    fn who_is_free_of_a_rule_is_told_of_which() {
+        let rule = |id: &str, effect: &str, changed: bool| {
+            json!({"rule": id, "effect": effect, "changed": changed,
+            "targets": tools(&["crm_delete_customer"]), "targetCount": 1})
+        };
+        let loosened = [
+            rule("servers/desk/rules/deletes", "approve", false),
+            rule("servers/desk/rules/robots-mask", "mask", true),
+            rule("teams/core/rules/no-etc", "deny", false),
+        ];
+        let answer = answer(
+            json!({"accessChanges": [{"principal": "teams/core", "people": 2, "server": "servers/desk",
+            "loosened": loosened, "loosenedCount": 3}]}),
+        );
+        assert!(is_worth_saying(&answer));
+        assert_eq!(
+            lines(&answer),
+            [
+                "access: teams/core (2 people) may use on desk without the rule deletes (approval): crm_delete_customer",
+                "access: teams/core (2 people) may use on desk as the rule robots-mask (mask) says from now on: crm_delete_customer",
+                "access: teams/core (2 people) may use on desk without the rule teams/core/rules/no-etc (deny): crm_delete_customer",
             ]
         );
     }

@@ -15,7 +15,7 @@ use self::draft::{Draft, Saved};
 use self::editor::Editor;
 use crate::commands::changes::changes;
 use crate::commands::warnings::{self, Rights, When};
-use crate::commands::{Invocation, create, get, update};
+use crate::commands::{Invocation, apply, create, get, update};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::{Kind, short_name};
@@ -23,6 +23,9 @@ use crate::manifest::{self, Resource};
 use crate::output;
 use crate::reflection;
 use crate::selection::Selection;
+
+/// The kinds whose changes give and take rights, beside tokens, whose own warnings say so.
+const OF_RIGHTS: [&str; 3] = ["Server", "Team", "Role"];
 
 /// Arguments of `edit`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +53,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let stored = get::one(&client, kind, &name).await?;
     let rights = Rights::before(&client, kind, None).await;
     let draft = Draft::new(kind.singular);
-    let mut editing = Editing { client, kind, editor, draft, stored, note: Note::Start, body: String::new() };
+    let (note, body, gains) = (Note::Start, String::new(), Vec::new());
+    let mut editing = Editing { client, kind, editor, draft, stored, note, body, gains };
     match editing.edited().await? {
         None => output::print(&format!("{} unchanged", editing.name())),
         Some(after) => {
@@ -58,6 +62,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
                 create::refresh_token(invocation, &after);
             }
             update::report(invocation, kind, [&editing.stored, &after], "edited")?;
+            editing.gains.iter().for_each(output::eprint);
             warnings::of_protection(kind, &[(Some(editing.stored.clone()), after.clone())], When::Now);
             update::warn(&editing.client, kind, &[[editing.stored.clone(), after]], &rights).await;
             Ok(())
@@ -86,6 +91,8 @@ struct Editing {
     note: Note,
     /// The text of the file below its comments.
     body: String,
+    /// Who gains and who loses something by it, line by line.
+    gains: Vec<String>,
 }
 
 impl Editing {
@@ -121,6 +128,11 @@ impl Editing {
         if self.desired(&wanted) == self.desired(&self.stored) {
             return Ok(ControlFlow::Break(None));
         }
+        let is_of_rights = OF_RIGHTS.contains(&self.kind.name);
+        self.gains = match is_of_rights {
+            true => apply::gains_of(&self.client, self.kind, std::slice::from_ref(&wanted)).await,
+            false => Vec::new(),
+        };
         match editor::unless_interrupted(self.store(&wanted)).await {
             Ok(after) => Ok(ControlFlow::Break(Some(after))),
             Err(error) => self.mend(error, &wanted).await.map(ControlFlow::Continue),

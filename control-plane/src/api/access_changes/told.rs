@@ -6,9 +6,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use access::difference::{AccessMove, Difference, RuledThing, Thing};
+use access::difference::{AccessMove, Difference, LoosenedRule, RuledThing, Thing};
 use access::world::Family;
-use trunkline::admin::v1::{AccessChange, AccessTarget, ApplyResourcesResponse, RuledTarget};
+use trunkline::admin::v1::{
+    AccessChange, AccessTarget, ApplyResourcesResponse, LoosenedRule as LoosenedRuleMessage, RuledTarget,
+};
 use trunkline::identity::v1::Team;
 use trunkline::registry::v1::Server;
 
@@ -39,6 +41,39 @@ pub(super) struct Audience {
 struct Unseen {
     losing: BTreeSet<String>,
     gaining: BTreeSet<String>,
+}
+
+/// What the same is true of, whoever it is.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Moved {
+    server: String,
+    gained: Vec<Thing>,
+    lost: Vec<Thing>,
+    ruled: Vec<RuledThing>,
+    loosened: Vec<LoosenedRule>,
+}
+
+impl Moved {
+    /// Who is bound by a rule less gains by that.
+    fn is_gain(&self) -> bool {
+        !self.gained.is_empty() || !self.loosened.is_empty()
+    }
+
+    /// What is told of it, without of whom.
+    fn change(&self) -> AccessChange {
+        AccessChange {
+            server: self.server.clone(),
+            gained: targets(&self.gained),
+            lost: targets(&self.lost),
+            ruled: ruled_targets(&self.ruled),
+            loosened: loosened_rules(&self.loosened),
+            gained_count: count(self.gained.len()),
+            lost_count: count(self.lost.len()),
+            ruled_count: count(self.ruled.len()),
+            loosened_count: count(self.loosened.len()),
+            ..AccessChange::default()
+        }
+    }
 }
 
 impl Unseen {
@@ -96,27 +131,19 @@ impl Audience {
 
     /// Adds to an answer what may be told.
     pub(super) fn told(&self, found: Difference, answer: ApplyResourcesResponse) -> ApplyResourcesResponse {
-        let mut alike =
-            BTreeMap::<(String, Vec<Thing>, Vec<Thing>, Vec<RuledThing>), BTreeSet<String>>::new();
-        for AccessMove { principals, server, gained, lost, ruled } in found.moves {
-            alike.entry((server, gained, lost, ruled)).or_default().extend(principals);
+        let mut alike = BTreeMap::<Moved, BTreeSet<String>>::new();
+        for AccessMove { principals, server, gained, lost, ruled, loosened } in found.moves {
+            let moved = Moved { server, gained, lost, ruled, loosened };
+            alike.entry(moved).or_default().extend(principals);
         }
         let (mut changes, mut told, mut unseen) = (Vec::new(), BTreeSet::new(), Unseen::default());
-        for ((server, gained, lost, ruled), principals) in alike {
-            let is_seen = |name: &String| self.servers.contains(&server) && self.principals.contains(name);
+        for (moved, principals) in alike {
+            let is_seen =
+                |name: &String| self.servers.contains(&moved.server) && self.principals.contains(name);
             let (seen, others): (BTreeSet<_>, BTreeSet<_>) = principals.into_iter().partition(is_seen);
-            unseen.note(others, !gained.is_empty(), !lost.is_empty());
+            unseen.note(others, moved.is_gain(), !moved.lost.is_empty());
             told.extend(seen.iter().cloned());
-            let change = AccessChange {
-                server,
-                gained: targets(&gained),
-                lost: targets(&lost),
-                ruled: ruled_targets(&ruled),
-                gained_count: count(gained.len()),
-                lost_count: count(lost.len()),
-                ruled_count: count(ruled.len()),
-                ..AccessChange::default()
-            };
+            let change = moved.change();
             let named = |(principal, people)| AccessChange { principal, people, ..change.clone() };
             changes.extend(self.by_team(seen).into_iter().map(named));
         }
@@ -170,6 +197,17 @@ fn ruled_targets(ruled: &[RuledThing]) -> Vec<RuledTarget> {
         rules: rules.clone(),
     };
     ruled.iter().take(MAX_NAMED).map(target).collect()
+}
+
+fn loosened_rules(loosened: &[LoosenedRule]) -> Vec<LoosenedRuleMessage> {
+    let message = |rule: &LoosenedRule| LoosenedRuleMessage {
+        rule: rule.rule.clone(),
+        effect: rule.effect.to_owned(),
+        changed: rule.is_changed,
+        targets: targets(&rule.things),
+        target_count: count(rule.things.len()),
+    };
+    loosened.iter().take(MAX_NAMED).map(message).collect()
 }
 
 fn kind(family: Family) -> &'static str {

@@ -415,7 +415,7 @@ proptest! {
     #[test]
     fn a_double_is_kept_as_it_is_spelled_and_nothing_beside_it(bits: u64, zeros in 0_usize..30) {
         let number = f64::from_bits(bits);
-        prop_assume!(number.is_finite() && number.abs() < 9_007_199_254_740_992.0);
+        prop_assume!(number != 0.0 && number.abs() < 9_007_199_254_740_992.0);
         prop_assert!(is_kept(&format!("{number:?}")), "{number:?}");
         let spelled = format!("{number:e}");
         let (digits, exponent) = spelled.split_once('e').unwrap();

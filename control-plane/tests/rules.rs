@@ -222,7 +222,7 @@ async fn decided(api: &Api, arguments: Option<&str>, expected: &str) -> Value {
 async fn in_force(api: &Api, revision: i64) {
     let request = json!({"principal": "tokens/ci", "server": "servers/dev", "target": "git_write"});
     for _ in 0..600 {
-        let answer = api.ok("policy.v1.PolicyService/ExplainAccess", request.clone()).await;
+        let answer = whole(api, "policy.v1.PolicyService/ExplainAccess", request.clone()).await;
         if answer["decision"]["revision"].as_str().unwrap().parse::<i64>().unwrap() >= revision {
             return;
         }

@@ -10,6 +10,9 @@ use mcp::json;
 use super::Failure;
 use super::words::refused_by_rule;
 
+/// What a client is told to do that is not asked.
+const AGAIN: &str = ", then make the same call again";
+
 /// Why a call that a rule holds back is not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unapproved {
@@ -73,6 +76,13 @@ impl Unapproved {
         }
     }
 
+    /// The same to a client that is asked, and goes on with this call by itself.
+    pub fn question(&self) -> String {
+        let told = self.to_string();
+        let told = told.strip_suffix(AGAIN).unwrap_or(&told);
+        format!("{told}; accept this once it is approved")
+    }
+
     pub(super) fn code(&self) -> i64 {
         if self.by_url { codes::URL_ELICITATION_REQUIRED } else { -31012 }
     }
@@ -129,7 +139,7 @@ impl fmt::Display for Unapproved {
             Unmade::Pending(approval) => write!(
                 f,
                 "have somebody else who may approve it (an administrator, or an owner of its team) run `mcpctl approvals approve {}` \
-                 before {}, then make the same call again",
+                 before {}{AGAIN}",
                 approval.id(),
                 approval.expires
             ),

@@ -252,7 +252,7 @@ fn elicitation(
     approval: &PendingApproval,
     declared: Capabilities,
 ) -> Option<String> {
-    let text = json::quote(&format!("{unapproved}. Accept this once it is approved."));
+    let text = json::quote(&unapproved.question());
     if !approval.url.is_empty() && declared.cover(ClientFeature::Url) {
         let url = json::quote(&approval.url);
         return Some(format!(r#"{{"mode":"url","message":{text},"url":{url}}}"#));

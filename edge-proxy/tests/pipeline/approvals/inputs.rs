@@ -31,7 +31,9 @@ async fn post(edge: &Edge, params: &str, capabilities: &str) -> Reply {
 /// What a client asks for that waits, in this mode, with the state that is to be sent back.
 fn asked(answer: &str, mode: &str) -> String {
     let answer = value(answer);
-    let message = format!("{}. Accept this once it is approved.", told(1));
+    let held = told(1);
+    let held = held.strip_suffix(", then make the same call again").unwrap();
+    let message = format!("{held}; accept this once it is approved");
     let mut params = json!({"mode": mode, "message": message});
     match mode {
         "url" => params["url"] = PAGE.into(),

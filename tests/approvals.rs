@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::support::fake::{Fake, id, json};
 use crate::support::gateway::{Gateway, Store};
+use crate::support::terminal::{Size, WIDE};
 use crate::support::wire::Client;
 use crate::support::{PATIENCE, eventually};
 use crate::verbs::told;
@@ -115,12 +116,114 @@ async fn a_call_waits_for_somebody_else(store: Store) {
     }
     let audit = gateway.ctl_args(&["audit", "--resource", &name]).await;
     assert_eq!(audit.lines().count(), 4, "titles, asked, approved, used: {audit}");
+    let wide = gateway.ctl_args(&["audit", "--resource", &name, "-o", "wide"]).await;
+    for (line, outcome) in wide.lines().skip(1).zip(["asked", "approved", "used"]) {
+        assert!(line.contains(&format!("  {outcome}  ")), "{wide}");
+        assert!(line.ends_with("dev/files_drop by tokens/ci"), "{wide}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_a_rule_holds_back_is_made_once_somebody_else_approves_it() {
     for store in [Store::Sqlite, Store::Postgres] {
         a_call_waits_for_somebody_else(store).await;
+    }
+}
+
+/// `mcpctl call` of what is held back, as the token.
+async fn held_back() -> (Gateway, Fake) {
+    let (gateway, upstream, [first, _]) = start(Store::Sqlite).await;
+    eventually("the edge has the rule", PATIENCE, || async {
+        let answer = call(&first, "/srv/warm").await;
+        if is_made(&answer) { Err(answer.to_string()) } else { Ok(()) }
+    })
+    .await;
+    let bearer = gateway.admin.create_token("deployer", "dev", &["*"]).await;
+    std::fs::write(gateway.folder().join("deployer.bearer"), bearer).unwrap();
+    gateway.admin.settled().await;
+    (gateway, upstream)
+}
+
+const ERAS: [&str; 2] = ["legacy", "modern"];
+
+fn call_of<'a>(path: &'a str, era: &'a str) -> [&'a str; 8] {
+    ["call", "dev", "files_drop", path, "--bearer-file", "deployer.bearer", "--era", era]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_calls_without_a_terminal_is_told_once_and_whole_what_to_do() {
+    let (gateway, _upstream) = held_back().await;
+    for era in ERAS {
+        let line = [&call_of("path=/srv/a", era)[..], &["-o", "json"]].concat();
+        let (out, said, code) = told(&gateway.try_ctl(&line).await);
+        let error: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{said}"));
+        let error = &error["error"];
+        let data = &error["data"];
+        let name = data["approval"].as_str().unwrap_or_else(|| panic!("{out}"));
+        let (id, expires) = (name.strip_prefix("approvals/").unwrap(), data["expires"].as_str().unwrap());
+        let text = format!(
+            "a rule of this server holds this call back until somebody approves it: drops on /srv are looked at; have somebody else who \
+             may approve it (an administrator, or an owner of its team) run `mcpctl approvals approve {id}` before {expires}, then make \
+             the same call again"
+        );
+        assert_eq!(
+            (error["code"].as_i64(), error["message"].as_str()),
+            (Some(-31012), Some(&*text)),
+            "{era}"
+        );
+        let end = format!(" refused the bearer in deployer.bearer: {text} (approval_needed)\n");
+        assert!(said.starts_with("error: the edge at ") && said.ends_with(&end), "{era}: {said}");
+        assert_eq!((said.matches("holds this call back").count(), code), (1, 4), "{era}: {said}");
+    }
+    let (_, hint, code) = told(
+        &gateway.try_ctl(&["access", "check", "--token", "ci", "--server", "dev", "--tool", "drop"]).await,
+    );
+    assert_eq!((hint.as_str(), code), ("did you mean files_drop?\n", 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_tells_what_is_asked_and_what_is_decided() {
+    let (gateway, _upstream) = held_back().await;
+    let watch = ["approvals", "list", "-w"];
+    let table = gateway.terminal(&watch, WIDE, &[]);
+    // So wide that a line of JSON is one.
+    let lines = gateway.terminal(&[&watch[..], &["-o", "json"]].concat(), Size(24, 2_000), &[]);
+    table.wait_for(r#"{"path":"/srv/warm"}  pending"#).await;
+    lines.wait_for(r#""state":"pending""#).await;
+    let listed = gateway.ctl_args(&["approvals", "list", "-o", "name"]).await;
+    gateway.ctl_args(&["approvals", "deny", listed.trim()]).await;
+    table.wait_for(r#"{"path":"/srv/warm"}  denied"#).await;
+    lines.wait_for(r#""state":"denied""#).await;
+    let screen = lines.screen();
+    let seen: Vec<Value> = screen.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let states: Vec<_> = seen.iter().map(|one| (one["name"].as_str(), one["state"].as_str())).collect();
+    assert_eq!(states, ["pending", "denied"].map(|state| (Some(listed.trim()), Some(state))), "{screen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_calls_at_a_terminal_is_asked_whether_it_is_approved() {
+    let (gateway, upstream) = held_back().await;
+    for era in ERAS {
+        let path = format!("path=/srv/{era}");
+        let mut terminal = gateway.terminal(&call_of(&path, era), WIDE, &[]);
+        terminal.wait_for("approved? [y/N]").await;
+        let listed = gateway.ctl_args(&["approvals", "list", "-o", "json"]).await;
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        gateway.ctl_args(&["approvals", "approve", listed[0]["name"].as_str().unwrap()]).await;
+        let made = upstream.received("tools/call").len();
+        terminal.type_line("y");
+        assert_eq!(terminal.ended().await, 0, "{era}: {}", terminal.screen());
+        let screen = terminal.screen();
+        assert!(screen.ends_with("dropped"), "{era}: {screen}");
+        assert!(!screen.contains(".;") && !screen.contains("Enter alone"), "{era}: {screen}");
+        assert_eq!(upstream.received("tools/call").len(), made + 1, "{era}");
+
+        let path = format!("path=/srv/not-{era}");
+        let mut terminal = gateway.terminal(&call_of(&path, era), WIDE, &[]);
+        terminal.wait_for("approved? [y/N]").await;
+        terminal.type_line("");
+        assert_eq!(terminal.ended().await, 4, "{era}: {}", terminal.screen());
+        assert_eq!(upstream.received("tools/call").len(), made + 1, "{era}");
     }
 }
 

@@ -31,6 +31,9 @@ impl<'s> Conversation<'s> {
         };
         let filled = if text(mode) == "url" {
             declined(&format!("that is to open {url}, which is not done here"))
+        } else if !form::can_be_asked() && form::is_of_approval(&asked) {
+            // The refusal that follows says the same.
+            Filled::Declined
         } else if !form::can_be_asked() {
             declined("nobody can be asked here")
         } else {

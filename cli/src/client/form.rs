@@ -30,10 +30,15 @@ pub fn can_be_asked() -> bool {
 /// Asks for every property of a schema (raw JSON), in its order. The end of input declines.
 pub fn ask(message: &str, schema: &str) -> Filled {
     say(&format!("The server asks: {}\n", printable::text(message).trim_end().replace('\n', "\n  ")));
+    let properties = properties(schema);
+    // A form without fields is a question all the same.
+    if properties.is_empty() {
+        let word = if is_of_approval(message) { "approved" } else { "accept" };
+        return if agreed(word) { Filled::Accepted(Map::new()) } else { declined() };
+    }
     say("(Enter alone takes the default or leaves it out; Ctrl-D declines)\n");
     let required: Value =
         serde_json::from_str(schema).map(|schema: Value| schema["required"].clone()).unwrap_or_default();
-    let properties = properties(schema);
     let mut content = Map::new();
     for (name, property) in &properties {
         let is_required = required.as_array().is_some_and(|names| names.iter().any(|known| known == name));
@@ -43,12 +48,28 @@ pub fn ask(message: &str, schema: &str) -> Filled {
             Some(value) => drop(content.insert(name.clone(), value)),
         }
     }
-    // A form without fields is a question all the same.
-    let agreed = || answer("agree", &json!({ "type": "boolean" }), true) == Some(Value::Bool(true));
-    if properties.is_empty() && !agreed() {
-        return declined();
-    }
     Filled::Accepted(content)
+}
+
+/// Asks whether a call is approved that is held back until then.
+pub fn ask_approved(message: &str) -> bool {
+    say(&format!("{}\n", printable::line(message)));
+    agreed("approved")
+}
+
+/// Whether an edge asks for the word that a call is approved: it says how that is done.
+pub fn is_of_approval(message: &str) -> bool {
+    message.contains("`mcpctl approvals approve ")
+}
+
+/// Asks a question of one word. Enter alone says no, as the end of input does.
+fn agreed(word: &str) -> bool {
+    say(&format!("  {word}? [y/N] "));
+    let mut line = String::new();
+    if std::io::stdin().lock().read_line(&mut line).unwrap_or(0) == 0 {
+        say("\n");
+    }
+    truth(line.trim()) == Ok(Value::Bool(true))
 }
 
 /// The properties of a schema in its order, which a parsed one has lost.

@@ -5,6 +5,7 @@
 pub mod acceptance;
 pub mod access;
 pub mod answer;
+pub mod approved;
 pub mod bearer_form;
 pub mod caller;
 pub mod clock;

@@ -10,7 +10,7 @@ use mcp::client::{ClientError, ClientInfo, Endpoint, Hearer, Reach, Session as M
 use mcp::error::METHOD_NOT_FOUND;
 use mcp::header::MirroredParam;
 use mcp::method::Method;
-use mcp::revision::Revision;
+use mcp::revision::{Era, Revision};
 use url::Url;
 
 use crate::client::access::{callers_or_signed_in, signed_in};
@@ -368,11 +368,19 @@ impl EdgeSession {
         self.mcp.close().await;
         match result {
             Ok(result) => Ok(result),
-            Err(error) => {
-                let question = unmet::question(&inquiry);
-                Err(self.server.told(error, &self.caller, inquiry.repeating, &question))
-            }
+            Err(error) => Err(self.told(error, &inquiry)),
         }
+    }
+
+    /// Whether servers cannot ask for input in the place of an answer.
+    pub(super) fn is_legacy(&self) -> bool {
+        self.server.revision.era() == Era::Legacy
+    }
+
+    /// Says what went wrong with a request.
+    pub fn told(&self, error: ClientError, inquiry: &Inquiry<'_>) -> Error {
+        let question = unmet::question(inquiry);
+        self.server.told(error, &self.caller, inquiry.repeating, &question)
     }
 
     /// Reads a list; it is empty where the server does not offer it.

@@ -18,8 +18,10 @@ const CODE: i64 = -31012;
 /// The reasons of conditions, which hold for whatever a token is used for.
 const OF_CONDITIONS: [&str; 3] = ["not_yet_valid", "address_not_allowed", "outside_time_window"];
 
+/// The reason for which a call waits for somebody.
+const AWAITED: &str = "approval_needed";
 /// The reasons for which a call waits for somebody, or that somebody gave: the edge says what to do.
-const OF_APPROVALS: [&str; 3] = ["approval_needed", "approval_denied", "too_many_approvals"];
+const OF_APPROVALS: [&str; 3] = [AWAITED, "approval_denied", "too_many_approvals"];
 
 /// What `access check` is asked where nothing is known of the request: whether its maker may call the server at all.
 pub(super) const AT_ALL: &str = "--method tools/list";
@@ -31,6 +33,8 @@ const MAX_ARGUMENTS: usize = 300;
 pub struct Unmet {
     message: String,
     reason: String,
+    /// Whether somebody is asked to approve the call.
+    is_asked_for: bool,
 }
 
 impl fmt::Display for Unmet {
@@ -46,7 +50,13 @@ impl Unmet {
         let ClientError::Rpc { code: CODE, message, data, .. } = &**told else { return None };
         let data: Value = serde_json::from_str(data.as_deref()?).ok()?;
         let reason = printable::line(data["reason"].as_str()?).into_owned();
-        Some(Self { message: printable::line(message).into_owned(), reason })
+        let is_asked_for = data["approval"].is_string();
+        Some(Self { message: printable::line(message).into_owned(), reason, is_asked_for })
+    }
+
+    /// What is said of a call that waits for somebody who approves it; `None` where it waits for nobody.
+    pub fn awaited(&self) -> Option<&str> {
+        (self.is_asked_for && self.reason == AWAITED).then_some(self.message.as_str())
     }
 
     /// Whether another token may be let in where this one is not.
@@ -175,6 +185,19 @@ mod tests {
             "the edge at http://127.0.0.1:4444 refused {caller}: this token may not be used from this address (approval_needed)"
         );
         assert_eq!((told.exit, told.to_string()), (Exit::Refused, text));
+    }
+
+    #[test]
+    fn only_what_somebody_is_asked_for_is_awaited() {
+        let awaited = |reason: &str, approval: &str| {
+            let data = format!(r#"{{"reason":"{reason}"{approval}}}"#);
+            Unmet::of(&refusal(CODE, Some(&data))).unwrap().awaited().map(str::to_owned)
+        };
+        let approval = r#","approval":"approvals/a1""#;
+        let told = "this token may not be used from this address";
+        assert_eq!(awaited("approval_needed", approval).as_deref(), Some(told));
+        assert_eq!(awaited("approval_needed", ""), None, "no control plane was asked");
+        assert_eq!(awaited("approval_denied", approval), None);
     }
 
     #[test]

@@ -137,10 +137,15 @@ impl Secrets {
     /// terminal, without the secrets.
     #[must_use]
     pub fn excerpt(&self, text: &str) -> String {
+        self.excerpt_of(text, EXCERPT_CHARS)
+    }
+
+    /// The same, of at most so many characters.
+    pub(crate) fn excerpt_of(&self, text: &str, most: usize) -> String {
         let text = self.beginning(text);
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let shown = printable::line(&line);
-        match shown.char_indices().nth(EXCERPT_CHARS) {
+        match shown.char_indices().nth(most) {
             Some((end, _)) => format!("{}…", &shown[..end]),
             None if shown.is_empty() => "no text".to_owned(),
             None => shown.into_owned(),

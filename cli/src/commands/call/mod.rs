@@ -10,12 +10,11 @@ use mcp::method::Method;
 use mcp::revision::Era;
 
 use crate::client::caller::Wanted;
-use crate::client::conversation::Conversation;
 use crate::client::media::{MediaFlags, MediaPrinter};
 use crate::client::search::{self, Lookup};
 use crate::client::session::{EdgeSession, Inquiry, Opening, SessionFlags};
 use crate::client::trouble::Repeating;
-use crate::client::{answer, signature};
+use crate::client::{answer, approved, signature};
 use crate::commands::Invocation;
 use crate::error::{Error, Exit, Result};
 use crate::output::progress::Spinner;
@@ -73,9 +72,16 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
         session.mcp.close().await;
     }
     let call = call?;
-    let result = session.request(call.inquiry(), &mut Conversation::beside(&spinner)).await;
+    let result = approved::ask(&session, call.inquiry(), &spinner).await;
+    session.mcp.close().await;
     drop(spinner);
-    print_result(invocation, &result?, &MediaPrinter::new(&args.media, tool))
+    match result {
+        Ok(result) => print_result(invocation, &result, &MediaPrinter::new(&args.media, tool)),
+        Err(error) => {
+            answer::print_error(invocation, &error)?;
+            Err(session.told(error, &call.inquiry()))
+        }
+    }
 }
 
 /// A call of a tool.

@@ -31,6 +31,10 @@ use crate::sse::Event;
 
 /// Largest body of an error that is read, and largest text of a server about itself.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
+/// The code of a gateway that does not let a call be made, or not yet: what is to be done stands at the end of its text.
+const GATEWAY_REFUSAL: i64 = -31012;
+/// Characters of such a text: more than the longest reason of a rule and what is said around it.
+const MAX_REFUSAL_CHARS: usize = 4_000;
 
 /// A server that can be sent requests.
 pub(super) struct HttpClient {
@@ -285,7 +289,10 @@ impl HttpClient {
         match code.parse() {
             Ok(code) => ClientError::Rpc {
                 code,
-                message: self.sanitize(&message),
+                message: match code {
+                    GATEWAY_REFUSAL => self.secrets.excerpt_of(&message, MAX_REFUSAL_CHARS),
+                    _ => self.sanitize(&message),
+                },
                 data: data.filter(|raw| raw.len() <= MAX_REFUSAL_BYTES).map(|raw| self.redact(raw)),
                 status,
             },

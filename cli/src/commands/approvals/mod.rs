@@ -14,7 +14,7 @@ use crate::commands::Invocation;
 use crate::commands::each::each;
 use crate::commands::watching::{self, Absence};
 use crate::control_client::ControlClient;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
 use crate::output::{self, Format};
 use crate::reflection;
@@ -25,6 +25,8 @@ const SERVICE: &str = "trunkline.policy.v1.ApprovalService";
 const PAGE: u32 = 1_000;
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// Approvals that are still shown after they were decided about.
+const MAX_GONE: usize = 20;
 /// Where the names of approvals begin.
 const APPROVALS: &str = "approvals/";
 /// Characters of an id.
@@ -57,7 +59,8 @@ struct ListArgs {
     /// Only calls of this server
     #[arg(long, value_name = "NAME")]
     server: Option<String>,
-    /// Keep running, for --timeout if that is given: shown anew on a terminal, and appended elsewhere
+    /// Keep running, for --timeout if that is given, and tell what comes and what is decided: shown anew on a terminal; elsewhere what is
+    /// new or has changed is appended, with -o json as a line each
     #[arg(short, long)]
     watch: bool,
 }
@@ -123,20 +126,23 @@ async fn list(invocation: &Invocation, args: ListArgs) -> Result {
     let request = args.request()?;
     let client = invocation.client().await?;
     let found = all(&client, &request).await?;
-    if args.watch {
-        return watching::until_over(invocation, watch(invocation, &client, &request, found)).await;
-    }
-    if found.is_empty() && invocation.format().is_for_people() {
+    let says_nothing = found.is_empty() && invocation.format().is_for_people();
+    if says_nothing {
         output::eprint(match args.state {
             ListedState::Pending => "no calls wait for approval; --state all lists those that did",
             _ => "no approvals",
         });
+    }
+    if args.watch {
+        return watching::until_over(invocation, watch(invocation, &client, &request, found)).await;
+    }
+    if says_nothing {
         return Ok(());
     }
     output::print(&render(&found, invocation.format())?)
 }
 
-/// Shows what there is again and again, until nobody reads any more.
+/// Shows what there is, and then what becomes of it, until nobody reads any more.
 async fn watch(
     invocation: &Invocation,
     client: &ControlClient,
@@ -145,25 +151,95 @@ async fn watch(
 ) -> Result {
     let is_table = matches!(invocation.format(), Format::Table | Format::Wide);
     let in_place = is_table && std::io::stdout().is_terminal();
-    let (mut absence, mut shown) = (Absence::default(), None);
+    let (mut absence, mut seen) = (Absence::default(), Vec::new());
+    let mut is_first = true;
     loop {
-        // Where it is appended, what is the same is not said again.
-        if in_place || shown.as_ref() != Some(&found) {
-            let text = render(&found, invocation.format())?;
-            match in_place {
-                true => output::print_anew(&text)?,
-                false if !output::print_while_open(&text)? => return Ok(()),
-                false => {}
+        let news = changed(&seen, &found);
+        let is_shown = in_place || !news.is_empty();
+        let shown = match in_place {
+            true => output::print_anew(&in_place_table(&found, invocation.format())?).map(|()| true),
+            false if is_shown => {
+                output::print_while_open(&render_changes(&news, invocation.format(), is_first)?)
             }
-            shown = Some(found);
+            false => Ok(true),
+        };
+        if !shown? {
+            return Ok(());
         }
+        is_first &= !is_shown;
+        seen = found;
         found = loop {
             tokio::time::sleep(INTERVAL).await;
-            if let Some(found) = absence.pass(all(client, request).await)? {
+            if let Some(found) = absence.pass(look(client, request, &seen).await)? {
                 break found;
             }
         };
     }
+}
+
+/// Those that match now, and after them, as they are now, the last that did and do so no more: what became of them is what somebody
+/// waits for.
+async fn look(
+    client: &ControlClient,
+    request: &Value,
+    seen: &[DynamicMessage],
+) -> Result<Vec<DynamicMessage>> {
+    let mut found = all(client, request).await?;
+    let is_listed = |one: &DynamicMessage| found.iter().any(|listed| name(listed) == name(one));
+    let gone: Vec<_> = seen.iter().filter(|one| !is_listed(one)).take(MAX_GONE).collect();
+    for one in gone {
+        if !shown::is_open(one) {
+            found.push(one.clone());
+            continue;
+        }
+        let answer = client.call(&format!("{SERVICE}/GetApproval"), json!({ "name": name(one) })).await;
+        match answer {
+            Ok(answer) => found.push(approval(&answer)?),
+            // It was deleted, or is not to be seen any more.
+            Err(error) if error.exit == Exit::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Those that were not seen before as they are.
+fn changed(seen: &[DynamicMessage], found: &[DynamicMessage]) -> Vec<DynamicMessage> {
+    found.iter().filter(|one| !seen.contains(one)).cloned().collect()
+}
+
+fn in_place_table(found: &[DynamicMessage], format: &Format) -> Result<String> {
+    match found {
+        [] => Ok("no calls wait for approval\n".to_owned()),
+        found => render(found, format),
+    }
+}
+
+/// Renders what has changed: rows, a line of JSON or a document each. Titles come once.
+fn render_changes(changed: &[DynamicMessage], format: &Format, is_first: bool) -> Result<String> {
+    match format {
+        Format::Table | Format::Wide => {
+            let table = render(changed, format)?;
+            let rows = table.split_once('\n').map_or("", |(_, rows)| rows);
+            Ok(if is_first { table } else { rows.to_owned() })
+        }
+        Format::Json => changed.iter().map(json_line).collect(),
+        Format::Yaml => {
+            let documents = changed.iter().map(|one| output::message(one, format, String::new));
+            Ok(documents.collect::<Result<Vec<_>>>()?.iter().map(|text| format!("---\n{text}")).collect())
+        }
+        _ => render(changed, format),
+    }
+}
+
+fn json_line(approval: &DynamicMessage) -> Result<String> {
+    let text = serde_json::to_string(&reflection::fields(approval));
+    let text = text.map_err(|error| Error::failure(error.to_string()))?;
+    Ok(printable::json(&text).into_owned() + "\n")
+}
+
+fn name(approval: &DynamicMessage) -> String {
+    reflection::text(approval, "name")
 }
 
 /// All that match, the newest first.
@@ -283,6 +359,27 @@ mod tests {
             told("c"),
             "no approval begins with c; `mcpctl approvals list --state all` shows what there is"
         );
+    }
+
+    fn approval(id: &str, state: &str) -> DynamicMessage {
+        let json = json!({"name": format!("approvals/{id}"), "state": format!("APPROVAL_STATE_{state}")});
+        reflection::from_json(reflection::message("trunkline.policy.v1.Approval"), json).unwrap()
+    }
+
+    #[test]
+    fn what_has_changed_is_a_line_each() {
+        let seen = [approval("a", "PENDING"), approval("b", "PENDING")];
+        let found = [approval("c", "PENDING"), approval("a", "PENDING"), approval("b", "DENIED")];
+        let changed = changed(&seen, &found);
+        assert_eq!(
+            render_changes(&changed, &Format::Json, false).unwrap(),
+            "{\"name\":\"approvals/c\",\"state\":\"pending\"}\n{\"name\":\"approvals/b\",\"state\":\"denied\"}\n"
+        );
+        let rows = render_changes(&changed, &Format::Table, false).unwrap();
+        assert_eq!(rows.lines().count(), 2, "{rows}");
+        let table = render_changes(&changed, &Format::Table, true).unwrap();
+        assert_eq!(table.lines().count(), 3, "{table}");
+        assert!(in_place_table(&[], &Format::Table).unwrap().starts_with("no calls wait"));
     }
 
     #[test]

@@ -27,8 +27,9 @@ fn cells(approval: &DynamicMessage, wide: bool, now: OffsetDateTime) -> Vec<Stri
     let json = reflection::to_json(approval);
     let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
     let (id, arguments) = (text("name").replacen(APPROVALS, "", 1), text("argumentsJson"));
-    let is_open = matches!(state(&json).as_str(), "pending" | "approved");
-    let expires = if is_open { expires(&text("expireTime"), now) } else { "-".to_owned() };
+    // What is denied may be asked for again then.
+    let is_timed = matches!(state(&json).as_str(), "pending" | "approved" | "denied");
+    let expires = if is_timed { expires(&text("expireTime"), now) } else { "-".to_owned() };
     let mut cells = vec![
         if wide { id } else { cut(&id, SHORT_ID, "") },
         age(&text("createTime"), now),
@@ -42,6 +43,11 @@ fn cells(approval: &DynamicMessage, wide: bool, now: OffsetDateTime) -> Vec<Stri
         cells.extend(["rule", "address", "decidedBy", "comment"].map(text));
     }
     cells.iter().map(|cell| printable::line(cell).into_owned()).collect()
+}
+
+/// Whether something may become of it yet.
+pub(super) fn is_open(approval: &DynamicMessage) -> bool {
+    matches!(state(&reflection::to_json(approval)).as_str(), "pending" | "approved")
 }
 
 /// All of an approval.
@@ -151,7 +157,9 @@ mod tests {
         assert_eq!(rows[0], ["ID", "AGE", "EXPIRES", "CALLER", "SERVER/TOOL", "ARGUMENTS", "STATE"]);
         assert_eq!(rows[1][..5], ["0123456789", "10m", "50m", "tokens/ci", "dev/fs_delete"]);
         assert_eq!(rows[1].last(), Some(&"pending"));
-        assert_eq!((rows[2][2], rows[2].last()), ("-", Some(&"denied")));
+        assert_eq!((rows[2][2], rows[2].last()), ("50m", Some(&"denied")), "when it may be asked for again");
+        let used = table(&[approval("USED")], false, now);
+        assert_eq!(used.lines().last().unwrap().split_whitespace().nth(2), Some("-"), "{used}");
         assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
         let wide = table(&[approval("PENDING")], true, now);
         assert!(

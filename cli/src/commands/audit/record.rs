@@ -20,7 +20,7 @@ impl RecordColumns {
     }
 
     fn titles(&self) -> Vec<String> {
-        let more: &[&str] = if self.wide { &["THROUGH", "EDGE", "REVISION", "REQUEST"] } else { &[] };
+        let more: &[&str] = if self.wide { &["THROUGH", "EDGE", "REVISION", "REQUEST", "CALL"] } else { &[] };
         ["NUMBER", "TIME", "ACTOR", "ACTION", "RESOURCE", "OUTCOME", "FROM"]
             .iter()
             .chain(more)
@@ -42,6 +42,7 @@ impl RecordColumns {
         ];
         if self.wide {
             cells.extend(["through", "edge", "revision", "requestId"].map(text));
+            cells.push(approval(&json).map(|after| call(&after)).unwrap_or_default());
         }
         cells
     }
@@ -76,10 +77,42 @@ fn verb(action: &str) -> String {
     service.map_or(action, |(_, rpc)| rpc).to_owned()
 }
 
+/// An approval as it is after a change of it.
+fn approval(record: &Value) -> Option<Value> {
+    let text = |key: &str| record[key].as_str().unwrap_or_default();
+    let is_one = text("resource").starts_with("approvals/");
+    is_one.then(|| serde_json::from_str(text("afterJson")).ok())?
+}
+
+/// Whose call an approval is of, which, and in whose name somebody decided who is told by a webhook alone.
+fn call(approval: &Value) -> String {
+    let text = |key: &str| approval[key].as_str().unwrap_or_default();
+    let server = text("server").trim_start_matches("servers/");
+    let told = match text("onBehalfOf") {
+        "" => String::new(),
+        who => format!(", as {who} says"),
+    };
+    format!("{server}/{} by {}{told}", text("tool"), text("principal"))
+}
+
+/// What became of an approval: its new state, unless that says too little.
+fn of_approval(before: &str, after: &Value) -> Option<String> {
+    let before: Value = serde_json::from_str(before).unwrap_or_default();
+    let state = after["state"].as_str()?;
+    Some(match (before["state"].as_str(), state) {
+        (None, "pending") => "asked".to_owned(),
+        (Some("used"), "approved") => "returned".to_owned(),
+        (_, state) => state.to_owned(),
+    })
+}
+
 /// What became of it, and how often.
 fn outcome(record: &Value) -> String {
     let text = |key: &str| record[key].as_str().unwrap_or_default();
     let count: u64 = text("count").parse().unwrap_or(1);
+    if let Some(told) = approval(record).and_then(|after| of_approval(text("beforeJson"), &after)) {
+        return told;
+    }
     let what = match (text("kind"), text("reason")) {
         ("AUDIT_KIND_GAP", _) => return format!("{} missing", parse::counted(count, "record")),
         (_, reason) if !reason.is_empty() => reason.to_owned(),
@@ -110,6 +143,7 @@ pub(super) fn in_full(record: &DynamicMessage) -> String {
         ("Action", text("action")),
         ("Resource", text("resource")),
         ("Outcome", outcome(&json)),
+        ("Call", approval(&json).map(|after| call(&after)).unwrap_or_default()),
         ("Rule", text("rule")),
         ("Approval", text("approval")),
         ("Revision", text("revision")),
@@ -194,6 +228,43 @@ mod tests {
             next.lines().count() == 1 && next.contains("edges/one") && !next.contains('\u{1b}'),
             "{next}"
         );
+    }
+
+    #[test]
+    fn of_an_approval_it_is_said_what_became_of_it_and_whose_call_it_is() {
+        let approval = |before: &str, state: &str, by: &str| {
+            let before =
+                if before.is_empty() { String::new() } else { json!({ "state": before }).to_string() };
+            let mut after = json!({
+                "state": state, "principal": "tokens/ci", "server": "servers/dev", "tool": "fs_drop", "digest": "00",
+            });
+            if !by.is_empty() {
+                after["onBehalfOf"] = by.into();
+            }
+            record(json!({
+                "sequence": "7", "kind": "AUDIT_KIND_CHANGE", "resource": "approvals/a1", "count": "1",
+                "beforeJson": before, "afterJson": after.to_string(),
+            }))
+        };
+        for (before, state, told) in [
+            ("", "pending", "asked"),
+            ("pending", "approved", "approved"),
+            ("approved", "denied", "denied"),
+            ("approved", "used", "used"),
+            ("used", "approved", "returned"),
+            ("pending", "expired", "expired"),
+        ] {
+            let cells = RecordColumns::new(true).cells(&approval(before, state, ""));
+            let shown = (cells[5].as_str(), cells.last().map(String::as_str));
+            assert_eq!(shown, (told, Some("dev/fs_drop by tokens/ci")), "{before} {state}");
+        }
+        let by_webhook = in_full(&approval("pending", "approved", "slack:U1"));
+        assert!(by_webhook.contains("Outcome:    approved\n"), "{by_webhook}");
+        assert!(
+            by_webhook.contains("Call:       dev/fs_drop by tokens/ci, as slack:U1 says\n"),
+            "{by_webhook}"
+        );
+        assert_eq!(outcome(&reflection::to_json(&change())), "changed");
     }
 
     #[test]

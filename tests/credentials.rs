@@ -163,7 +163,7 @@ async fn everybody_changes_their_own_password_also_by_a_script() {
     assert_eq!((talk.as_str(), code), (chosen, 0));
     assert_eq!(ann.json("whoami").await["principal"], ANN);
     ann.ok("logout", "").await;
-    let nobody = "error: nobody was signed in in this context before; say who signs in with --email\n";
+    let nobody = "error: nobody is signed in in this context; say who signs in with --email\n";
     assert_eq!(run(&ann, "login", PASSWORD).await, said("", nobody, 2));
     let nobody = "error: nobody is signed in in this context; run `mcpctl login` first: keys and the admin token have no password\n";
     assert_eq!(run(&ann, "change-password", lines).await, said("", nobody, 2));

@@ -93,6 +93,8 @@ impl GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a whole gateway in one process: control plane, edge and embedded storage
+    ///
+    /// All other options of the control plane and of the edge apply by their variables, such as TRUNKLINE_APPROVAL_TIMEOUT.
     Dev(commands::dev::Args),
     /// List resources, or get resources by name
     Get(commands::get::Args),

@@ -178,9 +178,21 @@ fn kinds(word: &str) -> Result<Vec<&'static Kind>> {
     Kind::find(word).map(|kind| vec![kind]).ok_or_else(|| unknown(word))
 }
 
+/// Where to find what is no kind of its own.
+fn elsewhere(word: &str) -> Option<&'static str> {
+    match word.to_ascii_lowercase().as_str() {
+        "approval" | "approvals" => Some("see `mcpctl approvals list`, and `mcpctl approvals show ID`"),
+        "rule" | "rules" => Some(
+            "rules stand in servers and teams: see `mcpctl describe server NAME` and `mcpctl describe team NAME`",
+        ),
+        "audit" | "records" => Some("see `mcpctl audit`"),
+        _ => None,
+    }
+}
+
 fn unknown(word: &str) -> Error {
     let words = KINDS.iter().flat_map(|kind| [kind.singular, kind.plural]);
-    let hint = did_you_mean(word, words);
+    let hint = elsewhere(word).map_or_else(|| did_you_mean(word, words), |hint| format!("; {hint}"));
     let known = KINDS.iter().map(|kind| kind.plural).collect::<Vec<_>>().join(", ");
     Error::usage(format!("unknown kind {word:?}; expected {known}{OR_ALL}{hint}"))
 }
@@ -285,6 +297,13 @@ mod tests {
             said("upsteams"),
             "unknown kind \"upsteams\"; expected upstreams, servers, tools, resources, prompts, tokens, teams, roles, edges, \
              join-tokens, users, service-accounts, or all; did you mean upstreams?"
+        );
+        assert!(
+            said("approvals")
+                .ends_with("or all; see `mcpctl approvals list`, and `mcpctl approvals show ID`")
+        );
+        assert!(
+            said("rules").contains("; rules stand in servers and teams: see `mcpctl describe server NAME`")
         );
         let listed = with_lists(parse("bindings").unwrap_err(), &["sets", "members"]).to_string();
         assert!(listed.ends_with("service-accounts, sets, members, or all"), "{listed}");

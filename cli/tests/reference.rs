@@ -62,7 +62,9 @@ fn add(command: &Command, path: &str, globals: &[&Arg], page: &mut String) {
         let level = path.split(' ').count();
         writeln!(page, "\n{} mcpctl{path}\n", "#".repeat(level)).unwrap();
         let about = inner.get_long_about().or(inner.get_about());
-        writeln!(page, "{}.", escaped(&about.map(ToString::to_string).unwrap_or_default())).unwrap();
+        let about = about.map(ToString::to_string).unwrap_or_default();
+        let sentences: Vec<_> = about.split("\n\n").map(|text| text.trim().trim_end_matches('.')).collect();
+        writeln!(page, "{}.", escaped(&sentences.join(". "))).unwrap();
         if let Some(usage) = usage(inner, &path) {
             writeln!(page, "\n```text\n{usage}\n```").unwrap();
         }

@@ -332,7 +332,8 @@ fn none_covers(context: &Context, file: &Path, server: &str) -> Error {
     let has =
         if has.is_empty() { "no token is saved there".to_owned() } else { format!("saved there: {has}") };
     let create = match context.control {
-        Some(_) if context.session.is_none() && !context.is_of_dev() => {
+        // Who runs a gateway of their own acts by its token, and need not sign in.
+        Some(_) if context.session.is_none() && !(context.is_of_dev() && context.has_admin_token()) => {
             format!(
                 "sign in with `mcpctl login`, create one with `mcpctl create token NAME --server {server}`, or "
             )

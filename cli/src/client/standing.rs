@@ -73,9 +73,13 @@ pub async fn exposed_as(client: &ControlClient, server: &str) -> Result<Vec<Dyna
 /// Returns the names under which a server exposes what its upstreams call `own`.
 pub async fn exposed_names(invocation: &Invocation, server: &str, kind: &str, own: &str) -> Vec<String> {
     let entries = asked(invocation, async |client| exposed_as(&client, server).await.ok());
-    let is_own = |target: &str| short_name(target).split_once('/').is_some_and(|(_, name)| name == own);
     let entries = entries.await.unwrap_or_default().into_iter();
     let entries = entries.filter(|entry| reflection::text(entry, "kind") == kind);
-    let entries = entries.filter(|entry| is_own(&reflection::text(entry, "target")));
+    let entries = entries.filter(|entry| is_own(&reflection::text(entry, "target"), own));
     entries.map(|entry| reflection::text(&entry, "exposed_name")).collect()
+}
+
+/// Whether this is what its upstream calls `own`.
+pub fn is_own(target: &str, own: &str) -> bool {
+    short_name(target).split_once('/').is_some_and(|(_, name)| name == own)
 }

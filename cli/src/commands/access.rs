@@ -4,16 +4,20 @@ use clap::Subcommand;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
+use crate::client::standing;
 use crate::commands::Invocation;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::output::{self, Format, table};
 use crate::parse::{self, Expiry};
 use crate::reflection;
+use crate::suggest::nearest;
 
 const SERVICE: &str = "trunkline.policy.v1.PolicyService";
 /// Those who are asked for at a time.
 const PAGE: u32 = 1_000;
+/// The reason of a decision about what a server does not expose.
+const UNKNOWN_TARGET: &str = "unknown_target";
 
 /// Arguments of `access`.
 #[derive(Debug, clap::Args)]
@@ -132,6 +136,12 @@ async fn check(invocation: &Invocation, args: CheckArgs) -> Result<u8> {
         .ok_or_else(|| Error::failure("the response contains no decision"))?;
     let told = reflection::to_json(&decision);
     output::print(&output::message(&decision, invocation.format(), || in_words(&told))?)?;
+    if told["reason"] == UNKNOWN_TARGET
+        && let Some(tool) = &args.tool
+        && let Some(hint) = tool_that_was_meant(&client, &args.server, tool).await
+    {
+        output::eprint(hint);
+    }
     Ok(exit_code(&told))
 }
 
@@ -338,6 +348,22 @@ fn holders_table(holders: &[Value]) -> String {
         vec![text("principal"), text("through"), conditions.collect::<Vec<_>>().join(", ")]
     });
     table::render_rows(titles, rows)
+}
+
+/// Names the tool that was perhaps meant: `call` takes what its upstream calls it, too, and a decision is about what clients see.
+async fn tool_that_was_meant(client: &ControlClient, server: &str, word: &str) -> Option<String> {
+    let server = server.strip_prefix("servers/").unwrap_or(server);
+    // Who may not see what there is is told of the decision alone.
+    let entries = standing::exposed_as(client, server).await.ok()?;
+    let tools: Vec<_> = entries.iter().filter(|entry| reflection::text(entry, "kind") == "tool").collect();
+    let own = |entry: &DynamicMessage| standing::is_own(&reflection::text(entry, "target"), word);
+    let named = |entry: &DynamicMessage| reflection::text(entry, "exposed_name");
+    let renamed: Vec<_> = tools.iter().filter(|entry| own(entry)).map(|entry| named(entry)).collect();
+    if !renamed.is_empty() {
+        return Some(format!("did you mean {}?", renamed.join(" or ")));
+    }
+    let names: Vec<_> = tools.iter().map(|entry| named(entry)).collect();
+    nearest(word, names.iter().map(String::as_str)).map(|name| format!("did you mean {name}?"))
 }
 
 async fn permissions(invocation: &Invocation) -> Result {

@@ -22,7 +22,7 @@ const SERVICE: &str = "trunkline.identity.v1.SessionService";
 /// Arguments of `login`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Email address to sign in with [default: that of who was signed in before]; with --link, that of the first administrator
+    /// Email address to sign in with [default: that of who is signed in]; with --link, that of the first administrator
     #[arg(long, value_name = "EMAIL")]
     email: Option<String>,
     /// One-time link, or its secret, to sign in with instead of a password; one of an invitation or a reset asks for a new password
@@ -50,7 +50,7 @@ pub async fn login(invocation: &Invocation, args: Args) -> Result {
     let context = invocation.context_file.existing()?;
     let email = args.email.clone().or_else(|| known_email(&context));
     if args.link.is_none() && email.is_none() {
-        let text = "nobody was signed in in this context before; say who signs in with --email";
+        let text = "nobody is signed in in this context; say who signs in with --email";
         return Err(Error::usage(text));
     }
     let client = ControlClient::connect_as(&context, None, invocation.timeout()).await?;

@@ -31,6 +31,16 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("mcpctl", &["patch", "set", "scale"], "fields are changed with `mcpctl update KIND NAME`"),
     ("mcpctl", &["replace"], "a file replaces what is stored with `mcpctl apply -f FILE`"),
     ("mcpctl", &["kustomize"], "`mcpctl apply -f` reads files, folders and patterns"),
+    ("mcpctl", &["approve"], "a call is approved with `mcpctl approvals approve ID`"),
+    ("mcpctl", &["deny", "reject"], "a call is denied with `mcpctl approvals deny ID`"),
+    ("mcpctl approvals", &["get", "describe"], "use `mcpctl approvals show ID`, or `mcpctl approvals list`"),
+    ("mcpctl approvals", &["reject", "refuse"], "use `mcpctl approvals deny ID`"),
+    ("mcpctl approvals", &["watch"], "use `mcpctl approvals list --watch`"),
+    (
+        "mcpctl audit",
+        &["list", "get"],
+        "`mcpctl audit` lists them itself; --resource, --actor and --tail narrow it",
+    ),
     ("mcpctl config", &["set-credentials"], "use `mcpctl config set-context NAME --admin-token-file FILE`"),
     (
         "mcpctl config",

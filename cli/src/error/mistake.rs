@@ -197,6 +197,18 @@ mod tests {
     #[test]
     fn the_reason_is_followed_by_what_to_do() {
         for (line, expected) in [
+            (
+                "deny 4cb41c",
+                "unrecognized subcommand 'deny'; a call is denied with `mcpctl approvals deny ID`",
+            ),
+            (
+                "approvals get 4cb41c",
+                "unrecognized subcommand 'get'; use `mcpctl approvals show ID`, or `mcpctl approvals list`",
+            ),
+            (
+                "audit list",
+                "unrecognized subcommand 'list'; `mcpctl audit` lists them itself; --resource, --actor and --tail narrow it",
+            ),
             ("gte upstreams", "unrecognized subcommand 'gte'; did you mean get?"),
             ("zzz", "unrecognized subcommand 'zzz'; run `mcpctl --help` to list the commands"),
             ("config us-context x", "unrecognized subcommand 'us-context'; did you mean use-context?"),

@@ -42,6 +42,8 @@ struct State {
     /// The part of the server that the permit was checked with last.
     view: RefCell<Arc<View>>,
     permit: Permit,
+    /// When it was judged last, in seconds since the Unix epoch.
+    judged_at: Cell<u64>,
     /// The answer that the same request would get now, once that is a refusal.
     withdrawn: RefCell<Option<Failure>>,
     waker: RefCell<Option<Waker>>,
@@ -60,6 +62,7 @@ impl ActivePermits {
             address: caller.facts.address,
             view: RefCell::new(Arc::clone(caller.view)),
             permit: permit.clone(),
+            judged_at: Cell::new(caller.facts.now),
             withdrawn: RefCell::default(),
             waker: RefCell::default(),
             given_up: Cell::default(),
@@ -131,6 +134,11 @@ impl SharedPermit {
         ReadableUris::new(Arc::clone(&self.0.view.borrow()), &self.0.permit.entry().upstream)
     }
 
+    /// The name or URI that the upstream knows the target by.
+    pub fn original(&self) -> &str {
+        self.0.permit.original()
+    }
+
     /// What rules judged the arguments of the call by.
     pub fn judged_by(&self) -> Option<u128> {
         self.0.permit.judged_by()
@@ -164,7 +172,7 @@ impl SharedPermit {
 
     /// Holds the permit from now on. One that was withdrawn already stays so.
     pub fn hold(&self) -> ActivePermit {
-        let State { permits, principal, address, view, permit, withdrawn, waker: _, given_up, begun } =
+        let State { permits, principal, address, view, permit, judged_at, withdrawn, waker: _, given_up, begun } =
             &*self.0;
         ActivePermit::register(State {
             permits: Rc::clone(permits),
@@ -172,6 +180,7 @@ impl SharedPermit {
             address: *address,
             view: view.clone(),
             permit: permit.clone(),
+            judged_at: judged_at.clone(),
             withdrawn: withdrawn.clone(),
             waker: RefCell::default(),
             given_up: given_up.clone(),
@@ -197,8 +206,9 @@ impl State {
         let caller =
             super::admit_again(snapshot, &self.principal, [&known.server.id, &known.server.uid], facts)
                 .map_err(Denied::of_server)?;
-        super::check_again(&caller, &self.permit, &known)
+        super::check_again(&caller, &self.permit, &known, self.judged_at.get())
             .map_err(|denied| denied.of_target(&self.permit.target().named()))?;
+        self.judged_at.set(now);
         if !Arc::ptr_eq(caller.view, &known) {
             self.view.replace(Arc::clone(caller.view));
         }

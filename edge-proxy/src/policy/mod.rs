@@ -176,19 +176,30 @@ fn is_granted(caller: &Caller<'_>, destination: &Destination) -> bool {
     caller.scope.names(&caller.view.server, *list, entry, &uris)
 }
 
+/// Rules read the hour and the day alone, and in every time zone these change where a minute begins. In seconds.
+const RULES_CLOCK: u64 = 60;
+
 /// Checks a permit that was given with the view `known`: whether `caller` may still use the same target at the same
-/// upstream.
-fn check_again(caller: &Caller<'_>, permit: &Permit, known: &Arc<View>) -> Result<(), Denied> {
+/// upstream. It was judged last at `judged_at`, in seconds since the Unix epoch.
+fn check_again(
+    caller: &Caller<'_>,
+    permit: &Permit,
+    known: &Arc<View>,
+    judged_at: u64,
+) -> Result<(), Denied> {
     check_method(caller, permit.method())?;
     // `decide` looks at nothing but the view and the target, and most changes leave a view as it is. Its server has the rules that
     // the arguments were judged by, and the address of a call stays what it was.
-    let needs_time = |view: &View| view.server.rules.as_ref().is_some_and(|rules| rules.need_time());
+    let is_minute_over = caller.facts.now / RULES_CLOCK != judged_at / RULES_CLOCK;
+    let needs_time =
+        |view: &View| is_minute_over && view.server.rules.as_ref().is_some_and(|rules| rules.need_time());
     if Arc::ptr_eq(caller.view, known) && !needs_time(caller.view) {
         return Ok(());
     }
     let named = NamedTarget::of(permit.kind(), permit.exposed());
     let now = check(caller, permit.method(), &named, permit.arguments())?;
-    if now.entry().upstream.uid != permit.entry().upstream.uid {
+    // The name may have been given to another tool.
+    if now.entry().upstream.uid != permit.entry().upstream.uid || now.original() != permit.original() {
         return Err(Denied::NotFound);
     }
     // What it began with goes on; more cannot be taken away from what was sent already.

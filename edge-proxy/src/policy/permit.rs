@@ -67,6 +67,11 @@ impl Permit {
         self.original.as_deref().unwrap_or(&self.entry.original)
     }
 
+    /// Whether it is for what this upstream knows by this name or URI. A name that a handle was sealed with may lead elsewhere by now.
+    pub fn leads_to(&self, upstream: &str, original: &str) -> bool {
+        *self.entry.upstream.id == *upstream && self.original() == original
+    }
+
     /// The kind of the target.
     pub fn kind(&self) -> TargetKind {
         match (self.list, &self.produced) {

@@ -33,6 +33,15 @@ fn masked(mut edge: Edge, when: &str) -> Edge {
     edge
 }
 
+/// Another tool of the upstream takes the name `u_echo` at the server, as its writer may decide.
+fn give_name_away(edge: &mut Edge) {
+    let other = edge.snapshot.resources.tools[1].name.clone();
+    let server = &mut edge.snapshot.resources.servers[0];
+    let tools = server.ruled.as_mut().map_or(&mut server.tools, |ruled| &mut ruled.tools);
+    tools.iter_mut().find(|entry| entry.exposed_name == "u_echo").unwrap().target = other;
+    edge.publish();
+}
+
 fn response(request: &Recorded, member: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{},{member}}}"#, request.id())
 }
@@ -125,7 +134,7 @@ async fn a_task_is_masked_at_any_edge_also_where_its_arguments_are_gone() {
         edge.make_tasks("optional");
         masked(edge, BY_LEVEL)
     };
-    let (edge, elsewhere) = (tasks(), tasks());
+    let (edge, mut elsewhere) = (tasks(), tasks());
     let session = edge.session("2025-11-25", "{}").await;
     let headers = [("mcp-session-id", session.as_str())];
     let about = |method: &str, params: &str| {
@@ -147,6 +156,13 @@ async fn a_task_is_masked_at_any_edge_also_where_its_arguments_are_gone() {
             format!(r#"{{"jsonrpc":"2.0","id":3,"result":{{{SHOWN}}}}}"#)
         ]
     );
+    give_name_away(&mut elsewhere);
+    for method in ["tasks/get", "tasks/result"] {
+        let unknown = elsewhere.post(&headers, &about(method, &task)).await;
+        let expected =
+            json!({"jsonrpc": "2.0", "id": 3, "error": {"code": -32602, "message": "unknown task"}});
+        assert_eq!(value(&unknown.body), expected, "{method}");
+    }
 }
 
 /// A modern client, whose upstream makes tasks of the legacy era: one that the edge waits for, and one that it hands over.
@@ -279,7 +295,7 @@ async fn a_resumed_stream_is_masked() {
         _ => status(202, ""),
     })
     .await;
-    let (edge, elsewhere) = (masked(before(&upstream), BY_LEVEL), masked(before(&upstream), BY_LEVEL));
+    let (edge, mut elsewhere) = (masked(before(&upstream), BY_LEVEL), masked(before(&upstream), BY_LEVEL));
     let session = edge.session("2025-11-25", "{}").await;
     let headers = [("mcp-session-id", session.as_str())];
     let call = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"u_echo","arguments":{"level":3}}}"#;
@@ -292,6 +308,28 @@ async fn a_resumed_stream_is_masked() {
     let told = until(&mut resumed, "people]\"}]}}").await;
     let data = told.lines().rfind(|line| line.starts_with("data: {")).unwrap();
     assert_eq!(&data["data: ".len()..], format!(r#"{{"jsonrpc":"2.0","id":"c","result":{{{SHOWN}}}}}"#));
+    // Answered like an id that no edge ever gave: what no request asked for begins.
+    give_name_away(&mut elsewhere);
+    let mut other = elsewhere.request("GET", &again, "").send().await.unwrap();
+    assert_eq!(until(&mut other, "\n\n").await, "id: 0\ndata:\n\n");
+}
+
+#[tokio::test]
+async fn a_running_call_ends_when_its_name_is_given_to_another_tool() {
+    let upstream = endless().await;
+    let mut edge = before(&upstream);
+    let session = edge.session("2025-11-25", "{}").await;
+    let call = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"u_echo","_meta":{"progressToken":"t"}}}"#;
+    let mut stream = edge.request("POST", &[("mcp-session-id", &session)], call).send().await.unwrap();
+    until(&mut stream, r#""progressToken":"t""#).await;
+    give_name_away(&mut edge);
+    let stream = rest(stream).await;
+    let last = stream.lines().rfind(|line| line.starts_with("data: ")).unwrap();
+    assert_eq!(
+        value(&last["data: ".len()..]),
+        json!({"jsonrpc": "2.0", "id": "c", "error": {"code": -32602, "message": "unknown tool: u_echo"}})
+    );
+    drop(edge);
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub(super) struct WatchedTask {
 pub fn permit(caller: &Caller<'_>, method: Method, task: &Task) -> Option<Permit> {
     let named = NamedTarget::of(TargetKind::Tool, &task.tool);
     let permit = policy::check(caller, method, &named, Arguments::Judged(task.judged_by)).ok()?;
-    (*permit.entry().upstream.id == *task.upstream).then_some(permit)
+    permit.leads_to(&task.upstream, &task.original).then_some(permit)
 }
 
 /// Reads the tasks that a client wants to watch, except those that are not its own or that cannot be followed: an

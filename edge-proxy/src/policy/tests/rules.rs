@@ -391,6 +391,22 @@ fn a_running_call_ends_when_its_time_is_over() {
     assert!(active.is_withdrawn());
 }
 
+/// Within a minute no clock that rules read goes on, so nothing is judged again: arguments are long, and calls many.
+#[test]
+fn a_running_call_is_judged_again_once_a_minute() {
+    let (snapshot, _) = compile(&ruled(&[deny(&[NOW], r#"now.getHours("UTC") >= 6"#)]));
+    let principal = principal();
+    let at = |now| admit(&snapshot, &principal, "dev", Facts { now, ..facts() }).unwrap();
+    let permit = call(&at(6 * 3_600 - 1), NOW, Arguments::Of(None)).unwrap();
+    let permits = Rc::new(ActivePermits::default());
+    // As if it had been judged in this minute.
+    let active = permits.hold(at(6 * 3_600), &permit);
+    permits.review(&snapshot, true, 6 * 3_600 + 59);
+    assert!(!active.is_withdrawn());
+    permits.review(&snapshot, true, 6 * 3_600 + 60);
+    assert!(active.is_withdrawn());
+}
+
 /// Refusals by rules say what the rule says, and no more.
 #[test]
 fn a_refusal_says_what_the_rule_says() {

@@ -97,8 +97,15 @@ fn seal(
         return Err(Fault::Malformed(format!("the id of a task is longer than {MAX_KEPT} bytes")));
     }
     let id = json::string(raw).map_err(malformed)?.into_owned();
-    let (upstream, tool) = (call.upstream.id.to_string(), tool.to_owned());
-    let task = Task { upstream, tool, judged_by: call.active.judged_by(), id, session, version };
+    let task = Task {
+        upstream: call.upstream.id.to_string(),
+        tool: tool.to_owned(),
+        original: call.active.original().to_owned(),
+        judged_by: call.active.judged_by(),
+        id,
+        session,
+        version,
+    };
     Ok(json::quote(&task.seal(&call.trust, call.owner()).map_err(malformed)?))
 }
 

@@ -38,6 +38,8 @@ pub struct Task {
     pub upstream: String,
     /// The exposed name of the tool that created it.
     pub tool: String,
+    /// The name that the upstream knows that tool by.
+    pub original: String,
     /// What rules judged the arguments of the call that created it by.
     pub judged_by: Option<u128>,
     /// Its id at the upstream.
@@ -51,20 +53,21 @@ pub struct Task {
 impl Task {
     /// Seals it into the id that the client is given.
     pub(super) fn seal(&self, trust: &Trust, owner: HandleOwner<'_>) -> Result<String, SealError> {
-        let texts = [&self.upstream, &self.tool, &self.id].map(|text| text.as_bytes());
-        let [upstream, tool, id] = texts;
-        let content = seal::join_judged(self.judged_by, [upstream, tool, id, &*self.session, &*self.version]);
+        let texts = [&self.upstream, &self.tool, &self.id, &self.original].map(|text| text.as_bytes());
+        let [upstream, tool, id, original] = texts;
+        let parts = [upstream, tool, id, &*self.session, &*self.version, original];
+        let content = seal::join_judged(self.judged_by, parts);
         seal::seal(trust, binding(owner), &content)
     }
 
     /// Opens the id that a client was given.
     pub fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<Self> {
         let content = seal::open(trust, binding(owner), text)?;
-        let (judged_by, [upstream, tool, id, session, version]) = seal::split_judged(&content)?;
+        let (judged_by, [upstream, tool, id, session, version, original]) = seal::split_judged(&content)?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
         let (session, version) = (session.into(), version.into());
-        let [upstream, tool, id] = [text(upstream)?, text(tool)?, text(id)?];
-        Some(Self { upstream, tool, judged_by, id, session, version })
+        let [upstream, tool, id, original] = [text(upstream)?, text(tool)?, text(id)?, text(original)?];
+        Some(Self { upstream, tool, original, judged_by, id, session, version })
     }
 
     /// The era that it was created in.
@@ -154,6 +157,7 @@ mod tests {
         let task = Task {
             upstream: "u".into(),
             tool: "u_slow".into(),
+            original: "slow".into(),
             judged_by: Some(3),
             id: "7".into(),
             session,

@@ -181,6 +181,26 @@ async fn a_legacy_call_of_a_modern_tool_says_who_asks_and_what_it_can() {
     assert_eq!(upstream.calls("initialize").len(), 0);
 }
 
+/// What rules read of a legacy client's call are its arguments; a header of its own that stands for one would pass them by.
+#[tokio::test]
+async fn a_legacy_client_has_no_headers_for_arguments() {
+    let upstream = Upstream::start(|request| {
+        json(&format!(
+            r#"{{"jsonrpc":"2.0","id":{},"result":{{"resultType":"complete","content":[]}}}}"#,
+            request.id()
+        ))
+    })
+    .await;
+    let edge = modern_only(&upstream);
+    let session = edge.session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str()), ("mcp-param-region", "us"), ("mcp-param-x", "1")];
+    let call =
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_region","arguments":{}}}"#;
+    assert_eq!(edge.post(&headers, call).await.status, 200);
+    let sent = upstream.calls("tools/call").pop().unwrap();
+    assert_eq!(["mcp-param-region", "mcp-param-x"].map(|name| sent.header(name)), ["", ""]);
+}
+
 #[tokio::test]
 async fn a_legacy_client_is_told_of_a_missing_resource_in_its_own_words() {
     let upstream = Upstream::raw(|request| {

@@ -190,6 +190,7 @@ pub(super) fn seal(translator: &ModernOnLegacy, parked: &ParkedCall) -> Result<S
         owner: call.owner(),
         method: call.method,
         exposed: &client.exposed,
+        original: call.active.original(),
         digest: &arguments_digest(arguments),
     };
     let state = parked.seal(&call.trust, binding).map_err(malformed)?;

@@ -72,18 +72,20 @@ pub(in crate::upstream) struct CallBinding<'a> {
     pub method: Method,
     /// The exposed name or URI that the client called.
     pub exposed: &'a str,
+    /// The name or URI that the upstream knows it by.
+    pub original: &'a str,
     /// The digest of its arguments.
     pub digest: &'a str,
 }
 
 impl CallBinding<'_> {
     fn seal(self, trust: &Trust, content: &[u8]) -> Result<String, SealError> {
-        let about = [self.method.as_str(), self.exposed, self.digest];
+        let about = [self.method.as_str(), self.exposed, self.original, self.digest];
         seal::seal(trust, self.binding(&about), content)
     }
 
     fn open(self, trust: &Trust, text: &str) -> Option<Vec<u8>> {
-        let about = [self.method.as_str(), self.exposed, self.digest];
+        let about = [self.method.as_str(), self.exposed, self.original, self.digest];
         seal::open(trust, self.binding(&about), text)
     }
 
@@ -221,6 +223,7 @@ mod tests {
         owner: HandleOwner { server: "s", principal: "t" },
         method: Method::ToolsCall,
         exposed: "u_echo",
+        original: "echo",
         digest: "d",
     };
 
@@ -234,6 +237,7 @@ mod tests {
                 CallBinding { owner: HandleOwner { server: "s", principal: "u" }, ..OWN },
                 CallBinding { method: Method::PromptsGet, ..OWN },
                 CallBinding { exposed: "u_other", ..OWN },
+                CallBinding { original: "other", ..OWN },
                 CallBinding { digest: "e", ..OWN },
             ] {
                 prop_assert_eq!(ParkedCall::open(&trust, other, &text), None);

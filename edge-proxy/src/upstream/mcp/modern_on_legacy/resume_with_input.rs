@@ -43,6 +43,7 @@ pub(super) async fn call(
         owner: HandleOwner { server: &call.server.uid, principal: &call.principal.uid },
         method: call.method,
         exposed: &call.named.exposed,
+        original: call.permit.original(),
         digest: &arguments_digest(params.arguments),
     };
     let text = json::string(state).map_err(unreadable)?;

@@ -65,7 +65,7 @@ impl Resumption {
     }
 }
 
-/// Resumes a stream. `None` where the target now leads to another upstream.
+/// Resumes a stream. `None` where the target now leads to another upstream, or to something else there.
 pub(in crate::upstream) fn resume(
     context: &Rc<Context>,
     resumption: &Resumption,
@@ -74,7 +74,7 @@ pub(in crate::upstream) fn resume(
     let ResumingCaller { trust, server, principal, permit, active } = caller;
     let from = ResumptionToken::read(&resumption.content)?;
     let upstream = Arc::clone(&permit.entry().upstream);
-    if *upstream.id != *from.upstream {
+    if !permit.leads_to(from.upstream, from.original) {
         return None;
     }
     let headers = context.http_pool(&upstream).ok()?.headers.clone();

@@ -36,6 +36,8 @@ pub(super) struct ResumptionToken<'a> {
     pub kind: TargetKind,
     /// The name or URI that the client called.
     pub exposed: &'a str,
+    /// The name or URI that the upstream knows that target by.
+    pub original: &'a str,
     /// What rules judged the arguments of the call by.
     pub judged_by: Option<u128>,
     /// The upstream's own id of the event.
@@ -64,6 +66,7 @@ impl<'a> ResumptionToken<'a> {
                 &[self.kind.code()],
                 self.exposed.as_bytes(),
                 self.event,
+                self.original.as_bytes(),
             ],
         );
         let mut text = [0; 32];
@@ -96,6 +99,7 @@ impl<'a> ResumptionToken<'a> {
             kind,
             exposed,
             event,
+            original,
         ] = parts;
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok();
         Some(Self {
@@ -109,6 +113,7 @@ impl<'a> ResumptionToken<'a> {
             uri_prefix: text(uri_prefix)?,
             kind: TargetKind::read(kind)?,
             exposed: text(exposed)?,
+            original: text(original)?,
             judged_by,
             event,
         })
@@ -139,6 +144,7 @@ mod tests {
             uri_prefix: "u+",
             kind: TargetKind::Tool,
             exposed: "u_slow",
+            original: "slow",
             judged_by: None,
             event: b"1/2",
         };

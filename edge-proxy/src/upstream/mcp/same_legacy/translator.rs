@@ -117,6 +117,7 @@ impl Translator for SameLegacy {
             uri_prefix,
             kind: self.permit.kind(),
             exposed: self.permit.exposed(),
+            original: self.permit.original(),
             judged_by: self.permit.judged_by(),
             event,
         };

@@ -82,9 +82,11 @@ pub(in crate::upstream::mcp) fn headers(
         let name = call.task.as_ref().map_or(call.permit.original(), |(task, _)| &task.id);
         headers.insert(NAME, header::encode_value(name));
     }
+    let is_modern = matches!(call.session, Session::Modern(_));
     for (name, value) in call.headers.into_iter().flatten() {
         let name_text = name.as_str();
-        if name_text.starts_with(PARAM_PREFIX)
+        // A legacy client has none that was checked: what it writes there is no argument that rules read.
+        if (is_modern && name_text.starts_with(PARAM_PREFIX))
             || matches!(name_text, meta::TRACEPARENT | meta::TRACESTATE | meta::BAGGAGE)
         {
             headers.append(name, value.clone());
@@ -115,7 +117,8 @@ fn outgoing(call: &McpCall<'_>) -> Result<Bytes, Failure> {
         let owner = HandleOwner { server: &call.server.uid, principal: &call.principal.uid };
         let text = json::string(raw).unwrap_or_default();
         let (method, exposed) = (call.method, &*call.named.exposed);
-        let binding = StateBinding { owner, method, exposed, arguments: message.params.arguments };
+        let leads_to = [&*call.permit.entry().upstream.id, call.permit.original()];
+        let binding = StateBinding { owner, method, exposed, leads_to, arguments: message.params.arguments };
         let state = request_state::open(call.trust, binding, &text);
         let state = state.ok_or_else(|| {
             Failure::params("params.requestState was not issued for this call, or has expired")

@@ -21,6 +21,8 @@ pub(super) struct StateBinding<'a> {
     pub(super) method: Method,
     /// The exposed name or URI that the client called.
     pub(super) exposed: &'a str,
+    /// The upstream, and the name or URI that it knows that by.
+    pub(super) leads_to: [&'a str; 2],
     /// Its raw arguments.
     pub(super) arguments: Option<&'a str>,
 }
@@ -44,7 +46,8 @@ impl StateBinding<'_> {
     fn with<T>(self, use_it: impl FnOnce(HandleBinding<'_>) -> T) -> T {
         let HandleOwner { server, principal } = self.owner;
         let arguments = arguments_digest(self.arguments);
-        let about = [self.method.as_str(), self.exposed, &*arguments];
+        let [upstream, original] = self.leads_to;
+        let about = [self.method.as_str(), self.exposed, upstream, original, &*arguments];
         use_it(HandleBinding { purpose: Purpose::RequestState, server, principal, about: &about })
     }
 }

@@ -149,7 +149,8 @@ impl SameModern {
     fn sealed(&self, state: &str) -> Result<String, Fault> {
         let (owner, method) = (self.call.owner(), self.call.method);
         let arguments = self.arguments.as_deref().map(std::str::from_utf8).transpose().map_err(malformed)?;
-        let binding = StateBinding { owner, method, exposed: &self.exposed, arguments };
+        let leads_to = [&*self.call.upstream.id, self.call.active.original()];
+        let binding = StateBinding { owner, method, exposed: &self.exposed, leads_to, arguments };
         request_state::seal(&self.call.trust, binding, state).map_err(malformed)
     }
 }

@@ -34,7 +34,8 @@ pub(in crate::upstream) async fn deliver_response(
 ) -> Result<(), Failure> {
     let unknown = Failure::answers_nothing;
     let upstream = &permit.entry().upstream;
-    let raw = message.envelope.id.filter(|_| *upstream.id == *request.upstream).ok_or_else(unknown)?;
+    let is_asked = permit.leads_to(&request.upstream, &request.original);
+    let raw = message.envelope.id.filter(|_| is_asked).ok_or_else(unknown)?;
     let edits = Splice::new().replace(span(message.body, raw), request.id);
     let edits = match own_uri {
         Some(own_uri) => own_uris::in_response(edits, message.body, message.envelope.result, own_uri),

@@ -18,6 +18,8 @@ pub struct ServerRequestId {
     pub(in crate::upstream) upstream: String,
     /// The target of the call: a client that may no longer call it may not answer it either.
     target: Target,
+    /// The name or URI that the upstream knows that target by.
+    pub(in crate::upstream) original: String,
     /// What rules judged the arguments of the call by.
     judged_by: Option<u128>,
     /// The address of the response.
@@ -67,6 +69,7 @@ pub(in crate::upstream) fn seal(
             first,
             second,
             id.as_bytes(),
+            permit.original().as_bytes(),
         ],
     );
     let mut text = [0; 32];
@@ -105,7 +108,7 @@ fn open(
     let mut buffer = [0; 32];
     let content = seal::open(trust, binding(owner, &[session_text(session_id, &mut buffer)]), text)?;
     let (judged_by, parts) = seal::split_judged(&content)?;
-    let [upstream, target_kind, exposed, kind, first, second, id] = parts;
+    let [upstream, target_kind, exposed, kind, first, second, id, original] = parts;
     let reply_to = match kind {
         b"s" => ReplyTo::Session { address: first.into(), version: second.into() },
         b"h" => ReplyTo::Held(WaiterAddress {
@@ -116,7 +119,8 @@ fn open(
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
     let target = Target::read(target_kind, exposed)?;
-    Some(ServerRequestId { upstream: text(upstream)?, target, judged_by, reply_to, id: text(id)? })
+    let [upstream, original, id] = [text(upstream)?, text(original)?, text(id)?];
+    Some(ServerRequestId { upstream, target, original, judged_by, reply_to, id })
 }
 
 fn binding<'a>(owner: HandleOwner<'a>, about: &'a [&'a str]) -> HandleBinding<'a> {

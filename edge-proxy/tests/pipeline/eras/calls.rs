@@ -184,13 +184,8 @@ async fn a_legacy_call_of_a_modern_tool_says_who_asks_and_what_it_can() {
 /// What rules read of a legacy client's call are its arguments; a header of its own that stands for one would pass them by.
 #[tokio::test]
 async fn a_legacy_client_has_no_headers_for_arguments() {
-    let upstream = Upstream::start(|request| {
-        json(&format!(
-            r#"{{"jsonrpc":"2.0","id":{},"result":{{"resultType":"complete","content":[]}}}}"#,
-            request.id()
-        ))
-    })
-    .await;
+    let upstream =
+        Upstream::raw(|request| answer(request, r#"{"resultType":"complete","content":[]}"#)).await;
     let edge = modern_only(&upstream);
     let session = edge.session("2025-11-25", "{}").await;
     let headers = [("mcp-session-id", session.as_str()), ("mcp-param-region", "us"), ("mcp-param-x", "1")];

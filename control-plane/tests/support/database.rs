@@ -98,7 +98,13 @@ impl Database {
 
     /// Takes the migrations after `version` back, where they change no table or are later than 7.
     pub(crate) async fn undo_after(&self, version: i64) {
-        if version == 14 {
+        if version < 17 {
+            self.run("alter table audit_head drop column seals").await;
+        }
+        if version < 16 {
+            self.run("drop table token_makers").await;
+        }
+        if version < 15 {
             self.run("alter table approvals drop column rounds").await;
         }
         if version < 14 {

@@ -576,7 +576,7 @@ async fn what_an_edge_did_not_use_it_gives_back(database: Database) {
     ] {
         assert_eq!(office.edge_tells("ReturnApproval", &bad).await.0.as_u16(), status, "{bad}");
     }
-    assert_eq!(office.ask("max", "ReturnApproval", back).await.0.as_u16(), 403, "edges alone do so");
+    assert_eq!(office.ask("max", "ReturnApproval", back).await.0.as_u16(), 401, "edges alone do so");
 }
 
 async fn a_call_goes_on_once_with_each_round(database: Database) {

@@ -172,8 +172,18 @@ impl SharedPermit {
 
     /// Holds the permit from now on. One that was withdrawn already stays so.
     pub fn hold(&self) -> ActivePermit {
-        let State { permits, principal, address, view, permit, judged_at, withdrawn, waker: _, given_up, begun } =
-            &*self.0;
+        let State {
+            permits,
+            principal,
+            address,
+            view,
+            permit,
+            judged_at,
+            withdrawn,
+            waker: _,
+            given_up,
+            begun,
+        } = &*self.0;
         ActivePermit::register(State {
             permits: Rc::clone(permits),
             principal: Arc::clone(principal),

@@ -14,24 +14,24 @@ const MAX_READ: usize = 4 * MAX;
 /// How deep lists and objects may nest.
 const MAX_DEPTH: usize = 64;
 
-/// Why a value has no canonical text.
+/// Why a value has no canonical text: readers could take it for different ones, or it is too large to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct NotCanonical(pub &'static str);
+pub struct AmbiguousJson(pub &'static str);
 
-const MALFORMED: NotCanonical = NotCanonical("the arguments are no JSON");
-const TWICE: NotCanonical =
-    NotCanonical("an object of the arguments has a member twice, or two whose names differ only in case");
-const DEEP: NotCanonical = NotCanonical("the arguments nest more than 64 deep");
-const LARGE: NotCanonical = NotCanonical("the arguments are larger than 64 KiB");
-const HUGE: NotCanonical = NotCanonical("a number of the arguments is larger than most readers know");
-const NO_UNICODE: NotCanonical = NotCanonical("a string of the arguments is no Unicode");
+const MALFORMED: AmbiguousJson = AmbiguousJson("the arguments are no JSON");
+const TWICE: AmbiguousJson =
+    AmbiguousJson("an object of the arguments has a member twice, or two whose names differ only in case");
+const DEEP: AmbiguousJson = AmbiguousJson("the arguments nest more than 64 deep");
+const LARGE: AmbiguousJson = AmbiguousJson("the arguments are larger than 64 KiB");
+const HUGE: AmbiguousJson = AmbiguousJson("a number of the arguments is larger than most readers know");
+const NO_UNICODE: AmbiguousJson = AmbiguousJson("a string of the arguments is no Unicode");
 
 /// The canonical text of a JSON value.
 ///
 /// # Errors
 /// If readers could take the value for different ones, or it is too large to be shown.
-pub fn canonical(raw: &str) -> Result<String, NotCanonical> {
+pub fn canonical(raw: &str) -> Result<String, AmbiguousJson> {
     if raw.len() > MAX_READ {
         return Err(LARGE);
     }
@@ -40,7 +40,7 @@ pub fn canonical(raw: &str) -> Result<String, NotCanonical> {
     if text.len() > MAX { Err(LARGE) } else { Ok(text) }
 }
 
-fn write_value(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCanonical> {
+fn write_value(text: &mut String, raw: &str, depth: usize) -> Result<(), AmbiguousJson> {
     match raw.as_bytes().first() {
         Some(b'{') => write_object(text, raw, depth.checked_sub(1).ok_or(DEEP)?),
         Some(b'[') => write_list(text, raw, depth.checked_sub(1).ok_or(DEEP)?),
@@ -58,7 +58,7 @@ fn write_value(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCano
     }
 }
 
-fn write_object(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCanonical> {
+fn write_object(text: &mut String, raw: &str, depth: usize) -> Result<(), AmbiguousJson> {
     let mut members = Vec::new();
     json::each_member(raw, |key, value| {
         members.push((json::string(key)?, value));
@@ -87,7 +87,7 @@ fn folded(name: &str) -> String {
     name.to_uppercase().to_lowercase()
 }
 
-fn write_list(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCanonical> {
+fn write_list(text: &mut String, raw: &str, depth: usize) -> Result<(), AmbiguousJson> {
     let mut items = Vec::new();
     json::each_element::<JsonError>(raw, |item| {
         items.push(item);
@@ -103,11 +103,11 @@ fn write_list(text: &mut String, raw: &str, depth: usize) -> Result<(), NotCanon
     Ok(())
 }
 
-fn decoded(raw: &str) -> Result<Cow<'_, str>, NotCanonical> {
+fn decoded(raw: &str) -> Result<Cow<'_, str>, AmbiguousJson> {
     json::string(raw).map_err(|error| doubt(&error))
 }
 
-fn doubt(error: &JsonError) -> NotCanonical {
+fn doubt(error: &JsonError) -> AmbiguousJson {
     match error {
         JsonError::Surrogate => NO_UNICODE,
         JsonError::Depth { .. } => DEEP,

@@ -331,13 +331,13 @@ fn a_permit_holds_only_for_the_same_upstream_of_the_same_server() {
     let permit =
         check(&caller, TargetKind::Resource.method(), &NamedTarget::of(TargetKind::Resource, "x:1")).unwrap();
     let known = caller.view();
-    assert_eq!(check_again(&caller, &permit, known), Ok(()));
+    assert_eq!(check_again(&caller, &permit, known, facts().now), Ok(()));
 
     let mut other = resources(&example(), vec![token("t", &["*".to_owned()])]);
     other.upstreams[0].uid = "u-other".to_owned();
     let (after, _) = compile(&other);
     let caller = admit(&after, &principal, "dev", facts()).unwrap();
-    assert_eq!(check_again(&caller, &permit, known), Err(Denied::NotFound));
+    assert_eq!(check_again(&caller, &permit, known, facts().now), Err(Denied::NotFound));
     assert!(admit_again(&after, &principal, ["dev", "s-dev"], facts()).is_ok());
     assert_eq!(admit_again(&after, &principal, ["dev", "s-old"], facts()).unwrap_err(), Denied::NotFound);
 }

@@ -280,9 +280,16 @@ async fn calls_of_who_is_gone_end_at_once(database: Database) {
     // Who is disabled may come back; until then nobody decides.
     let asked = office.used(&office.call_of("serviceAccounts/max").await).await;
     let name = asked["approval"]["name"].as_str().unwrap();
+    let approved = office.used(&office.call_of("tokens/of-bot").await).await["approval"]["name"].clone();
+    office.decide("max", approved.as_str().unwrap(), "APPROVED", "").await.unwrap();
     let disable = json!({"serviceAccount": {"name": "serviceAccounts/max", "disabled": true}, "updateMask": "disabled"});
     office.api.ok("identity.v1.ServiceAccountService/UpdateServiceAccount", disable).await;
     assert_eq!(office.decide("owner", name, "APPROVED", "").await, Err("APPROVAL_OVER".to_owned()));
+    // Nothing that they approved is made any more.
+    let (_, found) = office.ask("admin", "GetApproval", json!({"name": approved})).await;
+    assert_eq!(found["approval"]["state"], "APPROVAL_STATE_EXPIRED");
+    let again = office.used(&office.call_of("tokens/of-bot").await).await;
+    assert_eq!(again["approval"]["state"], "APPROVAL_STATE_PENDING");
 }
 
 async fn too_many_of_one_person_are_refused(database: Database) {

@@ -226,6 +226,9 @@ impl Tx {
         .bind(principal.invited_by.as_str())
         .execute(self.connection())
         .await?;
+        if principal.state == UserState::Disabled {
+            self.end_approvals_by(&principal.uid).await?;
+        }
         self.touch();
         Ok(())
     }
@@ -244,6 +247,7 @@ impl Tx {
         ];
         self.note_person(uid).await?;
         self.end_approvals_of(uid).await?;
+        self.end_approvals_by(uid).await?;
         for table in TABLES {
             let sql = format!("DELETE FROM {table} WHERE uid = $1");
             sqlx::query(AssertSqlSafe(sql)).bind(uid).execute(self.connection()).await?;

@@ -25,6 +25,21 @@ impl Tx {
         .await?;
         Ok(())
     }
+
+    /// Ends at once what a person approved who may not any more, where it was not used yet: their account may have been somebody else's.
+    pub async fn end_approvals_by(&mut self, uid: &str) -> Result<(), StoreError> {
+        self.aside = true;
+        let now_us = self.now_us();
+        sqlx::query(
+            "UPDATE approvals SET expires = $2 WHERE state = 2 AND expires > $2 \
+             AND decided_by = (SELECT name FROM principals WHERE uid = $1)",
+        )
+        .bind(uid)
+        .bind(now_us)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
 }
 
 impl Store {

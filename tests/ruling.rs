@@ -233,7 +233,8 @@ async fn a_mask_takes_members_away_from_results() {
     assert_eq!((code, &shown["structuredContent"]), (0, &masked), "{printed}");
     let text: serde_json::Value =
         serde_json::from_str(shown["content"][0]["text"].as_str().unwrap()).unwrap();
-    assert_eq!((text, &shown["content"][1]["text"]), (masked, &"[left out by the rule personal]".into()));
+    let blocks = shown["content"].as_array().map(Vec::len);
+    assert_eq!((text, blocks), (masked, Some(1)), "one text stands for all that said the same: {printed}");
 
     let check = ["access", "check", "--token", "ci", "--server", "dev", "--tool", "crm_find"];
     let (printed, _, code) = ctl(&gateway, &check).await;

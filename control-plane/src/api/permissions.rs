@@ -135,7 +135,7 @@ mod tests {
         let count = |wanted| permissions.needs.values().filter(|needs| **needs == wanted).count();
         assert_eq!(
             (count(Needs::Edge), count(Needs::Nothing), count(Needs::Principal)),
-            (7, OPEN.len() + 3, 10)
+            (8, OPEN.len() + 3, 10)
         );
     }
 

@@ -146,7 +146,7 @@ async fn many_who_ask_at_once_ask_for_one(database: Database) {
     // Also where whoever writes has not looked before.
     let twice = format!(
         "insert into approvals select '{}', digest, state, principal_uid, owner_uid, answerable_uid, server, server_uid, body, created, \
-         expires, decided, decided_by, comment, used, told, tell_after, tries from approvals",
+         expires, decided, decided_by, comment, used, told, tell_after, tries, rounds from approvals",
         new_id().unwrap()
     );
     let mut connection = sqlx::AnyConnection::connect(database.url()).await.unwrap();
@@ -314,7 +314,7 @@ async fn so_many_wait_at_most(database: Database) {
     database
         .run(&format!(
             "insert into approvals select n.column1, n.column2, 1, n.column3, '', '', 'servers/dev', 's', a.body, a.created, a.expires, 0, \
-             '', '', 0, -1, 0, 0 from (values {rows}) n, approvals a"
+             '', '', 0, -1, 0, 0, 0 from (values {rows}) n, approvals a"
         ))
         .await;
     let mut tx = store.write().await.unwrap();

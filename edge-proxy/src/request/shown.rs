@@ -95,7 +95,6 @@ mod tests {
                 r#"{"name":"t","task":{"ttl":1},"_meta":{"progressToken":1}}"#,
             ),
             (r#"{"name":"t","_meta":{"io.modelcontextprotocol":1,"x":1}}"#, r#"{"name":"t","_meta":{}}"#),
-            (r#"{"task":null,"name":"t"}"#, r#"{"name":"t"}"#),
             (r#"{"name":"t","_meta":[1]}"#, r#"{"name":"t"}"#),
             (r#"{"x":1,"x":2,"name":"t"}"#, r#"{"name":"t"}"#),
         ] {

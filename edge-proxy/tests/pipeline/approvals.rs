@@ -281,7 +281,7 @@ async fn arguments_that_can_be_read_in_two_ways_are_approved_by_nobody() {
     let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(64), "]".repeat(64));
     let twice = [r#"{"a":1,"a":2}"#, r#"{"x":[{"a":1,"\u0061":2}]}"#];
     let in_other_letters = [r#"{"Path":"/etc","path":"/tmp"}"#, r#"{"x":[{"iſ":1,"IS":2}]}"#];
-    let no_object = ["5", r#""x""#, "[1]", "null"];
+    let no_object = ["5", r#""x""#, "[1]"];
     let others = [r#"{"a":"\ud800"}"#, &long, &deep];
     for arguments in twice.into_iter().chain(in_other_letters).chain(no_object).chain(others) {
         let reply = post(&edge, &format!(r#""name":"u_echo","arguments":{arguments},"#)).await;

@@ -107,8 +107,8 @@ impl Connection {
             let start = Instant::now();
             let answer = self.line.ask(&self.request).await;
             let took = start.elapsed();
-            // An edge that has no share of a rate yet refuses for a moment.
-            if !shared.measuring.get() && answer.head.starts_with("HTTP/1.1 429") {
+            // An edge refuses for a moment where it has no share of a rate yet, or another one; such answers count as none.
+            if answer.head.starts_with("HTTP/1.1 429") {
                 continue;
             }
             answer.check(self.expected, &id);
